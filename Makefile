@@ -1,0 +1,37 @@
+# Each target works on a fresh machine that has Python 3.10+ and make: it creates .venv, installs, runs.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check format clean
+
+demo: .venv/installed
+	@$(BIN)/siglip demo --format table
+
+test: .venv/developed
+	$(BIN)/pytest
+
+check: .venv/developed
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: .venv/developed
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.venv/created:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
+	@touch $@
+
+.venv/installed: .venv/created pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --editable . --constraint constraints.txt
+	@touch $@
+
+.venv/developed: .venv/installed
+	$(BIN)/pip install --quiet --group dev --constraint constraints.txt
+	@touch $@
+
+clean:
+	rm -rf .venv build dist

@@ -1,0 +1,30 @@
+"""Text from files and strangers, made fit for a terminal. Standard library only."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["visible"]
+
+# Control characters, and the format characters that reorder, hide or join text: soft hyphen,
+# zero-width space, direction marks and overrides, line separators, invisible operators, BOM,
+# annotations, shorthand and musical controls, tags. The two joiners stay: names are spelt with
+# them.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    "\ufeff\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with every character that could act on a terminal spelt out.
+
+    A newline becomes `\n`, ESC `\x1b`, a right-to-left override `\u202e`, a byte that is not UTF-8
+    `\xff`.
+    """
+    return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_spelt_out, text)
+
+
+def _spelt_out(match: re.Match[str]) -> str:
+    spelt = match.group().encode("unicode_escape").decode("ascii")
+    return spelt.replace(r"\udc", r"\x")  # os.fsdecode's place for a byte
