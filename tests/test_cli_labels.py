@@ -1,0 +1,251 @@
+"""`siglip labels`: what a user sees."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from siglipcli import labelsets
+from siglipcli.cli.labels import app
+from siglipcli.errors import LabelError, OutputError, UsageError
+
+
+def siglip_labels(*arguments: str) -> Any:
+    """Run `siglip labels ARGUMENTS`; an error of ours is raised, as the sub-app leaves it."""
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def write(name: str, text: str) -> str:
+    """Write a file here and return its name."""
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def test_list_names_every_built_in_set() -> None:
+    """The table holds each set's name, size and the start of its description."""
+    result = siglip_labels("list")
+    assert result.exit_code == 0
+    for name in labelsets.builtin_names():
+        assert f"\n{name} " in result.stdout
+    assert "1000" in result.stdout
+    assert result.stderr == ""
+
+
+def test_list_gives_json_to_programs() -> None:
+    """Each set is an object with its name, number of labels and description."""
+    answer = json.loads(siglip_labels("list", "--format", "json").stdout)
+    assert [one["name"] for one in answer] == labelsets.builtin_names()
+    assert {one["name"]: one["labels"] for one in answer}["imagenet"] == 1000
+    assert all(one["description"] for one in answer)
+
+
+def test_show_prints_labels_prompts_and_thresholds() -> None:
+    """A set's table says what the model reads for each label, and what is never a tag."""
+    write(
+        "pets.yaml",
+        "name: pets\ndescription: At home\naggregate: max\nthreshold: 0.2\nexclusive: true\nlabels:\n"
+        "- {name: cat, threshold: 0.3, children: [kitten]}\n- {name: other, negative: true}\n",
+    )
+    lines = siglip_labels("show", "pets.yaml").stdout.splitlines()
+    assert lines[0] == "pets: 3 labels (aggregate: max, threshold: 0.2, exclusive)"
+    assert lines[1] == "At home"
+    assert lines[2].split() == ["label", "threshold", "kind", "prompts"]
+    assert [" ".join(line.split()) for line in lines[3:]] == [
+        "cat 0.3 a photo of a cat.",
+        "cat/kitten a photo of a kitten.",
+        "other negative a photo of a other.",
+    ]
+
+
+def test_show_gives_json_to_programs() -> None:
+    """The JSON holds every field of the set, templates filled in."""
+    write("pets.yaml", "labels: [cat]")
+    answer = json.loads(siglip_labels("show", "pets.yaml", "-f", "json").stdout)
+    assert answer == {
+        "name": "pets",
+        "labels": [
+            {"path": "cat", "prompts": ["a photo of a cat."], "threshold": None, "negative": False}
+        ],
+        "description": "",
+        "aggregate": "mean",
+        "threshold": None,
+        "exclusive": False,
+    }
+
+
+def test_show_gives_yaml_to_start_from() -> None:
+    """A built-in set's text can be saved, changed and used."""
+    text = siglip_labels("show", "animals", "--format", "yaml").stdout
+    write("mine.yaml", text)
+    assert labelsets.load("mine.yaml") == labelsets.load("animals")
+
+
+def test_show_neutralises_markup_and_reordering() -> None:
+    """A name that looks like Rich markup is shown as it is; a direction override is escaped."""
+    write("x.yaml", 'labels: ["[bold]cat[/bold]", "a\\u202eb"]')
+    shown = siglip_labels("show", "x.yaml").stdout
+    assert "[bold]cat[/bold]" in shown
+    assert "\u202e" not in shown
+    assert r"a\u202eb" in shown
+
+
+def test_show_of_nothing_names_the_nearest() -> None:
+    """An unknown set is a usage error that names the one probably meant."""
+    with pytest.raises(LabelError, match="the nearest built-in is animals"):
+        siglip_labels("show", "animal")
+
+
+def test_check_counts_what_is_sound() -> None:
+    """A sound file is one line on stdout and exit 0."""
+    write("a.yaml", "labels: [cat]")
+    write("b.yaml", "templates: ['a {}', 'my {}']\nlabels: [cat, dog]")
+    result = siglip_labels("check", "a.yaml", "b.yaml")
+    assert result.exit_code == 0
+    assert result.stdout == "a.yaml: 1 label, 1 prompt\nb.yaml: 2 labels, 4 prompts\n"
+    assert result.stderr == ""
+
+
+def test_check_lists_every_error_of_every_file() -> None:
+    """All mistakes are on stderr, sound files still on stdout, and the exit status is 2."""
+    write("a.yaml", "threshold: 2\nlabels: [cat, cat]")
+    write("b.yaml", "labels: [cat]")
+    result = siglip_labels("check", "a.yaml", "b.yaml", "gone.yaml")
+    assert result.exit_code == 2
+    assert result.stdout == "b.yaml: 1 label, 1 prompt\n"
+    assert result.stderr.splitlines() == [
+        "a.yaml:1: threshold: expected a number from 0 to 1, found '2'.",
+        "a.yaml:2: labels[1]: the label 'cat' is already on line 2.",
+        "no file and no built-in label set 'gone.yaml'; `siglip labels list` names the built-in.",
+    ]
+
+
+def test_check_warns_of_what_the_model_does_not_see() -> None:
+    """Labels that are one text to the model, and prompts it would cut, are warned of; exit 0."""
+    long = "word " * 70
+    write("x.yaml", f"labels: [C, C++, {{name: long, prompts: ['{long}']}}]")
+    result = siglip_labels("check", "x.yaml")
+    assert result.exit_code == 0
+    same, cut = result.stderr.splitlines()
+    assert same == "x.yaml: warning: C++: the model reads the same prompt as for C."
+    assert cut.startswith("x.yaml: warning: long: the prompt 'word word")
+    assert cut.endswith("is cut after 64 tokens, the most this model reads.")
+
+
+def test_check_caps_its_warnings() -> None:
+    """A set full of look-alikes is not a flood."""
+    names = ", ".join(f"'C{'+' * n}'" for n in range(50))
+    write("x.yaml", f"labels: [{names}]")
+    lines = siglip_labels("check", "x.yaml").stderr.splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "x.yaml: warning: 29 more like these."
+
+
+def test_check_needs_no_model() -> None:
+    """Checking a set imports none of the heavy libraries."""
+    write("x.yaml", "labels: [cat, Café]")
+    program = (
+        "import sys\nfrom siglipcli.cli.labels import app\n"
+        "app(['check', 'x.yaml'], standalone_mode=False)\n"
+        "heavy = {'torch', 'open_clip', 'PIL', 'tokenizers', 'transformers', 'timm', 'openvino'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    root = str(Path(labelsets.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout == "x.yaml: 2 labels, 2 prompts\n"
+
+
+def test_importing_the_commands_imports_no_yaml() -> None:
+    """The help of the program waits for neither YAML nor Rich's tables."""
+    program = (
+        "import sys\nimport siglipcli.cli.labels\n"
+        "assert not {'yaml', 'rich.table', 'torch', 'numpy'} & set(sys.modules)\n"
+    )
+    root = str(Path(labelsets.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_new_writes_a_sound_set() -> None:
+    """The starter file is a sound set that draws no warnings, named as asked."""
+    result = siglip_labels("new", "my pets: both")
+    assert result.stdout == ""
+    assert result.stderr == ("Wrote my pets: both.yaml; edit it, then `siglip labels check` it.\n")
+    found = labelsets.load("my pets: both.yaml")
+    assert found.name == "my pets: both"
+    assert "bird/owl" in [label.path for label in found.labels]
+    assert siglip_labels("check", "my pets: both.yaml").stderr == ""
+
+
+def test_new_does_not_replace_a_file_unless_forced() -> None:
+    """A file that is there stays as it is, until --force."""
+    write("pets.yaml", "labels: [mine]")
+    with pytest.raises(UsageError, match=r"pets\.yaml is already there; --force replaces it"):
+        siglip_labels("new", "pets")
+    assert Path("pets.yaml").read_text(encoding="utf-8") == "labels: [mine]"
+    siglip_labels("new", "pets", "--force")
+    assert labelsets.load("pets.yaml").name == "pets"
+
+
+def test_new_writes_where_it_is_told() -> None:
+    """`--output` names the file, whatever the set is called."""
+    siglip_labels("new", "pets/home", "--output", "x.yaml")
+    assert labelsets.load("x.yaml").name == "pets/home"
+
+
+@pytest.mark.parametrize("name", ["pets/home", "../pets", "/x"])
+def test_new_wants_a_file_for_a_name_that_is_none(name: str) -> None:
+    """A name that leads to another folder is not taken for a file."""
+    with pytest.raises(UsageError, match="give the file with --output"):
+        siglip_labels("new", name)
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "\udcff", "\x7f"])
+def test_new_refuses_what_is_no_name(name: str) -> None:
+    """Blank names and control characters are refused before a file is made."""
+    with pytest.raises(LabelError):
+        siglip_labels("new", name)
+    assert list(Path().iterdir()) == []
+
+
+def test_new_says_where_it_could_not_write() -> None:
+    """A folder that is not there is an error of the output, on one line."""
+    with pytest.raises(OutputError, match=r"write error: gone/x\.yaml: No such file or directory"):
+        siglip_labels("new", "pets", "-o", "gone/x.yaml")
+
+
+@pytest.mark.parametrize("command", ["list", "show", "check", "new"])
+def test_every_command_and_option_has_help(command: str) -> None:
+    """`--help` explains the command and each of its options."""
+    shown = siglip_labels(command, "--help").stdout
+    assert "Usage:" in shown
+    options = [line for line in shown.splitlines() if line.lstrip().startswith("-")]
+    assert all(len(line.split()) > 3 for line in options)
