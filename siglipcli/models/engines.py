@@ -1,0 +1,153 @@
+"""Compiled engines on disk: built once a checkpoint, under a lock, whole or not at all.
+
+An engine is a folder that holds all a run needs: graphs, tokenizer, and a manifest with head, sizes,
+fingerprint and the SHA-256 of every file. A folder without a manifest, or with one that does not
+match its files, is never used: it is built again. It appears under its name by one rename, so a
+process killed while it builds leaves only a draft, which the next builder throws away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from siglipcli.errors import CheckpointError
+from siglipcli.models.weights import digest, sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from siglipcli.records import Head
+
+__all__ = ["Manifest", "engines", "obtain", "remove"]
+
+_FORMAT = 1  # raise it when engines of older versions must not be used
+_MANIFEST = "engine.json"
+_DRAFT = ".draft-"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an engine is, beside its graphs.
+
+    `fingerprint` is the checkpoint's; `precision` is what the graphs were stored for; `runtime` names
+    the library and version that built it.
+    """
+
+    model: str
+    fingerprint: str
+    precision: str
+    runtime: str
+    head: Head
+    image_size: int
+    context_length: int
+    pad_token: str
+    clean: str
+
+    @property
+    def folder(self) -> str:
+        """The name of the engine's folder."""
+        return f"{self.fingerprint}-{self.precision}"
+
+
+def obtain(root: Path, manifest: Manifest, build: Callable[[Path], None], cache_dir: Path) -> Path:
+    """Return the folder of the engine for `manifest`, built by `build(draft_folder)` if none is here to trust.
+
+    Two processes that need the same engine at once build one. Raises what `build` raises, and OSError
+    where the folder cannot be written.
+    """
+    folder = root / manifest.folder
+    if _trusted(folder, manifest, cache_dir):
+        return folder
+    with _lock(root, manifest.folder):
+        if not _trusted(folder, manifest, cache_dir):  # another process may have built it
+            _build(folder, manifest, build)
+            if not _trusted(folder, manifest, cache_dir):
+                raise CheckpointError(f"the engine in {folder} changed while it was being built")
+    return folder
+
+
+def engines(root: Path) -> list[tuple[Path, str, int]]:
+    """Return each engine's folder, the model it was built from, and its size in bytes."""
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return [(f, _model(f), _size(f)) for f in folders if f.is_dir()]
+
+
+def remove(folder: Path) -> None:
+    """Delete an engine; its manifest goes first, so what is left is never taken for one."""
+    (folder / _MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _build(folder: Path, manifest: Manifest, build: Callable[[Path], None]) -> None:
+    """Build beside the place and rename: only whole engines bear the name. The lock is held."""
+    for left in folder.parent.glob(f"{_DRAFT}{manifest.folder}-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    if folder.exists():
+        remove(folder)
+    draft = folder.with_name(f"{_DRAFT}{manifest.folder}-{os.getpid()}")
+    draft.mkdir(parents=True)
+    try:
+        build(draft)
+        _seal(draft, manifest)
+        draft.replace(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def _seal(draft: Path, manifest: Manifest) -> None:
+    """Write the manifest last, once every file is on the disk."""
+    files = {path.name: _flushed(path) for path in sorted(draft.iterdir()) if path.is_file()}
+    content = {"format": _FORMAT, "manifest": asdict(manifest), "files": files}
+    (draft / _MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
+    _flushed(draft / _MANIFEST)
+
+
+def _flushed(path: Path) -> str:
+    """Flush a file to the disk and return its SHA-256."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+    return sha256(path)
+
+
+def _trusted(folder: Path, manifest: Manifest, cache_dir: Path) -> bool:
+    """Whether the folder holds this very engine, each file with the content it was sealed with.
+
+    A file's digest is remembered with its size, times and inode: a warm run reads none.
+    """
+    try:
+        content = json.loads((folder / _MANIFEST).read_bytes())
+        same = content["format"] == _FORMAT and content["manifest"] == asdict(manifest)
+        return same and all(
+            digest(folder / name, "", cache_dir) == sealed
+            for name, sealed in content["files"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, CheckpointError):
+        return False
+
+
+@contextmanager
+def _lock(root: Path, name: str) -> Iterator[None]:
+    from filelock import FileLock
+
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f"{name}.lock"):
+        yield
+
+
+def _model(folder: Path) -> str:
+    try:
+        content = json.loads((folder / _MANIFEST).read_bytes())
+        return str(content["manifest"]["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unfinished"
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,216 @@
+"""The same towers compiled for the CPU by OpenVINO: built once from the open_clip model, then no torch.
+
+Graphs take what the pipeline has (uint8 pixels, token ids) and give unit rows: normalising pixels and
+embeddings is inside. A graph for bf16 arithmetic is stored in fp16, which holds more digits than
+bf16 does, at half the disk and memory; one for fp32 is stored in fp32.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import threading
+from importlib import metadata
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siglipcli import machine
+from siglipcli.errors import DeviceError
+from siglipcli.models import engines
+from siglipcli.models.tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from siglipcli.models.checkpoint import Checkpoint
+
+__all__ = ["OpenVINOEncoder", "is_here", "streams"]
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_TEXT_CHUNK = 64  # prompts encoded at a time
+_ONE_THREAD_STREAMS = 4  # up to so many processors, each has a stream of its own
+
+logger = logging.getLogger("siglipcli")
+
+
+def is_here() -> bool:
+    """Whether OpenVINO is installed; it is not imported."""
+    try:
+        metadata.version("openvino")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def streams(processors: int) -> int:
+    """Return how many images are encoded side by side for throughput."""
+    return processors if processors <= _ONE_THREAD_STREAMS else max(4, processors // 4)
+
+
+class OpenVINOEncoder:
+    """An `Encoder` on OpenVINO. A tower is compiled when first used, and one is held at a time.
+
+    Making one builds the engine if need be (seconds to minutes, once a checkpoint and precision).
+    Raises DeviceError for a precision that OpenVINO does not run on a CPU.
+    """
+
+    runtime = "openvino"
+
+    def __init__(self, checkpoint: Checkpoint, precision: str, cache_dir: Path) -> None:
+        self.precision = _pick_precision(precision)
+        self.manifest = _manifest(checkpoint, self.precision)
+        self.folder = engines.obtain(
+            cache_dir / "engines",
+            self.manifest,
+            lambda draft: _build(checkpoint, self.precision, draft),
+            cache_dir,
+        )
+        self.name = checkpoint.name
+        self.head = self.manifest.head
+        self.image_size = self.manifest.image_size
+        self.fingerprint = f"{self.manifest.fingerprint}-openvino-{self.precision}"
+        self.in_flight = streams(machine.available_cpus())
+        self.batch_size = 1
+        self._lock = threading.Lock()
+        self._held: tuple[tuple[str, int], Any] = (("", 0), None)
+        self._requests = threading.local()
+        self._tokenizer: Tokenizer | None = None
+        self._images = 0
+
+    @property
+    def description(self) -> str:
+        """What runs, in a few words."""
+        return f"OpenVINO on cpu at {self.precision}"
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The engine's tokenizer, loaded once."""
+        if self._tokenizer is None:
+            m = self.manifest
+            path = self.folder / "tokenizer.json"
+            self._tokenizer = Tokenizer(path, m.context_length, m.pad_token, m.clean)
+        return self._tokenizer
+
+    def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode uint8[n, size, size, 3] → float32[n, d], unit rows. Threads may call it at once.
+
+        The first image is encoded for latency, by all processors. A second one tells of a folder: the
+        tower is compiled once more, for `in_flight` calls side by side.
+        """
+        with self._lock:
+            self._images += len(pixels)
+            count = self.in_flight if self._images > 1 else 1
+            tower = self._tower("image", count)
+        return self._run(tower, pixels)
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts → float32[len(texts), d], unit rows."""
+        ids = self.tokenizer(texts)
+        with self._lock:
+            tower = self._tower("text", 1)
+        chunks = range(0, len(ids), _TEXT_CHUNK)
+        return np.concatenate([self._run(tower, ids[i : i + _TEXT_CHUNK]) for i in chunks])
+
+    def _run(self, tower: Any, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Run on this thread's own request: requests of one tower do not share results."""
+        if getattr(self._requests, "tower", None) is not tower:
+            self._requests.tower, self._requests.request = tower, tower.create_infer_request()
+        request = self._requests.request
+        return np.array(request.infer({0: batch})[tower.output(0)], dtype=np.float32)
+
+    def _tower(self, name: str, count: int) -> Any:
+        """Return a tower compiled for `count` streams; the one held before is let go first."""
+        if self._held[0] != (name, count):
+            self._held = (("", 0), None)
+            self._requests = threading.local()
+            self._held = ((name, count), _compile(self.folder, name, self.precision, count))
+        return self._held[1]
+
+
+def _pick_precision(wanted: str) -> str:
+    if wanted == "auto":
+        return "bf16" if machine.has_bf16() else "fp32"
+    if wanted not in _HINTS:
+        raise DeviceError(f"the openvino runtime has no {wanted}; use --precision bf16 or fp32")
+    return wanted
+
+
+def _manifest(checkpoint: Checkpoint, precision: str) -> engines.Manifest:
+    return engines.Manifest(
+        model=checkpoint.name,
+        fingerprint=checkpoint.fingerprint,
+        precision=precision,
+        runtime=f"openvino {metadata.version('openvino')}",
+        head=checkpoint.head,
+        image_size=checkpoint.image_size,
+        context_length=checkpoint.context_length,
+        pad_token=checkpoint.pad_token,
+        clean=checkpoint.clean,
+    )
+
+
+def _build(checkpoint: Checkpoint, precision: str, draft: Path) -> None:
+    """Convert both towers and copy the tokenizer into `draft`."""
+    logger.info("preparing %s for this processor; this is done once …", checkpoint.name)
+    started = perf_counter()
+    from siglipcli.models.openvino_convert import convert
+
+    for tower in ("image", "text"):
+        convert(checkpoint, tower, draft / f"{tower}.xml", half=precision != "fp32")
+    shutil.copyfile(checkpoint.tokenizer, draft / "tokenizer.json")
+    logger.info("prepared in %.0f s", perf_counter() - started)
+
+
+def _compile(folder: Path, tower: str, precision: str, count: int) -> Any:
+    """Compile a graph, from OpenVINO's own cache of it where that is as it was left."""
+    import openvino
+
+    blobs = folder / "compiled"
+    if _state(blobs) != _noted(blobs):  # written to since, or by a process that was killed
+        shutil.rmtree(blobs, ignore_errors=True)
+    options = {
+        "CACHE_DIR": str(blobs),
+        "CACHE_MODE": "OPTIMIZE_SIZE",  # the weights stay in the graph's own file
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "NUM_STREAMS": str(count),
+        "INFERENCE_NUM_THREADS": str(machine.available_cpus()),
+    }
+    compiled = openvino.Core().compile_model(str(folder / f"{tower}.xml"), "CPU", options)
+    _note(blobs)
+    return compiled
+
+
+def _state(blobs: Path) -> dict[str, list[int]]:
+    """Return size, mtime and inode of each compiled blob."""
+    found = {}
+    for path in blobs.glob("*.blob"):
+        stat = path.stat()
+        found[path.name] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    return found
+
+
+def _noted(blobs: Path) -> dict[str, list[int]] | None:
+    try:
+        return dict(json.loads((blobs / "state.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _note(blobs: Path) -> None:
+    """Note the blobs as they are now; a cache that cannot be written to costs time, nothing else."""
+    state = _state(blobs)
+    if state == _noted(blobs):
+        return
+    draft = blobs / f"state.{os.getpid()}"
+    try:
+        draft.write_text(json.dumps(state), encoding="ascii")
+        draft.replace(blobs / "state.json")
+    except OSError:
+        return

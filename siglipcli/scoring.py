@@ -1,0 +1,155 @@
+"""Embeddings → logits → scores, in numpy and fp32.
+
+The head is SigLIP's (arXiv 2303.15343): logit = scale · cosine + bias, score = sigmoid(logit). Label
+vectors follow open_clip's `build_zero_shot_classifier`: the mean of unit embeddings, renormalised.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siglipcli.records import Score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from siglipcli.labelsets import LabelSet
+    from siglipcli.records import Head
+
+__all__ = [
+    "DEFAULT_THRESHOLD",
+    "LabelBank",
+    "Selection",
+    "bank",
+    "logits",
+    "rank",
+    "sigmoid",
+    "softmax",
+]
+
+DEFAULT_THRESHOLD = 0.2
+"""The score that makes a tag where neither label, command line nor set says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelBank:
+    """A label set with its prompts encoded.
+
+    `vectors` is float32[n_vectors, d], unit rows, grouped by label; `starts` is int64[n_labels],
+    the first row of each label (`aggregate: mean` leaves one row a label).
+    """
+
+    labels: LabelSet
+    vectors: NDArray[np.float32]
+    starts: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which labels an answer holds, and which of them are tags.
+
+    `top` labels a set (None: all). Negative labels are left out unless `negatives`.
+    `threshold` replaces the set's own, never a label's. `bias_shift` is added to every logit.
+    """
+
+    top: int | None = 5
+    threshold: float | None = None
+    negatives: bool = False
+    bias_shift: float = 0.0
+
+
+def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 1 / (1 + e⁻ˣ) without overflow, same shape and dtype."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e)).astype(np.float32)
+
+
+def softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Softmax over the last axis, same shape and dtype."""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def bank(labels: LabelSet, encode: Callable[[Sequence[str]], NDArray[np.float32]]) -> LabelBank:
+    """Encode a label set's prompts with `encode` (texts → float32[n, d], unit rows)."""
+    counts = [len(label.prompts) for label in labels.labels]
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    vectors = encode([prompt for label in labels.labels for prompt in label.prompts])
+    if labels.aggregate == "mean" and len(vectors) != len(starts):
+        sums = np.add.reduceat(vectors, starts)  # (n_labels, d): a mean's direction is its sum's
+        vectors = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
+        starts = np.arange(len(counts))
+    return LabelBank(labels, np.ascontiguousarray(vectors, np.float32), starts)
+
+
+def logits(images: NDArray[np.float32], labels: LabelBank, head: Head) -> NDArray[np.float32]:
+    """Return float32[n_images, n_labels]; `images` is float32[n_images, d], unit rows."""
+    cosines = images @ labels.vectors.T  # (n_images, n_vectors)
+    if len(labels.starts) != len(labels.vectors):
+        cosines = np.maximum.reduceat(cosines, labels.starts, axis=1)
+    return np.asarray(np.float32(head.scale) * cosines + np.float32(head.bias), dtype=np.float32)
+
+
+def rank(
+    images: NDArray[np.float32], labels: LabelBank, head: Head, selection: Selection
+) -> list[tuple[Score, ...]]:
+    """Score a batch against one set: for each image the chosen labels, best first."""
+    raw = logits(images, labels, head) + np.float32(selection.bias_shift)
+    scores, shares = sigmoid(raw), softmax(raw)
+    tags = _tags(raw, scores, labels.labels, selection)
+    names = [label.path for label in labels.labels.labels]
+    return [
+        tuple(
+            Score(
+                labels.labels.name,
+                names[j],
+                float(scores[i, j]),
+                float(shares[i, j]),
+                float(raw[i, j]),
+                bool(tags[i, j]),
+            )
+            for j in order
+        )
+        for i, order in enumerate(_order(raw, labels.labels, selection))
+    ]
+
+
+def _order(
+    raw: NDArray[np.float32], labels: LabelSet, selection: Selection
+) -> list[NDArray[np.int64]]:
+    """For each image the indices of the labels to report, best first; ties keep the set's order."""
+    shown = np.array([selection.negatives or not label.negative for label in labels.labels])
+    columns = np.flatnonzero(shown)
+    order = np.argsort(-raw[:, columns], axis=1, kind="stable")[:, : selection.top]
+    return list(columns[order])
+
+
+def _tags(
+    raw: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    labels: LabelSet,
+    selection: Selection,
+) -> NDArray[np.bool_]:
+    """Which labels are tags: bool[n_images, n_labels]."""
+    negative = np.array([label.negative for label in labels.labels])
+    tags = (scores >= _thresholds(labels, selection)) & ~negative
+    if negative.any():
+        tags &= raw >= raw[:, negative].max(axis=1, keepdims=True)
+    if labels.exclusive:
+        best = np.where(negative, -np.inf, raw).argmax(axis=1)
+        tags &= np.arange(len(negative)) == best[:, None]
+    return np.asarray(tags)
+
+
+def _thresholds(labels: LabelSet, selection: Selection) -> NDArray[np.float32]:
+    """Return a label's own threshold, else the caller's, else the set's, else the default."""
+    fallback = next(
+        t for t in (selection.threshold, labels.threshold, DEFAULT_THRESHOLD) if t is not None
+    )
+    own = [fallback if label.threshold is None else label.threshold for label in labels.labels]
+    return np.array(own, dtype=np.float32)
