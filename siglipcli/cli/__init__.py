@@ -1,0 +1,132 @@
+"""The command line: parse, call one function, choose the exit status. Nothing imports this room."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from siglipcli import __version__
+from siglipcli.cli import classify, demo, doctor, labels, models
+from siglipcli.cli.terminal import complain
+from siglipcli.errors import ExitStatus, SiglipError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["app", "main"]
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; raised in the main thread so that files are put away."""
+
+
+class _Commands(TyperGroup):
+    """The one place where errors become a line on stderr and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except SiglipError as error:
+            complain(str(error))
+            raise typer.Exit(error.status) from error
+        except BrokenPipeError as error:  # the reader has seen enough
+            raise typer.Exit(ExitStatus.OK) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(ExitStatus.INTERRUPTED) from error
+        except Terminated as error:
+            raise typer.Exit(ExitStatus.TERMINATED) from error
+        return result
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="siglip",
+    help="Zero-shot image classification with SigLIP: label pictures with words of your choice.",
+    no_args_is_help=True,
+    # Plain help: Rich's tables would be imported to draw it.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(classify.classify)
+app.command()(demo.demo)
+app.add_typer(labels.app, name="labels")
+app.add_typer(models.app, name="models")
+app.command()(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"siglip {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with a status of `ExitStatus`."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+        status: int = ExitStatus.OK
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else ExitStatus.CANNOT_GO_ON
+    except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001  # the last line
+        status = _last_words(error)
+    _leave(status)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    del signum, frame
+    raise Terminated
+
+
+def _last_words(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return ExitStatus.INTERRUPTED
+    if isinstance(error, Terminated):
+        return ExitStatus.TERMINATED
+    complain(f"this is a bug in siglip: {type(error).__name__}: {error}. {_keep_traceback(error)}")
+    return ExitStatus.CANNOT_GO_ON
+
+
+def _keep_traceback(error: BaseException) -> str:
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="siglip-", suffix=".traceback.txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        return "Its traceback could not be kept."
+    return f"Its traceback is in {file.name}"
+
+
+def _leave(status: int) -> NoReturn:
+    """End now: no waiting for a thread inside a decoder, no taking down of a model's memory."""
+    try:
+        sys.stdout.flush()
+    except (BrokenPipeError, AttributeError):  # the reader left; there is no stdout
+        pass
+    except (OSError, ValueError) as error:
+        complain(f"write error: standard output: {error}")
+        status = status or ExitStatus.CANNOT_GO_ON
+    os._exit(status)

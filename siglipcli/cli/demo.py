@@ -1,0 +1,47 @@
+"""`siglip demo`: the ordinary `classify` on bundled pictures, with the bundled model."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+from siglipcli import demo as bundled
+from siglipcli.cli.classify import classify
+from siglipcli.cli.options import Answers, Choice, Engine, Inputs, Labels, Voice, grouped
+from siglipcli.cli.terminal import complain
+
+__all__ = ["demo"]
+
+_COMMAND = (
+    "siglip",
+    "classify",
+    "pictures",
+    "--labels",
+    "labels.yaml",
+    "--model",
+    "demo",
+    "--top",
+    "3",
+)
+
+
+@grouped
+def demo(answers: Answers, voice: Voice) -> None:
+    """Run classify on bundled drawings with the bundled model, and print the command that did it.
+
+    The model knows drawn shapes and nothing else: it is for trying the tool without a download.
+    """
+    output = answers.output.absolute() if answers.output else None
+    os.chdir(bundled.PICTURES.parent)  # names in the answers are then short
+    if not voice.quiet:
+        complain(
+            f"running: cd {shlex.quote(str(bundled.PICTURES.parent))} && {shlex.join(_COMMAND)}"
+        )
+    classify(
+        **vars(Inputs(paths=["pictures"]))
+        | vars(Labels(labels=["labels.yaml"]))
+        | vars(Choice(top=3))
+        | vars(Answers(answers.output_format, output))
+        | vars(Engine(model="demo"))
+        | vars(voice)
+    )

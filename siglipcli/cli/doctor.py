@@ -1,0 +1,96 @@
+"""`siglip doctor`: what this machine has, and one timed encode."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import replace
+from importlib import metadata
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import typer
+
+from siglipcli import __version__
+from siglipcli.cli import setup
+from siglipcli.cli.options import Engine, Inputs, Voice, grouped
+from siglipcli.cli.terminal import Terminal
+from siglipcli.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["doctor"]
+
+_LIBRARIES = (
+    "torch", "open-clip-torch", "timm", "openvino", "pillow", "numpy", "tokenizers", "huggingface-hub",
+)  # fmt: skip
+
+
+@grouped
+def doctor(engine: Engine, voice: Voice) -> None:
+    """Show versions, devices, the cache and the models here, and time one encode.
+
+    The encode is timed with --model where its files are here, else with the bundled demo model.
+    """
+    terminal = Terminal(voice, rows_on_screen=True)
+    for section in (_program(), _devices(), _files(engine), _timed(engine, terminal)):
+        for name, value in section:
+            typer.echo(f"{name:<12}{visible(value)}")
+
+
+def _program() -> Iterator[tuple[str, str]]:
+    yield "siglip", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"
+    yield "libraries", ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _devices() -> Iterator[tuple[str, str]]:
+    from siglipcli.machine import available_cpus
+    from siglipcli.models import torch_runtime
+
+    yield "processors", f"{available_cpus()} for this process, of {os.cpu_count()}"
+    yield "devices", ", ".join(torch_runtime.devices())
+
+
+def _files(engine: Engine) -> Iterator[tuple[str, str]]:
+    from siglipcli.machine import cache_folder
+    from siglipcli.models import catalog, checkpoint, hub
+
+    yield "cache", str(cache_folder(engine.cache_dir))
+    yield "model files", str(hub.cache_root())
+    here = [name for name in catalog.CATALOG if checkpoint.is_here(name)]
+    yield "models here", ", ".join(["demo", *here])
+
+
+def _timed(engine: Engine, terminal: Terminal) -> Iterator[tuple[str, str]]:
+    """Encode one picture twice: the first call reads the weights."""
+    from siglipcli import pipeline
+    from siglipcli.demo import PICTURES
+    from siglipcli.models import checkpoint
+    from siglipcli.records import Source
+
+    model = engine.model if checkpoint.is_here(engine.model) else "demo"
+    classifier = setup.classifier(replace(engine, model=model), Inputs(), terminal)
+    encoder, picture = classifier.encoder, min(PICTURES.iterdir())
+    first, again = (
+        _seconds(pipeline.embed([Source(picture.name, picture)], encoder, classifier.reading))
+        for _ in range(2)
+    )
+    yield (
+        "encode",
+        f"{model}, {encoder.description}: {again:.3f} s an image, the first {first:.2f} s",
+    )
+
+
+def _seconds(work: Iterable[object]) -> float:
+    start = perf_counter()
+    for _ in work:
+        pass
+    return perf_counter() - start

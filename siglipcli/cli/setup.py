@@ -1,0 +1,162 @@
+"""From option groups to the library's objects, for every command that needs them."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siglipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
+
+    from siglipcli.classifier import Classifier
+    from siglipcli.cli.options import Answers, Engine, Inputs, Labels
+    from siglipcli.cli.terminal import Terminal
+    from siglipcli.labelsets import LabelSet
+    from siglipcli.records import Failure, Source
+    from siglipcli.sources import Options
+
+__all__ = ["classifier", "inputs", "label_sets", "output_format", "total"]
+
+DEFAULT_SET = "everyday"
+
+
+def label_sets(labels: Labels, terminal: Terminal) -> list[LabelSet]:
+    """Load every set asked for; the default set, said on stderr, where none is."""
+    from siglipcli.labelsets import LabelSet
+
+    sets = [LabelSet.load(reference) for reference in labels.labels or ()]
+    if labels.label:
+        sets.append(LabelSet.of(labels.label))
+    if not sets:
+        terminal.note(
+            f"no labels given: using the built-in set {DEFAULT_SET!r} (--labels, --label)"
+        )
+        sets.append(LabelSet.load(DEFAULT_SET))
+    names = [each.name for each in sets]
+    if clash := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"two label sets are called {clash!r}; give one of them another name")
+    return sets
+
+
+def classifier(engine: Engine, given: Inputs, terminal: Terminal) -> Classifier:
+    """Find the model; its towers are read when first used."""
+    from siglipcli.classifier import Classifier
+    from siglipcli.images import Limits
+    from siglipcli.pipeline import Reading
+
+    reading = Reading(
+        workers=engine.workers,
+        batch_size=None if engine.batch_size == "auto" else int(engine.batch_size),
+        limits=Limits(max_megapixels=given.max_megapixels),
+        exact=given.exact_decode,
+    )
+    with terminal.fetching() as progress:
+        found = Classifier.load(
+            engine.model,
+            device=engine.device,
+            runtime=engine.runtime,
+            precision=engine.precision,
+            offline=engine.offline,
+            cache_dir=engine.cache_dir,
+            progress=progress,
+            reading=reading,
+        )
+    terminal.detail(f"model {found.encoder.name}: {found.encoder.description}")
+    return found
+
+
+def output_format(answers: Answers) -> str:
+    """Choose the format: as asked, else by the file's ending, else by where stdout goes."""
+    from siglipcli import writers
+
+    if answers.output_format:
+        return answers.output_format
+    if answers.output:
+        return writers.for_path(answers.output)
+    return "table" if sys.stdout.isatty() else "jsonl"
+
+
+def inputs(given: Inputs, output: Path | None = None) -> Iterator[Source | Failure]:
+    """Give the inputs as a lazy stream; the output file is never one of them.
+
+    Raises UsageError where nothing is given, or where the output is one of the named inputs.
+    """
+    from siglipcli import sources
+
+    if not given.paths and given.files_from is None:
+        raise UsageError("nothing to read: give pictures or folders, or --files-from FILE")
+    if given.null and given.files_from is None:
+        raise UsageError("--null is for the list that --files-from reads")
+    if given.files_from == "-" and "-" in (given.paths or ()):
+        raise UsageError("stdin cannot be both a picture and a list of paths")
+    names = chain(given.paths or (), _listed(given))
+    return sources.expand(_but_not(names, output), _walking(given, output))
+
+
+def total(given: Inputs, output: Path | None = None) -> int | None:
+    """Count the inputs by walking them once more; None where they come from stdin."""
+    from siglipcli import sources
+
+    if given.files_from == "-":
+        return None
+    names = chain(given.paths or (), _listed(given))
+    return sum(1 for _ in sources.expand(names, _walking(given, output)))
+
+
+def _walking(given: Inputs, output: Path | None) -> Options:
+    from siglipcli import sources
+
+    defaults = sources.Options()
+    return sources.Options(
+        recursive=given.recursive,
+        extensions=tuple(given.ext) if given.ext else defaults.extensions,
+        exclude=tuple(given.exclude or ()),
+        hidden=given.hidden,
+        skip=output,
+    )
+
+
+def _listed(given: Inputs) -> Iterator[str]:
+    from siglipcli import sources
+
+    if given.files_from is None:
+        return
+    with _list_stream(given.files_from) as stream:
+        yield from sources.listed(stream, null=given.null)
+
+
+@contextmanager
+def _list_stream(name: str) -> Iterator[BinaryIO]:
+    if name == "-":
+        yield sys.stdin.buffer
+        return
+    with _opened(Path(name)) as stream:
+        yield stream
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read the list {path}: {error.strerror}") from error
+
+
+def _but_not(names: Iterable[str], output: Path | None) -> Iterator[str]:
+    """Pass names on; refuse one that is the output file, which would be replaced by answers."""
+    for name in names:
+        if output and Path(name).name == output.name and _same(Path(name), output):
+            raise UsageError(f"the output {output} is one of the inputs")
+        yield name
+
+
+def _same(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:
+        return False
