@@ -328,10 +328,10 @@ def _opaque(image: Image.Image) -> Image.Image:
     """Put the picture on white where it is transparent. Returns mode L or RGB."""
     if not image.has_transparency_data:
         return image if image.mode in {"L", "RGB"} else image.convert("RGB")
-    # Pillow drops La's alpha on the way to RGBA, unless it goes through LA
-    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-    rgb = rgba.convert("RGB")
-    rgb.paste((255, 255, 255), mask=ImageChops.invert(rgba.getchannel("A")))
+    if image.mode != "RGBA":  # La by way of LA: on the straight way Pillow drops its alpha
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    rgb = image.convert("RGB")
+    rgb.paste((255, 255, 255), mask=ImageChops.invert(image.getchannel("A")))
     return rgb
 
 

@@ -29,6 +29,7 @@ from zoo import (
     heic_stub,
     oriented,
     photograph,
+    tiff,
     with_broken_exif,
 )
 
@@ -475,6 +476,7 @@ def test_damaged_pictures_leave_stdout_and_stderr_clean(tmp_path: Path) -> None:
     tiffs = [encoded(drawn(200, 150), "TIFF", compression="tiff_lzw")]
     tiffs.append(encoded(drawn(200, 150).convert("1"), "TIFF", compression="group4"))
     files = [with_broken_exif(drawn()), with_broken_exif(drawn(), "PNG"), claiming(12_000, 9_000)]
+    files.append(tiff(np.zeros((4, 5), np.uint8), bands=100))
     for data in tiffs * 3:
         noise = rng.integers(0, 256, 40, dtype=np.uint8).tobytes()
         files.append(data[: len(data) // 2] + noise + data[len(data) // 2 + 40 :])

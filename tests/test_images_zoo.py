@@ -22,6 +22,7 @@ from zoo import (
     png,
     sixteen_bit_rgb_png,
     tenths,
+    tiff,
     turned_on_its_side,
     with_broken_exif,
     with_broken_profile,
@@ -289,18 +290,6 @@ def test_sixteen_bit_pgm_is_the_same_as_its_eight_bit() -> None:
     assert same(b"P5 61 43 65535\n" + big_endian, Image.fromarray(dark))
     ten_bits = np.rint(GREY * (1023 / 255)).astype(">u2").tobytes()
     assert same(b"P5 61 43 1023\n" + ten_bits, Image.fromarray(GREY), tolerance=1)
-
-
-def tiff(samples: NDArray[Any], *, photometric: int = 1, order: Literal["<", ">"] = "<") -> bytes:
-    """Return a TIFF put together by hand: grey, uncompressed, one strip. Shape (h, w)."""
-    height, width = samples.shape
-    kind = {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]
-    body = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
-    tags = {256: width, 257: height, 258: samples.itemsize * 8, 259: 1, 262: photometric}
-    tags |= {273: 8 + 2 + 12 * 10 + 4, 277: 1, 278: height, 279: len(body), 339: kind}
-    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(tags))
-    entries = b"".join(struct.pack(order + "HHII", tag, 4, 1, v) for tag, v in tags.items())
-    return start + entries + b"\0" * 4 + body
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -13,7 +13,7 @@ import struct
 import zlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -44,6 +44,7 @@ __all__ = [
     "png",
     "sixteen_bit_rgb_png",
     "tenths",
+    "tiff",
     "turned_on_its_side",
     "with_broken_exif",
     "with_broken_profile",
@@ -215,6 +216,23 @@ def grey_png_with_clear_value(grey: NDArray[np.uint16], clear: int) -> bytes:
     rows = [row.tobytes() for row in grey.astype(">u2")]
     transparent = _chunk(b"tRNS", struct.pack(">H", clear))
     return png(grey.shape[1], grey.shape[0], 16, 0, rows, transparent)
+
+
+def tiff(
+    samples: NDArray[Any], *, photometric: int = 1, order: Literal["<", ">"] = "<", bands: int = 1
+) -> bytes:
+    """Return a TIFF put together by hand: grey, uncompressed, one strip. Shape (h, w).
+
+    `bands` is what the header claims; more than one is a lie.
+    """
+    height, width = samples.shape
+    kind = {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]
+    body = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
+    tags = {256: width, 257: height, 258: samples.itemsize * 8, 259: 1, 262: photometric}
+    tags |= {273: 8 + 2 + 12 * 10 + 4, 277: bands, 278: height, 279: len(body), 339: kind}
+    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(tags))
+    entries = b"".join(struct.pack(order + "HHII", tag, 4, 1, v) for tag, v in tags.items())
+    return start + entries + b"\0" * 4 + body
 
 
 def animated(first: Image.Image, file_format: str) -> bytes:
