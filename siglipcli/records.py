@@ -58,10 +58,14 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """An answered input. `scores` holds the labels asked for: set by set, best first."""
+    """An answered input. `scores` holds the labels asked for: set by set, best first.
+
+    `stored` if its embedding was not made now but came from the store.
+    """
 
     source: Source
     scores: tuple[Score, ...]
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

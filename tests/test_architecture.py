@@ -39,14 +39,15 @@ ALLOWED: dict[str, set[str]] = {
     "models/tokens": {"numpy", "tokenizers", "ftfy"},
     "models/torch_runtime": {"models", "numpy", "torch", "open_clip", "safetensors"},
     "scoring": {"numpy", "labelsets"},
-    "pipeline": {"numpy", "images", "models"},
-    "classifier": {"numpy", "labelsets", "models", "pipeline", "scoring", "sources"},
+    "pipeline": {"numpy", "images", "models", "store"},
+    "store": {"numpy"},
+    "classifier": {"numpy", "labelsets", "models", "pipeline", "scoring", "sources", "store"},
     "writers/table": {"writers", "rich"},
     "writers": {"writers"},
     "demo": set(),
     "cli": {
         "typer", "rich", "cli", "classifier", "demo", "images", "labelsets", "models", "pipeline",
-        "scoring", "sources", "writers", "platformdirs",
+        "scoring", "sources", "store", "writers",
     },
 }  # fmt: skip
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from siglipcli import __version__
-from siglipcli.cli import classify, demo, doctor, labels, models
+from siglipcli.cli import cache, classify, demo, doctor, labels, models
 from siglipcli.cli.terminal import complain
-from siglipcli.errors import ExitStatus, SiglipError
+from siglipcli.errors import ExitStatus, OutputError, SiglipError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
 __all__ = ["app", "main"]
@@ -25,23 +29,59 @@ class Terminated(BaseException):
     """SIGTERM arrived; raised in the main thread so that files are put away."""
 
 
+class _Closed(io.TextIOBase):
+    """Stands for a standard output that was closed before the program began."""
+
+    closed = True
+
+    def write(self, text: str, /) -> int:
+        del text
+        raise OutputError("write error: standard output is closed.")
+
+    def flush(self) -> None:
+        return
+
+    def isatty(self) -> bool:
+        return False
+
+
 class _Commands(TyperGroup):
-    """The one place where errors become a line on stderr and an exit status."""
+    """Every command, run where errors are translated; help is printed while a context is made."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _translated():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _translated():
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except SiglipError as error:
-            complain(str(error))
-            raise typer.Exit(error.status) from error
-        except BrokenPipeError as error:  # the reader has seen enough
-            raise typer.Exit(ExitStatus.OK) from error
-        except KeyboardInterrupt as error:
-            raise typer.Exit(ExitStatus.INTERRUPTED) from error
-        except Terminated as error:
-            raise typer.Exit(ExitStatus.TERMINATED) from error
-        return result
+            return result
+
+
+# What a write to standard output says, where a command prints without `open_output`.
+_FULL_OR_GONE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn errors into a line on stderr and an exit status: the one place that does."""
+    try:
+        yield
+    except SiglipError as error:
+        complain(str(error))
+        raise typer.Exit(error.status) from error
+    except BrokenPipeError as error:  # the reader has seen enough
+        raise typer.Exit(ExitStatus.OK) from error
+    except OSError as error:
+        if error.errno not in _FULL_OR_GONE:
+            raise
+        complain(f"write error: {error.strerror}")
+        raise typer.Exit(ExitStatus.CANNOT_GO_ON) from error
+    except KeyboardInterrupt as error:
+        raise typer.Exit(ExitStatus.INTERRUPTED) from error
+    except Terminated as error:
+        raise typer.Exit(ExitStatus.TERMINATED) from error
 
 
 app = typer.Typer(
@@ -58,6 +98,7 @@ app.command()(classify.classify)
 app.command()(demo.demo)
 app.add_typer(labels.app, name="labels")
 app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
 app.command()(doctor.doctor)
 
 
@@ -82,6 +123,9 @@ def _options(
 def main() -> NoReturn:
     """Run the command line and end the process with a status of `ExitStatus`."""
     signal.signal(signal.SIGTERM, _terminate)
+    sys.stdout = sys.stdout or _Closed()
+    # print and Typer would take stdout for a stderr that is not there
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     try:
         app()
         status: int = ExitStatus.OK
@@ -124,9 +168,10 @@ def _leave(status: int) -> NoReturn:
     """End now: no waiting for a thread inside a decoder, no taking down of a model's memory."""
     try:
         sys.stdout.flush()
-    except (BrokenPipeError, AttributeError):  # the reader left; there is no stdout
+    except BrokenPipeError:  # the reader left
         pass
     except (OSError, ValueError) as error:
-        complain(f"write error: standard output: {error}")
-        status = status or ExitStatus.CANNOT_GO_ON
+        if status <= ExitStatus.SOME_INPUTS_FAILED:  # else it was said already
+            complain(f"write error: standard output: {error}")
+            status = ExitStatus.CANNOT_GO_ON
     os._exit(status)

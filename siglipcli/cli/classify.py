@@ -38,13 +38,14 @@ def classify(
     terminal = Terminal(voice, rows_on_screen=form == "table" and answers.output is None)
     sets = setup.label_sets(labels, terminal)
     stream = setup.inputs(inputs, answers.output)
-    classifier = setup.classifier(engine, inputs, terminal)
-    with terminal.waiting("encoding labels"):
-        banks = [classifier.encode_labels(each) for each in sets]
-    results = classifier.classify(stream, banks, _selection(choice))
-    with terminal.bar(lambda: setup.total(inputs, answers.output)) as counted:
-        tally = _write(counted(results), form, answers, _header(classifier.encoder.name, banks))
-    tally.report(terminal)
+    with setup.classifier(engine, inputs, terminal) as classifier:
+        setup.warn_of_prompts(sets, classifier.encoder, terminal)
+        with terminal.waiting("encoding labels"):
+            banks = [classifier.encode_labels(each) for each in sets]
+        results = classifier.classify(stream, banks, _selection(choice))
+        with terminal.bar(lambda: setup.total(inputs, answers.output)) as counted:
+            tally = _write(counted(results), form, answers, _header(classifier.encoder.name, banks))
+        tally.report(terminal)
     if tally.failed:
         raise typer.Exit(ExitStatus.SOME_INPUTS_FAILED)
 
@@ -70,9 +71,10 @@ def _header(model: str, banks: Sequence[LabelBank]) -> writers.Header:
 
 @dataclass
 class Tally:
-    """How many inputs were answered and how many failed, and how fast."""
+    """How many inputs were encoded, came from the store, and failed; and how fast."""
 
-    answered: int = 0
+    encoded: int = 0
+    stored: int = 0
     failed: int = 0
     started: float = field(default_factory=perf_counter)
 
@@ -80,18 +82,21 @@ class Tally:
         """Count one result."""
         if isinstance(result, Failure):
             self.failed += 1
+        elif result.stored:
+            self.stored += 1
         else:
-            self.answered += 1
+            self.encoded += 1
 
     def report(self, terminal: Terminal) -> None:
         """Say the counts on stderr; nothing for one picture that was answered."""
-        count = self.answered + self.failed
+        count = self.encoded + self.stored + self.failed
         if count == 0:
             terminal.note("no pictures found")
         elif count > 1 or self.failed:
             rate = count / (perf_counter() - self.started)
             terminal.note(
-                f"{self.answered:,} answered, {self.failed:,} failed, {rate:,.1f} images/s"
+                f"{self.encoded:,} encoded, {self.stored:,} from the store, {self.failed:,} failed,"
+                f" {rate:,.1f} images/s"
             )
 
 

@@ -7,7 +7,7 @@ import shlex
 
 from siglipcli import demo as bundled
 from siglipcli.cli.classify import classify
-from siglipcli.cli.options import Answers, Choice, Engine, Inputs, Labels, Voice, grouped
+from siglipcli.cli.options import Answers, CacheDir, Choice, Engine, Inputs, Labels, Voice, grouped
 from siglipcli.cli.terminal import complain
 
 __all__ = ["demo"]
@@ -26,12 +26,13 @@ _COMMAND = (
 
 
 @grouped
-def demo(answers: Answers, voice: Voice) -> None:
+def demo(answers: Answers, voice: Voice, cache_dir: CacheDir = None) -> None:
     """Run classify on bundled drawings with the bundled model, and print the command that did it.
 
     The model knows drawn shapes and nothing else: it is for trying the tool without a download.
     """
     output = answers.output.absolute() if answers.output else None
+    cache_dir = cache_dir.absolute() if cache_dir else None
     os.chdir(bundled.PICTURES.parent)  # names in the answers are then short
     if not voice.quiet:
         complain(
@@ -42,6 +43,6 @@ def demo(answers: Answers, voice: Voice) -> None:
         | vars(Labels(labels=["labels.yaml"]))
         | vars(Choice(top=3))
         | vars(Answers(answers.output_format, output))
-        | vars(Engine(model="demo"))
+        | vars(Engine(model="demo", cache_dir=cache_dir))
         | vars(voice)
     )

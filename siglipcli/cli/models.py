@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siglipcli.cli.options import Voice
+from siglipcli.cli.options import CacheDir, Voice
 from siglipcli.cli.terminal import Terminal
 from siglipcli.text import visible
 
@@ -44,15 +43,6 @@ _Name = Annotated[
         help="A name from siglip models list, a model folder, hf-hub:ORG/NAME, or demo.",
     ),
 ]
-_CacheDir = Annotated[
-    Path | None,
-    typer.Option(
-        "--cache-dir",
-        metavar="DIR",
-        envvar="SIGLIP_CACHE_DIR",
-        help="Where siglip keeps what it may use again.",
-    ),
-]
 
 
 @app.command("list")
@@ -84,7 +74,7 @@ def list_models(
 
 
 @app.command()
-def info(name: _Name, output_format: _Format = Format.TABLE, cache_dir: _CacheDir = None) -> None:
+def info(name: _Name, output_format: _Format = Format.TABLE, cache_dir: CacheDir = None) -> None:
     """Show everything about one model; nothing is fetched."""
     from siglipcli.models import checkpoint
     from siglipcli.models.catalog import CATALOG
@@ -113,7 +103,7 @@ def pull(
     force: Annotated[
         bool, typer.Option("--force", help="Get every file again, even if it is here.")
     ] = False,
-    cache_dir: _CacheDir = None,
+    cache_dir: CacheDir = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")
     ] = False,

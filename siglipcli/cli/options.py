@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path  # noqa: TC003  # Typer reads the annotations
+from pathlib import Path  # Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -21,14 +22,19 @@ from siglipcli import writers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Answers", "Choice", "Engine", "Inputs", "Labels", "Voice", "grouped", "one_of"]
+__all__ = ["DEFAULT_LIMIT", "Answers", "CacheDir", "CacheLimit", "Choice", "Engine", "Inputs"]
+__all__ += ["JsonOrTable", "Labels", "Size", "Voice", "grouped", "one_of"]
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Return `command` with each dataclass parameter replaced by the dataclass's fields."""
+    """Return `command` with each dataclass parameter replaced by the dataclass's fields.
+
+    Other parameters stay as they are.
+    """
+    own = inspect.signature(command).parameters
     groups = get_type_hints(command, include_extras=True)
     groups.pop("return", None)
-    parameters = [p for name, kind in groups.items() for p in _spread(name, kind)]
+    parameters = [p for name, kind in groups.items() for p in _spread(own[name], kind)]
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
@@ -40,9 +46,9 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _spread(name: str, kind: Any) -> list[inspect.Parameter]:
+def _spread(parameter: inspect.Parameter, kind: Any) -> list[inspect.Parameter]:
     if not is_dataclass(kind):
-        return [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind)]
+        return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind)]
     hints = get_type_hints(kind, include_extras=True)
     return [
         inspect.Parameter(
@@ -69,14 +75,89 @@ def one_of(*words: str) -> Callable[[str | None], str | None]:
     return check
 
 
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
+        raise typer.BadParameter(f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps.")
+    return value
+
+
 def _auto_or_count(value: str) -> str:
     if value != "auto" and not (value.isdecimal() and int(value) > 0):
         raise typer.BadParameter(f"{value!r} is neither auto nor a number from 1 up.")
     return value
 
 
+def _moderate(value: float) -> float:
+    """Refuse what would make a score meaningless: not a number, infinite, or near it in fp32."""
+    if not -1000 <= value <= 1000:  # noqa: PLR2004  # false for NaN too
+        raise typer.BadParameter(f"{value} is not a number from -1000 to 1000.")
+    return value
+
+
+def _probability(value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= 1:  # false for NaN, which `min` and `max` let pass
+        raise typer.BadParameter(f"{value} is not a number from 0 to 1.")
+    return value
+
+
 RUNTIMES = ("auto", "torch", "openvino")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        envvar="SIGLIP_CACHE_DIR",
+        show_default=False,
+        help="Where siglip keeps what it may use again.",
+    ),
+]
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@dataclass(frozen=True)
+class Size:
+    """A number of bytes, written as people write it: 500M, 2.5G."""
+
+    bytes: int
+
+    @classmethod
+    def parse(cls, text: str | Size) -> Size:
+        """Read 500M, 2.5 GB or a plain number. Raises Typer's BadParameter."""
+        if isinstance(text, Size):  # a default
+            return text
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text.upper())
+        if not match:
+            raise typer.BadParameter(f"{text!r} is no size; write 500M or 2.5G.")
+        return cls(int(float(match[1]) * _UNITS[match[2]]))
+
+    def __str__(self) -> str:
+        unit = next((u for u in "TGMK" if self.bytes >= _UNITS[u]), "")
+        return f"{self.bytes / _UNITS[unit]:.3g} {unit}B"
+
+
+DEFAULT_LIMIT = Size(8 * 10**9)  # about 2.5 million images
+CacheLimit = Annotated[
+    Size,
+    typer.Option(
+        "--cache-limit",
+        parser=Size.parse,
+        metavar="SIZE",
+        envvar="SIGLIP_CACHE_LIMIT",
+        help="What stored embeddings may take (500M, 8G); the least recently used go first.",
+    ),
+]
+JsonOrTable = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="table|json",
+        callback=one_of("table", "json"),
+        help="A table, or JSON for programs.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -86,7 +167,7 @@ class Inputs:
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PATHS...",
+            metavar="PATHS",
             show_default=False,
             help="Pictures, folders (read recursively), or - for one picture's bytes on stdin.",
         ),
@@ -161,14 +242,15 @@ class Choice:
         typer.Option(
             "--threshold",
             "-t",
-            min=0,
-            max=1,
             metavar="P",
+            callback=_probability,
             help="The score that makes a tag; a label's own threshold wins."
-            "  [default: the set's, or 0.2]",
+            "  [default: the set's, or 0.2; 0<=x<=1]",
         ),
     ] = None
-    bias_shift: Annotated[float, typer.Option(metavar="X", help="Add X to every logit.")] = 0.0
+    bias_shift: Annotated[
+        float, typer.Option(metavar="X", callback=_moderate, help="Add X to every logit.")
+    ] = 0.0
 
 
 @dataclass(frozen=True)
@@ -188,7 +270,10 @@ class Engine:
     device: Annotated[
         str,
         typer.Option(
-            metavar="auto|cpu|cuda|cuda:N|mps", envvar="SIGLIP_DEVICE", help="Where it runs."
+            metavar="auto|cpu|cuda|cuda:N|mps",
+            callback=_device,
+            envvar="SIGLIP_DEVICE",
+            help="Where it runs.",
         ),
     ] = "auto"
     runtime: Annotated[
@@ -227,21 +312,21 @@ class Engine:
             help="Reading threads.  [default: one a processor]",
         ),
     ] = None
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither use nor keep stored embeddings.")
+    ] = False
+    cache_limit: CacheLimit = DEFAULT_LIMIT
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Read every file, even one whose size and times are known."),
+    ] = False
     offline: Annotated[
         bool,
         typer.Option(
             "--offline", envvar="SIGLIP_OFFLINE", help="Use only model files that are here."
         ),
     ] = False
-    cache_dir: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            envvar="SIGLIP_CACHE_DIR",
-            show_default=False,
-            help="Where siglip keeps what it may use again.",
-        ),
-    ] = None
+    cache_dir: CacheDir = None
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING
 from siglipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
     from siglipcli.classifier import Classifier
     from siglipcli.cli.options import Answers, Engine, Inputs, Labels
     from siglipcli.cli.terminal import Terminal
     from siglipcli.labelsets import LabelSet
+    from siglipcli.models import Encoder
+    from siglipcli.models.tokens import Tokenizer
     from siglipcli.records import Failure, Source
     from siglipcli.sources import Options
+    from siglipcli.store import Store
 
-__all__ = ["classifier", "inputs", "label_sets", "output_format", "total"]
+__all__ = ["classifier", "inputs", "label_sets", "output_format", "total", "warn_of_prompts"]
 
 DEFAULT_SET = "everyday"
+MAX_WARNINGS = 5  # of one set
 
 
 def label_sets(labels: Labels, terminal: Terminal) -> list[LabelSet]:
@@ -55,6 +59,7 @@ def classifier(engine: Engine, given: Inputs, terminal: Terminal) -> Classifier:
         batch_size=None if engine.batch_size == "auto" else int(engine.batch_size),
         limits=Limits(max_megapixels=given.max_megapixels),
         exact=given.exact_decode,
+        verify=engine.verify,
     )
     with terminal.fetching() as progress:
         found = Classifier.load(
@@ -66,9 +71,43 @@ def classifier(engine: Engine, given: Inputs, terminal: Terminal) -> Classifier:
             cache_dir=engine.cache_dir,
             progress=progress,
             reading=reading,
+            store=None if engine.no_cache else _store(engine),
         )
     terminal.detail(f"model {found.encoder.name}: {found.encoder.description}")
     return found
+
+
+def warn_of_prompts(sets: Iterable[LabelSet], encoder: Encoder, terminal: Terminal) -> None:
+    """Say on stderr where the model reads less than a set's prompts say, unless --quiet."""
+    from siglipcli import labelsets
+
+    if terminal.quiet:
+        return
+    words = encoder.tokenizer
+    for each in sets:
+        found = labelsets.warnings(each, words.clean, _counting(words), words.context_length)
+        for warning in found[:MAX_WARNINGS]:
+            terminal.note(f"label set {each.name}: {warning}")
+        if len(found) > MAX_WARNINGS:
+            terminal.note(f"label set {each.name}: {len(found) - MAX_WARNINGS:,} more like these")
+
+
+def _counting(tokenizer: Tokenizer) -> Callable[[str], int]:
+    """Count tokens, exactly only where a text could be cut: most prompts are far too short."""
+
+    def count(text: str) -> int:
+        # A token stands for a byte or more, but for the end mark and a mark of the start.
+        most = len(text.encode(errors="surrogatepass")) + 2
+        return most if most <= tokenizer.context_length else tokenizer.count(text)
+
+    return count
+
+
+def _store(engine: Engine) -> Store:
+    from siglipcli.machine import cache_folder
+    from siglipcli.store import Store
+
+    return Store(cache_folder(engine.cache_dir), engine.cache_limit.bytes)
 
 
 def output_format(answers: Answers) -> str:
@@ -95,15 +134,19 @@ def inputs(given: Inputs, output: Path | None = None) -> Iterator[Source | Failu
         raise UsageError("--null is for the list that --files-from reads")
     if given.files_from == "-" and "-" in (given.paths or ()):
         raise UsageError("stdin cannot be both a picture and a list of paths")
+    _check_list(given.files_from)
+    if output and given.files_from and _same(Path(given.files_from), output):
+        raise UsageError(f"the output {output} is the list that --files-from reads")
     names = chain(given.paths or (), _listed(given))
     return sources.expand(_but_not(names, output), _walking(given, output))
 
 
 def total(given: Inputs, output: Path | None = None) -> int | None:
-    """Count the inputs by walking them once more; None where they come from stdin."""
+    """Count the inputs by walking them once more; None where some can be read only once."""
     from siglipcli import sources
 
-    if given.files_from == "-":
+    listed = given.files_from
+    if "-" in (given.paths or ()) or (listed and not Path(listed).is_file()):
         return None
     names = chain(given.paths or (), _listed(given))
     return sum(1 for _ in sources.expand(names, _walking(given, output)))
@@ -134,10 +177,24 @@ def _listed(given: Inputs) -> Iterator[str]:
 @contextmanager
 def _list_stream(name: str) -> Iterator[BinaryIO]:
     if name == "-":
-        yield sys.stdin.buffer
+        yield _stdin()
         return
     with _opened(Path(name)) as stream:
         yield stream
+
+
+def _check_list(name: str | None) -> None:
+    """Complain of a list that cannot be read before a model is loaded; a pipe is left alone."""
+    if name == "-":
+        _stdin()
+    elif name is not None and not Path(name).is_fifo():
+        _opened(Path(name)).close()
+
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise UsageError("cannot read the list on stdin: it is closed")
+    return sys.stdin.buffer
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -149,8 +206,9 @@ def _opened(path: Path) -> BinaryIO:
 
 def _but_not(names: Iterable[str], output: Path | None) -> Iterator[str]:
     """Pass names on; refuse one that is the output file, which would be replaced by answers."""
+    there = output is not None and output.is_file()
     for name in names:
-        if output and Path(name).name == output.name and _same(Path(name), output):
+        if there and output and name != "-" and _same(Path(name), output):
             raise UsageError(f"the output {output} is one of the inputs")
         yield name
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from siglipcli.errors import SiglipError
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
@@ -105,7 +106,12 @@ class Terminal:
 
         with _new_bar(self._console()) as bar:
             task = bar.add_task("", total=None)
-            Thread(target=lambda: bar.update(task, total=total()), daemon=True).start()
+
+            def count() -> None:
+                with suppress(SiglipError):  # the run itself meets it too, and says so
+                    bar.update(task, total=total())
+
+            Thread(target=count, daemon=True).start()
             yield lambda items: _counted(items, bar, task)
 
     def _console(self) -> Console:

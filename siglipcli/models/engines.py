@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from siglipcli.records import Head
 
-__all__ = ["Manifest", "engines", "obtain", "remove"]
+__all__ = ["Kept", "Manifest", "clear", "engines", "obtain", "prune", "remove"]
 
 _FORMAT = 1  # raise it when engines of older versions must not be used
 _MANIFEST = "engine.json"
@@ -55,6 +55,17 @@ class Manifest:
         return f"{self.fingerprint}-{self.precision}"
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An engine's folder, what it was built from and for and by, and its size in bytes."""
+
+    folder: Path
+    model: str
+    precision: str
+    runtime: str
+    bytes: int
+
+
 def obtain(root: Path, manifest: Manifest, build: Callable[[Path], None], cache_dir: Path) -> Path:
     """Return the folder of the engine for `manifest`, built by `build(draft_folder)` if none is here to trust.
 
@@ -72,10 +83,45 @@ def obtain(root: Path, manifest: Manifest, build: Callable[[Path], None], cache_
     return folder
 
 
-def engines(root: Path) -> list[tuple[Path, str, int]]:
-    """Return each engine's folder, the model it was built from, and its size in bytes."""
-    folders = sorted(root.iterdir()) if root.is_dir() else []
-    return [(f, _model(f), _size(f)) for f in folders if f.is_dir()]
+def engines(root: Path) -> list[Kept]:
+    """Return what is under `root`, unfinished drafts too."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    return [_kept(folder) for folder in folders]
+
+
+def clear(root: Path) -> None:
+    """Delete every engine; manifests go first, so that what is left is never taken for one."""
+    for kept in engines(root):
+        remove(kept.folder)
+    for lock in root.glob("*.lock"):
+        lock.unlink(missing_ok=True)
+
+
+def prune(root: Path, runtime: str) -> int:
+    """Delete what `runtime` cannot use: drafts of killed builds, engines of other versions.
+
+    Returns the bytes freed. What another process is building is left alone.
+    """
+    from filelock import FileLock, Timeout
+
+    freed = 0
+    for kept in engines(root):
+        if kept.runtime == runtime:
+            continue
+        try:
+            with FileLock(root / f"{_engine_name(kept.folder)}.lock", timeout=0):
+                remove(kept.folder)
+                freed += kept.bytes
+        except Timeout:
+            continue
+    return freed
+
+
+def _engine_name(folder: Path) -> str:
+    """Return the name of the engine that a folder is, or was to become."""
+    if not folder.name.startswith(_DRAFT):
+        return folder.name
+    return folder.name.removeprefix(_DRAFT).rpartition("-")[0]  # without the process id
 
 
 def remove(folder: Path) -> None:
@@ -141,13 +187,11 @@ def _lock(root: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _model(folder: Path) -> str:
+def _kept(folder: Path) -> Kept:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     try:
-        content = json.loads((folder / _MANIFEST).read_bytes())
-        return str(content["manifest"]["model"])
+        manifest = json.loads((folder / _MANIFEST).read_bytes())["manifest"]
+        model, precision, runtime = (str(manifest[k]) for k in ("model", "precision", "runtime"))
     except (OSError, ValueError, KeyError, TypeError):
-        return "unfinished"
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return Kept(folder, "unfinished", "", "", size)
+    return Kept(folder, model, precision, runtime, size)

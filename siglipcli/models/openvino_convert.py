@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import openvino
 import torch
 from torch.nn.functional import normalize
 
+from siglipcli.models.openvino_runtime import library
 from siglipcli.models.torch_runtime import build_tower
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class _TextGraph(torch.nn.Module):
 
 def convert(checkpoint: Checkpoint, tower: str, path: Path, *, half: bool) -> None:
     """Write the `image` or `text` tower as a graph for any batch size, its weights fp32 or fp16."""
+    openvino = library()
     graph, example = _traced(checkpoint, tower)
     # The fused attention of the fast path has no counterpart in OpenVINO.
     fast_path = torch.backends.mha.get_fastpath_enabled()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import string
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from siglipcli.errors import CheckpointError
@@ -74,22 +75,34 @@ def cleaner(name: str) -> Callable[[str], str]:
 class Tokenizer:
     """Texts → int64[n, context_length], truncated and padded as open_clip does.
 
-    Raises CheckpointError for a tokenizer.json that cannot be read or lacks its pad token.
+    The file is read at the first call, which raises CheckpointError if it cannot be used.
     """
 
     def __init__(self, path: Path, context_length: int, pad_token: str, clean: str) -> None:
         self.context_length = context_length
         self.clean = cleaner(clean)
-        self._tokenizer = _load(path)
-        pad_id = self._tokenizer.token_to_id(pad_token)
-        if pad_id is None:
-            raise CheckpointError(f"{path} does not know the pad token {pad_token!r} of its config")
-        self._pad = {"pad_id": pad_id, "pad_token": pad_token, "length": context_length}
-        self._fit()
+        self._path = path
+        self._pad_token = pad_token
 
-    def _fit(self) -> None:
-        self._tokenizer.enable_truncation(self.context_length)
-        self._tokenizer.enable_padding(direction="right", **self._pad)
+    @cached_property
+    def _tokenizer(self) -> Any:
+        """The file, read when first needed: warm runs have their prompts stored."""
+        tokenizer = _load(self._path)
+        if tokenizer.token_to_id(self._pad_token) is None:
+            raise CheckpointError(
+                f"{self._path} does not know the pad token {self._pad_token!r} of its config"
+            )
+        self._fit(tokenizer)
+        return tokenizer
+
+    def _fit(self, tokenizer: Any) -> None:
+        tokenizer.enable_truncation(self.context_length)
+        tokenizer.enable_padding(
+            direction="right",
+            pad_id=tokenizer.token_to_id(self._pad_token),
+            pad_token=self._pad_token,
+            length=self.context_length,
+        )
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Return int64[len(texts), context_length]."""
@@ -107,7 +120,7 @@ class Tokenizer:
         try:
             return len(self._tokenizer.encode(self.clean(text)).ids)
         finally:
-            self._fit()
+            self._fit(self._tokenizer)
 
 
 def _load(path: Path) -> Any:

@@ -1,0 +1,111 @@
+"""`siglip cache`: what is kept to be used again, and how to let it go."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from siglipcli.cli.options import DEFAULT_LIMIT, CacheDir, CacheLimit, JsonOrTable, Size
+from siglipcli.machine import cache_folder
+from siglipcli.text import visible
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="cache",
+    help="Show and manage what is kept: compiled engines and stored embeddings.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def info(cache_dir: CacheDir = None, output_format: JsonOrTable = "table") -> None:
+    """Show what is kept, model by model, with sizes.
+
+    Downloaded model files are not here: siglip models list --here shows them.
+    """
+    facts = _facts(cache_folder(cache_dir))
+    if output_format == "json":
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        return
+    typer.echo(f"{facts['folder']}\n\nengines")
+    for engine in facts["engines"] or [{"model": "none", "precision": "", "bytes": 0}]:
+        name = f"{engine['model']} {engine['precision']}"
+        typer.echo(f"  {visible(name):<40} {_size(engine['bytes']):>10}")
+    typer.echo("\nembeddings")
+    for held in facts["embeddings"] or [{"model": "none", "vectors": 0, "bytes": 0, "used": ""}]:
+        count = f"{held['vectors']:,} vectors"
+        line = f"  {visible(held['model']):<40} {_size(held['bytes']):>10}  {count:>18}  {held['used']}"
+        typer.echo(line.rstrip())
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    from siglipcli.models.engines import engines
+    from siglipcli.store import Store
+
+    with closing(Store(folder)) as store:
+        held = [
+            {
+                "model": usage.model,
+                "vectors": usage.vectors,
+                "bytes": usage.bytes,
+                "used": datetime.fromtimestamp(usage.used).astimezone().date().isoformat(),
+            }
+            for usage in store.usage()
+        ]
+        size = store.size()
+    built = [
+        {"model": e.model, "precision": e.precision, "bytes": e.bytes, "folder": str(e.folder)}
+        for e in engines(folder / "engines")
+    ]
+    return {"folder": str(folder), "engines": built, "embeddings": held, "store_bytes": size}
+
+
+@app.command()
+def prune(cache_limit: CacheLimit = DEFAULT_LIMIT, cache_dir: CacheDir = None) -> None:
+    """Drop engines that this installation cannot use, and embeddings over --cache-limit."""
+    from siglipcli.models import engines, openvino_runtime
+    from siglipcli.store import Store
+
+    folder = cache_folder(cache_dir)
+    if openvino_runtime.is_here():
+        freed = engines.prune(folder / "engines", openvino_runtime.version())
+        typer.echo(f"engines: freed {_size(freed)}")
+    with closing(Store(folder)) as store:
+        dropped = store.prune(cache_limit.bytes)
+        typer.echo(f"embeddings: dropped {dropped:,}, kept {_size(store.size())}")
+
+
+@app.command()
+def clear(
+    cache_dir: CacheDir = None,
+    engines: Annotated[bool, typer.Option("--engines", help="Only compiled engines.")] = False,
+    embeddings: Annotated[bool, typer.Option("--embeddings", help="Only embeddings.")] = False,
+) -> None:
+    """Delete what is kept: engines, embeddings, or both. It is made again when it is needed."""
+    from siglipcli.models import engines as built
+    from siglipcli.store import Store
+
+    folder = cache_folder(cache_dir)
+    both = engines == embeddings
+    if both or engines:
+        freed = sum(engine.bytes for engine in built.engines(folder / "engines"))
+        built.clear(folder / "engines")
+        typer.echo(f"engines: freed {_size(freed)}")
+    if both or embeddings:
+        with closing(Store(folder)) as store:
+            freed = store.size()
+            store.clear()
+            typer.echo(f"embeddings: freed {_size(max(0, freed - store.size()))}")
+
+
+def _size(count: int) -> str:
+    return str(Size(count))

@@ -1,0 +1,202 @@
+"""The OpenVINO runtime: the same model as torch's, without torch once its engine is there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from siglipcli import demo, models
+from siglipcli.errors import DeviceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
+
+PROMPTS = ["a photo of a red circle.", "a blue star", "a green cross", "a white heart"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that the tests of this file share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def encoder(runtime: str, precision: str, cache: Path, model: str = "demo") -> models.Encoder:
+    return models.load(
+        model, device="cpu", runtime=runtime, precision=precision, cache_dir=cache, offline=True
+    )
+
+
+def drawings(size: int) -> np.ndarray:
+    """Drawings as the demo model knows them: uint8[n, size, size, 3]."""
+    from siglipcli import images
+    from siglipcli.records import Source
+
+    paths = sorted(demo.PICTURES.iterdir())
+    return np.stack([images.read(Source(path.name, path), size) for path in paths])
+
+
+@pytest.mark.parametrize(("precision", "cosine"), [("fp32", 0.99999), ("bf16", 0.995)])
+def test_both_runtimes_give_the_same_embeddings(precision: str, cosine: float, cache: Path) -> None:
+    """Rows are unit vectors, and point where torch's in fp32 do."""
+    ours, theirs = encoder("openvino", precision, cache), encoder("torch", "fp32", cache)
+    pixels = drawings(ours.image_size)
+    for mine, reference in [
+        (ours.encode_images(pixels), theirs.encode_images(pixels)),
+        (ours.encode_texts(PROMPTS), theirs.encode_texts(PROMPTS)),
+    ]:
+        assert mine.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(mine, axis=1), 1, atol=1e-3)
+        assert (mine * reference).sum(axis=1).min() > cosine
+
+
+def test_one_image_or_many_give_the_same_rows(cache: Path) -> None:
+    """How images are grouped changes nothing beyond rounding."""
+    found = encoder("openvino", "fp32", cache)
+    pixels = drawings(found.image_size)
+    together = found.encode_images(pixels)
+    apart = np.concatenate([found.encode_images(pixels[i : i + 1]) for i in range(len(pixels))])
+    np.testing.assert_allclose(together, apart, atol=1e-5)
+
+
+def test_the_engine_holds_the_models_own_head_and_sizes(cache: Path) -> None:
+    """Head, image size and token ids are those of the checkpoint."""
+    ours, theirs = encoder("openvino", "fp32", cache), encoder("torch", "fp32", cache)
+    assert (ours.head, ours.image_size) == (theirs.head, theirs.image_size)
+    np.testing.assert_array_equal(ours.tokenizer(PROMPTS), theirs.tokenizer(PROMPTS))
+    assert ours.fingerprint != theirs.fingerprint
+
+
+def test_precisions_do_not_share_vectors(cache: Path) -> None:
+    """What is stored at one precision is not taken for the other."""
+    assert (
+        encoder("openvino", "fp32", cache).fingerprint
+        != encoder("openvino", "bf16", cache).fingerprint
+    )
+
+
+WARM = """
+import sys
+sys.argv = ["siglip", "classify", *sys.argv[1:]]
+from siglipcli.cli import app
+try: app()
+except SystemExit as stop: assert not stop.code, stop.code
+heavy = {"torch", "open_clip", "timm", "torchvision", "transformers", "huggingface_hub"}
+print("HEAVY", sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def classify(cache: Path, *labels: str) -> subprocess.CompletedProcess[str]:
+    picture = str(demo.PICTURES / "red-circle.jpg")
+    command = [sys.executable, "-c", WARM, picture, "--model", "demo", "--device", "cpu"]
+    command += ["--cache-dir", str(cache), *(part for label in labels for part in ("-L", label))]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def test_a_warm_run_imports_no_torch(tmp_path: Path) -> None:
+    """The first run says that it prepares the model; from then on torch is not even imported."""
+    first = classify(tmp_path, "red circle")
+    assert "preparing demo" in first.stderr
+    assert "torch" in first.stderr.split("HEAVY")[1]
+    for labels in [("red circle",), ("blue star", "red circle", "a red ring")]:
+        warm = classify(tmp_path, *labels)
+        assert warm.stderr.split("HEAVY")[1].strip() == "[]"
+        assert "preparing" not in warm.stderr
+        (best, *_) = json.loads(warm.stdout)["labels"]
+        assert best["label"] == "red circle"
+
+
+def test_a_damaged_blob_is_compiled_again(tmp_path: Path) -> None:
+    """OpenVINO's own cache is not trusted when its files were written to."""
+    expected = encoder("openvino", "fp32", tmp_path).encode_texts(PROMPTS)
+    blobs = list((tmp_path / "engines").rglob("*.blob"))
+    assert blobs
+    for blob in blobs:
+        blob.chmod(0o644)
+        blob.write_bytes(blob.read_bytes()[:100] + bytes(1_000))
+    again = encoder("openvino", "fp32", tmp_path).encode_texts(PROMPTS)
+    np.testing.assert_array_equal(again, expected)
+
+
+def test_a_replaced_checkpoint_is_noticed(tmp_path: Path) -> None:
+    """Other weights under the same name and of the same size mean another engine."""
+    import shutil
+
+    folder = tmp_path / "model"
+    shutil.copytree(demo.MODEL_DIR, folder)
+    before = encoder("openvino", "fp32", tmp_path / "cache", str(folder))
+    weights = folder / "open_clip_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-4:] = np.float32(0.5).tobytes()
+    weights.write_bytes(content)
+    after = encoder("openvino", "fp32", tmp_path / "cache", str(folder))
+    assert before.fingerprint != after.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("runtime", "device", "precision", "accelerator", "expected"),
+    [
+        ("auto", "auto", "auto", False, True),
+        ("auto", "cpu", "auto", True, True),
+        ("auto", "cpu", "fp32", False, True),
+        ("auto", "cpu", "fp16", False, False),
+        ("auto", "cuda", "auto", False, False),
+        ("torch", "cpu", "auto", False, False),
+        ("openvino", "auto", "auto", True, True),
+    ],
+)
+def test_which_runtime_is_taken(
+    runtime: str, device: str, precision: str, accelerator: bool, expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """OpenVINO wherever the CPU is to work; torch for the rest, and where it is asked for."""
+    monkeypatch.setattr(models, "_has_gpu", lambda: accelerator)
+    assert models._wants_openvino(runtime, device, precision) is expected
+
+
+def test_a_gpu_goes_before_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an accelerator, `auto` leaves the choice to torch."""
+    monkeypatch.setattr(models, "_has_gpu", lambda: True)
+    assert not models._wants_openvino("auto", "auto", "auto")
+
+
+def test_what_openvino_cannot_do_is_said(cache: Path) -> None:
+    """Another device or fp16 is refused with the way out, when it was asked for by name."""
+    with pytest.raises(DeviceError, match="needs torch"):
+        models.load("demo", device="cuda", runtime="openvino", cache_dir=cache)
+    with pytest.raises(DeviceError, match="fp16"):
+        models.load("demo", runtime="openvino", precision="fp16", cache_dir=cache)
+
+
+def test_auto_falls_back_to_torch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An engine that cannot be kept costs a warning, not the run."""
+    (tmp_path / "engines").write_text("a file where the folder should be")
+    found = encoder("auto", "fp32", tmp_path)
+    assert found.runtime == "torch"
+    assert "using torch" in caplog.text
+    with pytest.raises(DeviceError, match="cannot start"):
+        encoder("openvino", "fp32", tmp_path)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("precision", "cosine"), [("fp32", 0.999999), ("bf16", 0.9995)])
+def test_both_runtimes_agree_at_full_size(
+    precision: str, cosine: float, full_size: Path, tmp_path: Path
+) -> None:
+    """The same at 384 pixels and 12 layers, on photographs."""
+    from PIL import Image
+    from skimage import data
+
+    model = str(full_size / "open_clip")
+    ours = encoder("openvino", precision, tmp_path, model)
+    theirs = encoder("torch", "fp32", tmp_path, model)
+    photographs = [Image.fromarray(getattr(data, name)()) for name in ("astronaut", "coffee")]
+    pixels = np.stack([np.asarray(p.resize((384, 384))) for p in photographs])
+    mine, reference = ours.encode_images(pixels), theirs.encode_images(pixels)
+    assert (mine * reference).sum(axis=1).min() > cosine

@@ -1,0 +1,388 @@
+"""The loop: order, bounded read-ahead, early first rows, and a clean end however it ends."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from siglipcli import images
+from siglipcli.errors import ImageError
+from siglipcli.pipeline import Embedded, Reading, embed
+from siglipcli.records import Failure, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conftest import FakeEncoder
+    from numpy.typing import NDArray
+
+DEADLINE = 10.0  # seconds a test waits for what must happen
+
+
+def sources(count: int) -> list[Source]:
+    return [Source(str(i), b"") for i in range(count)]
+
+
+def names(items: list[Embedded | Failure]) -> list[str]:
+    return [item.source.name for item in items]
+
+
+def flat(batches: Iterator[list[Embedded | Failure]]) -> list[Embedded | Failure]:
+    return [item for batch in batches for item in batch]
+
+
+def colour_of(name: str) -> NDArray[np.uint8]:
+    """A picture whose colour tells which source it is."""
+    n = int(name)
+    return np.full((8, 8, 3), (n % 256, n // 256, 100), np.uint8)
+
+
+@pytest.fixture
+def reading_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], None]], None]:
+    """Replace reading: pictures are coloured after their names, once `act(name)` has returned."""
+
+    def install(act: Callable[[str], None]) -> None:
+        def load_bytes(source: Source, limits: object) -> bytes:
+            act(source.name)
+            return source.name.encode()
+
+        def decode(data: bytes, size: int, limits: object, *, exact: bool) -> NDArray[np.uint8]:
+            return colour_of(data.decode())
+
+        monkeypatch.setattr(images, "load_bytes", load_bytes)
+        monkeypatch.setattr(images, "decode", decode)
+
+    install(lambda name: None)
+    return install
+
+
+def wait_until(true: Callable[[], bool]) -> bool:
+    end = time.monotonic() + DEADLINE
+    while not true() and time.monotonic() < end:
+        time.sleep(0.005)
+    return true()
+
+
+def working() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("siglip")]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_working() -> Iterator[None]:
+    """However a run ends, its threads end."""
+    yield
+    assert wait_until(lambda: not working()), working()
+
+
+# --- order and content ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_results_keep_the_order_of_inputs(
+    encoder: FakeEncoder, reading_by: Callable, batch_size: int
+) -> None:
+    """Whatever each picture takes to read, answers come in the order of the inputs."""
+    times = random.Random(7)
+    delays = {str(i): times.random() / 200 for i in range(60)}
+    reading_by(lambda name: time.sleep(delays[name]))
+    answers = flat(embed(sources(60), encoder, Reading(workers=8, batch_size=batch_size)))
+    assert names(answers) == [str(i) for i in range(60)]
+    expected = encoder.encode_images(np.stack([colour_of(str(i)) for i in range(60)]))
+    np.testing.assert_array_equal([a.vector for a in answers], expected)
+
+
+def test_several_calls_in_flight_keep_the_order(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """An encoder that takes several batches at once gives its answers in order all the same."""
+    encoder.in_flight = 4
+    plain = encoder.encode_images
+
+    def uneven(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        time.sleep(0.02 if int(pixels[0, 0, 0, 0]) % 8 == 1 else 0)
+        return plain(pixels)
+
+    encoder.encode_images = uneven
+    answers = flat(embed(sources(40), encoder, Reading(workers=2)))
+    assert names(answers) == [str(i) for i in range(40)]
+    np.testing.assert_array_equal(
+        [a.vector for a in answers], plain(np.stack([colour_of(a.source.name) for a in answers]))
+    )
+
+
+def test_failures_stand_where_their_inputs_stood(
+    encoder: FakeEncoder, reading_by: Callable
+) -> None:
+    """A picture that cannot be read, or was never found, is a row in its place."""
+
+    def act(name: str) -> None:
+        if int(name) % 3 == 0:
+            raise ImageError("truncated", "cut short")
+
+    reading_by(act)
+    inputs: list[Source | Failure] = list(sources(20))
+    inputs[5] = Failure(inputs[5], "missing", "not there")
+    answers = flat(embed(inputs, encoder, Reading()))
+    assert names(answers) == [str(i) for i in range(20)]
+    failed = {a.source.name: (a.kind, a.message) for a in answers if isinstance(a, Failure)}
+    assert failed["5"] == ("missing", "not there")
+    assert {n: f for n, f in failed.items() if n != "5"} == {
+        str(i): ("truncated", "cut short") for i in range(0, 20, 3)
+    }
+
+
+def test_a_stream_of_failures_alone_needs_no_model(
+    encoder: FakeEncoder, reading_by: Callable
+) -> None:
+    """Where nothing can be read nothing is encoded, and every input still has its row."""
+    inputs = [Failure(source, "missing", "not there") for source in sources(30)]
+    assert flat(embed(inputs, encoder, Reading())) == inputs
+    assert encoder.batches == []
+
+
+def test_no_inputs_give_no_results(encoder: FakeEncoder) -> None:
+    """An empty folder is an empty stream."""
+    assert list(embed([], encoder, Reading())) == []
+
+
+def test_a_vector_that_is_not_finite_is_a_row(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """Where the model gives NaN or infinity for one picture, only that picture fails."""
+    plain = encoder.encode_images
+
+    def damaged(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        vectors = plain(pixels)
+        vectors[pixels[:, 0, 0, 0] == 3, 1] = np.nan
+        vectors[pixels[:, 0, 0, 0] == 6, 0] = np.inf
+        return vectors
+
+    encoder.encode_images = damaged
+    answers = flat(embed(sources(9), encoder, Reading()))
+    failed = [a for a in answers if isinstance(a, Failure)]
+    assert [(a.source.name, a.kind) for a in failed] == [("3", "non_finite"), ("6", "non_finite")]
+    assert len(answers) == 9
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 4, 7])
+def test_batches_hold_one_picture_and_then_as_many_as_asked(
+    encoder: FakeEncoder, reading_by: Callable, size: int
+) -> None:
+    """The first batch is one picture, for an early first row; then `--batch-size` is kept."""
+    flat(embed(sources(20), encoder, Reading(batch_size=size)))
+    assert encoder.batches[0] == 1
+    assert sum(encoder.batches) == 20
+    assert set(encoder.batches[1:-1]) <= {size}
+    assert encoder.batches[-1] <= size
+
+
+def test_the_encoders_own_batch_size_is_the_default(
+    encoder: FakeEncoder, reading_by: Callable
+) -> None:
+    """Without `--batch-size` the device's own size is used."""
+    flat(embed(sources(13), encoder, Reading()))
+    assert encoder.batches == [1, 4, 4, 4]
+
+
+def test_a_batch_size_that_shrank_stays_small(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """Once memory ran out and the encoder takes less, later batches are small from the start."""
+    plain = encoder.encode_images
+
+    def tight(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        encoder.batch_size = min(encoder.batch_size, 2)
+        return plain(pixels)
+
+    encoder.encode_images = tight
+    flat(embed(sources(200), encoder, Reading(batch_size=16)))
+    assert encoder.batches[-20:-1] == [2] * 19
+
+
+# --- laziness -------------------------------------------------------------------------------------
+
+
+def test_the_first_row_waits_for_one_picture_only(
+    encoder: FakeEncoder, reading_by: Callable
+) -> None:
+    """The first answer is out while the second picture is still being read."""
+    first_is_out = threading.Event()
+    plain = encoder.encode_images
+
+    def slow(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        time.sleep(0.05)
+        return plain(pixels)
+
+    encoder.encode_images = slow
+    late: list[str] = []
+
+    def act(name: str) -> None:
+        if name != "0" and not first_is_out.wait(DEADLINE):
+            late.append(name)
+
+    reading_by(act)
+    stream = embed(sources(5), encoder, Reading(workers=2))
+    assert names(next(stream)) == ["0"]
+    first_is_out.set()
+    assert names(flat(stream)) == ["1", "2", "3", "4"]
+    assert late == []
+
+
+def test_a_list_that_pauses_holds_no_answer_back(
+    encoder: FakeEncoder, reading_by: Callable
+) -> None:
+    """Paths may come from a watcher: what was named is answered though nothing follows yet."""
+    answered = threading.Semaphore(0)
+    starved: list[int] = []
+
+    def watcher() -> Iterator[Source]:
+        for i, source in enumerate(sources(4)):
+            if i >= 1 and not answered.acquire(timeout=DEADLINE):
+                starved.append(i)
+            yield source
+
+    got = []
+    for batch in embed(watcher(), encoder, Reading()):
+        got += names(batch)
+        answered.release()
+    assert got == ["0", "1", "2", "3"]
+    assert starved == []
+
+
+def test_reading_ahead_is_bounded(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """A million files cost no more memory than a hundred: inputs are drawn as answers are taken."""
+    drawn = 0
+
+    def endless() -> Iterator[Source]:
+        nonlocal drawn
+        while True:
+            drawn += 1
+            yield Source(str(drawn % 60_000), b"")
+
+    stream = embed(endless(), encoder, Reading(workers=2, batch_size=8))
+    taken, ahead = 0, []
+    for _ in range(40):
+        taken += len(next(stream))
+        time.sleep(0.002)
+        ahead.append(drawn - taken)
+    stream.close()
+    # what is listed, and a part of it that the store was asked for; 2 workers and 8 to read, a batch
+    # being cut, and batches before, in and after the encoder
+    assert max(ahead) <= 2 * 256 + 2 + 8 + 6 * 8
+    assert taken == 1 + 39 * 8
+
+
+def test_results_come_before_the_inputs_end(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """The stream can be endless: answers do not wait for its end."""
+
+    def endless() -> Iterator[Source]:
+        while True:
+            yield from sources(10)
+
+    stream = embed(endless(), encoder, Reading())
+    assert names([item for _ in range(6) for item in next(stream)])[:12] == [
+        *map(str, range(10)), "0", "1",
+    ]  # fmt: skip
+    stream.close()
+
+
+# --- ends -----------------------------------------------------------------------------------------
+
+
+def test_nothing_works_on_after_an_early_end(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """Whoever stops reading the answers stops the reading of pictures."""
+    read: list[str] = []
+    reading_by(read.append)
+    stream = embed(sources(100_000), encoder, Reading(workers=4))
+    next(stream)
+    stream.close()
+    assert wait_until(lambda: not working())
+    assert len(read) < 1_000
+
+
+def test_an_end_does_not_wait_for_a_stuck_list(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """Closing the answers returns at once, though the list of inputs says nothing more."""
+    release = threading.Event()
+
+    def stuck() -> Iterator[Source]:
+        yield Source("0", b"")
+        release.wait(DEADLINE)
+
+    stream = embed(stuck(), encoder, Reading())
+    next(stream)
+    stream.close()
+    assert not release.is_set()
+    release.set()
+
+
+def test_an_error_of_the_model_surfaces(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """What the encoder raises reaches the caller, after the answers before it."""
+    plain = encoder.encode_images
+
+    def failing(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if int(pixels[0, 0, 0, 0]) > 4:
+            raise RuntimeError("no kernel")
+        return plain(pixels)
+
+    encoder.encode_images = failing
+    got: list[Embedded | Failure] = []
+    stream = embed(sources(50), encoder, Reading())
+    with pytest.raises(RuntimeError, match="no kernel"):
+        got.extend(item for batch in stream for item in batch)
+    assert names(got) == ["0", "1", "2", "3", "4"]
+
+
+def test_an_error_of_the_inputs_surfaces(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """What the list of inputs raises reaches the caller, with its own type."""
+
+    def broken() -> Iterator[Source]:
+        yield from sources(3)
+        raise KeyError("a bad list")
+
+    with pytest.raises(KeyError, match="a bad list"):
+        flat(embed(broken(), encoder, Reading()))
+
+
+def test_a_bug_while_reading_surfaces(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """An error that is no ImageError is a bug, not a row."""
+
+    def act(name: str) -> None:
+        if name == "2":
+            raise ZeroDivisionError
+
+    reading_by(act)
+    with pytest.raises(ZeroDivisionError):
+        flat(embed(sources(5), encoder, Reading()))
+
+
+def test_reading_options_reach_the_reader(
+    encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits, decode mode and the model's size arrive where pictures are read."""
+    seen = []
+
+    def decode(data: bytes, size: int, limits: object, *, exact: bool) -> NDArray[np.uint8]:
+        seen.append((size, limits, exact))
+        return colour_of("1")
+
+    monkeypatch.setattr(images, "load_bytes", lambda source, limits: b"")
+    monkeypatch.setattr(images, "decode", decode)
+    reading = Reading(limits=images.Limits(max_megapixels=3))
+    flat(embed(sources(1), encoder, reading))
+    flat(embed(sources(1), encoder, replace(reading, exact=True)))
+    assert seen == [(8, reading.limits, False), (8, reading.limits, True)]
+
+
+def test_many_runs_leave_nothing_behind(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """Runs that are stopped at any point end cleanly, one after another."""
+    for stop_after in range(12):
+        stream = embed(sources(30), encoder, Reading(workers=2))
+        with suppress(StopIteration):
+            for _ in range(stop_after):
+                next(stream)
+        stream.close()
+    assert wait_until(lambda: not working())

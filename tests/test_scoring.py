@@ -1,0 +1,299 @@
+"""Scores: what sigmoid, softmax, aggregation, thresholds and order come to."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from siglipcli.labelsets import Label, LabelSet
+from siglipcli.records import Head, Score
+from siglipcli.scoring import LabelBank, Selection, bank, logits, rank, sigmoid, softmax
+
+HEAD = Head(scale=10.0, bias=-2.0)
+ALL = Selection(top=None, negatives=True)
+LOGITS = hnp.arrays(
+    np.float32, st.integers(1, 12), elements=st.floats(-500, 500, width=32, allow_nan=False)
+)
+
+
+def unit(rows: object) -> np.ndarray:
+    array = np.asarray(rows, dtype=np.float64)
+    return (array / np.linalg.norm(array, axis=1, keepdims=True)).astype(np.float32)
+
+
+def random_units(n: int, d: int = 6, seed: int = 0) -> np.ndarray:
+    return unit(np.random.default_rng(seed).normal(size=(n, d)))
+
+
+def labels(*paths: str, **options: object) -> LabelSet:
+    return LabelSet("set", tuple(Label(path, (path,)) for path in paths), **options)
+
+
+def banked(label_set: LabelSet, wanted: list[float]) -> LabelBank:
+    """A bank whose labels get these logits from the one image `[1, 0]`."""
+    cosines = [(logit - HEAD.bias) / HEAD.scale for logit in wanted]
+    vectors = np.array([[c, math.sqrt(1 - c * c)] for c in cosines], np.float32)
+    return LabelBank(label_set, vectors, np.arange(len(wanted)))
+
+
+def ranked(
+    label_set: LabelSet, wanted: list[float], selection: Selection = ALL
+) -> tuple[Score, ...]:
+    (answer,) = rank(np.array([[1, 0]], np.float32), banked(label_set, wanted), HEAD, selection)
+    return answer
+
+
+def tags(label_set: LabelSet, wanted: list[float], selection: Selection = ALL) -> set[str]:
+    return {score.label for score in ranked(label_set, wanted, selection) if score.tag}
+
+
+def logit_of(score: float) -> float:
+    return math.log(score / (1 - score))
+
+
+# --- the functions --------------------------------------------------------------------------------
+
+
+@given(LOGITS)
+def test_sigmoid_is_exact_and_never_overflows(x: np.ndarray) -> None:
+    """A score is 1 / (1 + e^-logit), whatever the logit, in [0, 1] and never NaN."""
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        scores = sigmoid(x)
+    exact = [1 / (1 + math.exp(-v)) if v >= 0 else math.exp(v) / (1 + math.exp(v)) for v in x]
+    assert scores.dtype == np.float32
+    assert ((scores >= 0) & (scores <= 1)).all()
+    np.testing.assert_allclose(scores, exact, rtol=1e-6, atol=1e-38)
+
+
+@given(LOGITS)
+def test_scores_and_shares_rise_with_the_logit(x: np.ndarray) -> None:
+    """A label with a higher logit never has a lower score or share."""
+    order = np.argsort(x)
+    for values in (sigmoid(x)[order], softmax(x)[order]):
+        assert all(a <= b for a, b in pairwise(values.tolist()))
+
+
+@given(LOGITS)
+def test_shares_sum_to_one(x: np.ndarray) -> None:
+    """`share` is a softmax: one whole, however large the logits."""
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        shares = softmax(x)
+    assert shares.dtype == np.float32
+    assert abs(float(shares.sum()) - 1) < 1e-5
+    exact = np.exp(x.astype(np.float64) - x.max())
+    np.testing.assert_allclose(shares, exact / exact.sum(), rtol=1e-5, atol=1e-30)
+
+
+def test_tiny_scores_keep_their_order() -> None:
+    """At logits near -30, where SigLIP's scores often are, a score is small but not zero."""
+    low, high = sigmoid(np.array([-30.5, -30], np.float32))
+    assert 0 < low < high < 1e-12
+
+
+# --- aggregation ----------------------------------------------------------------------------------
+
+PROMPTS = LabelSet(
+    "set",
+    (Label("a", ("a1", "a2", "a3")), Label("b", ("b1",)), Label("c", ("c1", "c2"))),
+)
+
+
+def encode(texts: list[str]) -> np.ndarray:
+    return random_units(len(texts), seed=3)
+
+
+def test_mean_is_the_renormalised_mean_of_unit_embeddings() -> None:
+    """Several prompts of one label become one vector, by open_clip's rule."""
+    made = bank(PROMPTS, encode)
+    rows = iter(encode([""] * 6))
+    for i, label in enumerate(PROMPTS.labels):
+        mean = np.mean([next(rows) for _ in label.prompts], axis=0)
+        np.testing.assert_allclose(made.vectors[i], mean / np.linalg.norm(mean), atol=1e-6)
+    assert made.vectors.dtype == np.float32
+    assert len(made.vectors) == len(made.starts) == 3
+
+
+def test_max_takes_the_best_prompt() -> None:
+    """With `aggregate: max` a label's logit is that of its best prompt."""
+    images = random_units(5, seed=4)
+    made = bank(LabelSet("set", PROMPTS.labels, aggregate="max"), encode)
+    vectors = encode([""] * 6)
+    for i, image in enumerate(images):
+        cosines = [float(image @ v) for v in vectors]
+        best = [max(cosines[:3]), cosines[3], max(cosines[4:])]
+        expected = [HEAD.scale * c + HEAD.bias for c in best]
+        np.testing.assert_allclose(logits(images, made, HEAD)[i], expected, atol=1e-5)
+
+
+def test_one_prompt_a_label_is_the_same_by_mean_and_by_max() -> None:
+    """Aggregation changes nothing where there is nothing to aggregate."""
+    one = LabelSet("set", (Label("a", ("a",)), Label("b", ("b",))))
+    most = LabelSet("set", one.labels, aggregate="max")
+    images = random_units(4)
+    first, second = (logits(images, bank(each, encode), HEAD) for each in (one, most))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_each_prompt_is_encoded_once_and_in_order() -> None:
+    """A label set is encoded in one call with every prompt."""
+    calls: list[list[str]] = []
+
+    def watched(texts: list[str]) -> np.ndarray:
+        calls.append(list(texts))
+        return encode(texts)
+
+    bank(PROMPTS, watched)
+    assert calls == [["a1", "a2", "a3", "b1", "c1", "c2"]]
+
+
+# --- what changes no score ------------------------------------------------------------------------
+
+
+def table(images: np.ndarray, made: LabelBank) -> list[dict[str, float]]:
+    return [{s.label: s.score for s in row} for row in rank(images, made, HEAD, ALL)]
+
+
+@given(st.integers(1, 7), st.randoms(use_true_random=False))
+def test_batches_and_orders_change_no_score(size: int, random: object) -> None:
+    """Scores do not depend on the batch size, the order of files or the order of labels."""
+    images, paths = random_units(9), [f"label {i}" for i in range(6)]
+    vectors = dict(zip(paths, random_units(6, seed=1), strict=True))
+
+    def made(order: list[str]) -> LabelBank:
+        return bank(labels(*order), lambda texts: np.stack([vectors[t] for t in texts]))
+
+    expected = table(images, made(paths))
+    files, shuffled = list(range(9)), list(paths)
+    random.shuffle(files)
+    random.shuffle(shuffled)
+    got: list[dict[str, float]] = [{}] * 9
+    for start in range(0, 9, size):
+        chosen = files[start : start + size]
+        for i, row in zip(chosen, table(images[chosen], made(shuffled)), strict=True):
+            got[i] = row
+    for i in range(9):
+        assert got[i] == pytest.approx(expected[i], abs=1e-6)
+
+
+# --- thresholds and tags --------------------------------------------------------------------------
+
+
+def test_the_default_threshold_is_one_fifth() -> None:
+    """Where nobody says otherwise a score of 0.2 makes a tag."""
+    given_logits = [logit_of(0.201), logit_of(0.199)]
+    assert tags(labels("above", "below"), given_logits) == {"above"}
+
+
+@pytest.mark.parametrize(
+    ("own", "caller", "of_set", "expected"),
+    [
+        (0.6, 0.4, 0.3, {"other"}),
+        (0.1, 0.9, 0.9, {"own"}),
+        (None, 0.4, 0.9, {"own", "other"}),
+        (None, 0.6, 0.3, set()),
+        (0.1, None, 0.7, {"own"}),
+        (None, None, 0.7, set()),
+        (0.0, 1.0, None, {"own"}),  # nought is a threshold, not the lack of one
+        (None, 0.0, 1.0, {"own", "other"}),
+        (None, None, 0.0, {"own", "other"}),
+    ],
+)
+def test_a_labels_threshold_wins_then_the_callers_then_the_sets(
+    own: float | None, caller: float | None, of_set: float | None, expected: set[str]
+) -> None:
+    """Which threshold counts for a score of 0.5: the label's, --threshold, the set's, 0.2."""
+    both = LabelSet(
+        "set", (Label("own", ("a",), threshold=own), Label("other", ("b",))), threshold=of_set
+    )
+    assert tags(both, [0.0, 0.0], Selection(threshold=caller)) == expected
+
+
+def test_a_negative_label_is_never_a_tag_and_sets_a_bar() -> None:
+    """A label that scores below a negative one is no tag; the negative one is none either."""
+    three = LabelSet(
+        "set", (Label("low", ("a",)), Label("none", ("b",), negative=True), Label("high", ("c",)))
+    )
+    assert tags(three, [1.0, 2.0, 3.0]) == {"high"}
+    assert tags(three, [2.5, 2.0, 3.0]) == {"low", "high"}
+    assert tags(three, [1.0, 2.0, 1.5]) == set()
+
+
+def test_negative_labels_show_only_on_request_but_count_in_shares() -> None:
+    """`--all` lists negative labels; without it they are left out, and shares stay the same."""
+    two = LabelSet("set", (Label("a", ("a",)), Label("none", ("b",), negative=True)))
+    hidden = ranked(two, [1.0, 1.0], Selection())
+    shown = ranked(two, [1.0, 1.0])
+    assert [s.label for s in hidden] == ["a"]
+    assert [s.label for s in shown] == ["a", "none"]
+    assert hidden[0].share == shown[0].share == pytest.approx(0.5)
+
+
+def test_a_set_of_negative_labels_alone_answers_nothing() -> None:
+    """Nothing to show is an empty answer, not an error."""
+    none = LabelSet("set", (Label("a", ("a",), negative=True),), exclusive=True)
+    assert ranked(none, [1.0], Selection()) == ()
+    assert tags(none, [1.0]) == set()
+
+
+def test_in_an_exclusive_set_only_the_best_can_be_a_tag() -> None:
+    """`exclusive: true`: at most one tag, and none where the best is too low."""
+    exclusive = labels("a", "b", "c", exclusive=True)
+    assert tags(exclusive, [2.0, 3.0, 2.5]) == {"b"}
+    assert tags(exclusive, [-5.0, -4.0, -6.0]) == set()
+    assert len(tags(exclusive, [3.0, 3.0, 3.0])) == 1
+
+
+def test_exclusive_looks_past_negative_labels() -> None:
+    """The best label that may be a tag is the one, and still must beat the negative ones."""
+    pair = (Label("a", ("a",)), Label("b", ("b",)), Label("none", ("c",), negative=True))
+    exclusive = LabelSet("set", pair, exclusive=True)
+    assert tags(exclusive, [3.0, 2.0, 1.0]) == {"a"}
+    assert tags(exclusive, [3.0, 2.0, 4.0]) == set()
+
+
+def test_bias_shift_moves_every_logit_alike() -> None:
+    """`--bias-shift` adds to logits: scores and tags move, order and shares do not."""
+    two = labels("a", "b")
+    plain = ranked(two, [-3.0, -4.0])
+    moved = ranked(two, [-3.0, -4.0], Selection(top=None, bias_shift=3.5))
+    assert [s.label for s in plain] == [s.label for s in moved] == ["a", "b"]
+    for before, after in zip(plain, moved, strict=True):
+        assert after.logit == pytest.approx(before.logit + 3.5, abs=1e-5)
+        assert after.score == pytest.approx(1 / (1 + math.exp(-after.logit)), abs=1e-6)
+        assert after.share == pytest.approx(before.share, abs=1e-5)
+    assert [s.tag for s in plain] == [False, False]
+    assert [s.tag for s in moved] == [True, True]
+
+
+# --- selection and order --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("top", "shown"), [(1, 1), (3, 3), (99, 7), (None, 7)])
+def test_top_limits_what_is_shown(top: int | None, shown: int) -> None:
+    """`--top N` shows the best N; more than there are, or no limit, shows all."""
+    wanted = [0.3, -1.0, 2.0, 0.5, 1.0, -2.0, 1.5]
+    paths = [str(i) for i in range(7)]
+    answer = ranked(labels(*paths), wanted, Selection(top=top))
+    best = sorted(paths, key=lambda p: -wanted[int(p)])
+    assert [s.label for s in answer] == best[:shown]
+
+
+def test_ties_keep_the_sets_order() -> None:
+    """Labels with equal scores come as the set lists them."""
+    answer = ranked(labels("z", "a", "m", "b"), [1.0, 2.0, 1.0, 1.0])
+    assert [s.label for s in answer] == ["a", "z", "m", "b"]
+
+
+def test_scores_are_plain_python_values() -> None:
+    """What leaves the room can be written as JSON as it is."""
+    (score,) = ranked(labels("a"), [1.0])
+    assert [type(v) for v in (score.score, score.share, score.logit, score.tag)] == [
+        float, float, float, bool,
+    ]  # fmt: skip
+    assert score.set == "set"
