@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test check bench format docs clean
 
 demo: .venv/installed
 	@$(BIN)/siglip demo --format table
@@ -16,9 +16,18 @@ check: .venv/developed
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+# About 20 minutes on 2 cores, alone on the machine; BENCH=--quick only tries it.
+bench: .venv/developed
+	$(BIN)/python benchmarks/bench.py $(BENCH)
+
 format: .venv/developed
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: .venv/developed
+	$(BIN)/python scripts/render_reference.py
+	$(BIN)/python scripts/render_picture.py
+	$(BIN)/python scripts/render_readme.py
 
 .venv/created:
 	$(PYTHON) -m venv .venv

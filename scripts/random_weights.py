@@ -147,7 +147,8 @@ def write_transformers(folder: Path, source: Path) -> Path:
     size = config["vision_cfg"]["image_size"]
     processor = SiglipProcessor(
         SiglipImageProcessor(size={"height": size, "width": size}, resample=3),
-        PreTrainedTokenizerFast.from_pretrained(source),
+        # SigLIP attends to its padding: with an attention mask the text embeddings would be others.
+        PreTrainedTokenizerFast.from_pretrained(source, model_input_names=["input_ids"]),
     )
     processor.save_pretrained(folder)
     return folder

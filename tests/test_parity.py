@@ -124,10 +124,12 @@ def test_scores_equal_the_transformers_pipeline(full_size: Path, files: list[str
     names = [canonicalize(label) for label in LABELS]
     expected = [
         {row["label"]: row["score"] for row in rows}
-        for rows in reference(files, candidate_labels=names, hypothesis_template="a photo of a {}")
+        for rows in reference(
+            files[:3], candidate_labels=names, hypothesis_template="a photo of a {}"
+        )
     ]
     results = ours(full_size / "open_clip").classify(
-        files, LabelSet.of(LABELS), Selection(top=None)
+        files[:3], LabelSet.of(LABELS), Selection(top=None)
     )
     got = [{canonicalize(s.label): s.score for s in result.scores} for result in results]
     assert max(max(row.values()) for row in expected) > 0.5

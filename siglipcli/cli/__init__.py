@@ -73,6 +73,10 @@ def _translated() -> Iterator[None]:
         raise typer.Exit(error.status) from error
     except BrokenPipeError as error:  # the reader has seen enough
         raise typer.Exit(ExitStatus.OK) from error
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # Rich ends the program for one
+            raise typer.Exit(ExitStatus.OK) from stop
+        raise
     except OSError as error:
         if error.errno not in _FULL_OR_GONE:
             raise
@@ -94,12 +98,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(classify.classify)
-app.command()(demo.demo)
+app.command(short_help="Score pictures against labels.")(classify.classify)
+app.command(short_help="Try it on bundled drawings, with no download.")(demo.demo)
 app.add_typer(labels.app, name="labels")
 app.add_typer(models.app, name="models")
-app.add_typer(cache.app, name="cache")
-app.command()(doctor.doctor)
+app.add_typer(cache.app, name="cache", short_help="Show and manage stored embeddings and engines.")
+app.command(short_help="Show what this machine has, and time one encode.")(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -82,7 +82,9 @@ class TorchEncoder:
                 self._check_against_cpu()
         try:
             return self._encode_pixels(pixels)
-        except torch.OutOfMemoryError as error:
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
             torch.cuda.empty_cache()
             if len(pixels) == 1:
                 raise DeviceError(
@@ -136,6 +138,12 @@ def agrees(vectors: NDArray[np.float32], reference: NDArray[np.float32]) -> bool
     return bool((cosines > _AGREEMENT).all())
 
 
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has an error of its own; MPS and the CPU's allocator say it in words."""
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(w in str(error) for w in words)
+
+
 def build_tower(checkpoint: Checkpoint, tower: str) -> Any:
     """Build one tower (`visual` or `text`) in fp32 on the CPU, in eval mode.
 
@@ -174,17 +182,17 @@ def _fill(module: Any, checkpoint: Checkpoint, tower: str) -> None:
     prefix = f"{tower}."
     with safe_open(checkpoint.weights, framework="pt") as file:
         state = {
-            key[len(prefix) :]: _widened(file.get_tensor(key), key)
+            key[len(prefix) :]: _widened(file.get_tensor(key), f"{checkpoint.weights}: {key}")
             for key in file.keys()  # noqa: SIM118  # not a dict
             if key.startswith(prefix)
         }
     module.load_state_dict(state, strict=True, assign=True)
 
 
-def _widened(tensor: torch.Tensor, key: str) -> torch.Tensor:
+def _widened(tensor: torch.Tensor, where: str) -> torch.Tensor:
     if tensor.is_floating_point():
         if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"the weights hold values that are not finite, in {key}")
+            raise CheckpointError(f"{where} holds values that are not finite; get the file again")
         return tensor.float()
     return tensor
 

@@ -1,0 +1,218 @@
+"""The README is true: its commands run, its outputs are real, its tables are the program's own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+import render_picture
+import render_readme
+from render_reference import commands
+from typer.main import get_command
+
+from siglipcli import images, labelsets, scoring, writers
+from siglipcli.cli import app
+from siglipcli.errors import ExitStatus
+from siglipcli.labelsets import schema
+from siglipcli.models.catalog import DEFAULT
+
+ROOT = Path(__file__).parent.parent
+TEXT = render_readme.README.read_text(encoding="utf-8")
+CONSOLE = render_readme.blocks(TEXT, "console")
+CALLS = [
+    call
+    for block in render_readme.blocks(TEXT)
+    if block.language in {"sh", "console"}
+    for line in (block.commands if block.language == "console" else [block.text])
+    for call in render_readme.words_of(line)
+]
+with_terminal = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the demo's engine in it, so that no command says that it prepares one."""
+    cache = tmp_path_factory.mktemp("cache")
+    folder = render_readme.sandbox(tmp_path_factory.mktemp("warm") / "demo", TEXT)
+    render_readme.run("siglip classify pictures -L circle", folder, cache)
+    return cache
+
+
+@with_terminal
+@pytest.mark.parametrize("block", CONSOLE, ids=[block.commands[-1][:40] for block in CONSOLE])
+def test_a_command_prints_what_is_shown_below_it(
+    block: render_readme.Block, cache: Path, tmp_path: Path
+) -> None:
+    """Whoever types a command of the README in the demo's folder sees the output that it shows."""
+    if "jq " in block.text and not shutil.which("jq"):
+        pytest.skip("jq is not installed")
+    folder = render_readme.sandbox(tmp_path / "demo", TEXT)
+    for step in render_readme.steps(block.text):
+        got = render_readme.run(step.command, folder, cache)
+        assert render_readme.same(step.output, got), (
+            f"`make docs` refreshes this. $ {step.command}\n{got}"
+        )
+
+
+@with_terminal
+def test_the_picture_shows_a_real_run(cache: Path, tmp_path: Path) -> None:
+    """The picture's text is what its own command prints, but for blank lines."""
+    folder = render_readme.sandbox(tmp_path / "demo", TEXT)
+    got = render_readme.run(render_picture.COMMAND, folder, cache)
+    command, *lines = text_of_picture()
+    assert command == f"$ {render_picture.COMMAND}"
+    shown = "\n".join(line for line in got.splitlines() if line)
+    assert render_readme.same("\n".join(lines), shown), "`make docs` refreshes this"
+
+
+def text_of_picture() -> list[str]:
+    """The lines of the picture, top to bottom: its pieces joined by blanks."""
+    root = ET.fromstring(render_picture.PICTURE.read_bytes())
+    space = "{http://www.w3.org/2000/svg}"
+    command = "".join(each.text or "" for each in root.findall(f"{space}text"))
+    lines: dict[str, list[str]] = {}
+    for piece in root.iterfind(f"{space}g/{space}text"):
+        lines.setdefault(piece.attrib["y"], []).append(piece.text or "")
+    return [command, *(" ".join(pieces) for pieces in lines.values())]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+def test_a_command_is_one_that_the_program_takes(
+    call: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands that need a network or a big model are not run here, but their options exist."""
+    monkeypatch.delenv("SIGLIP_MODEL", raising=False)
+    command, name, rest = get_command(app), "siglip", call
+    while rest and rest[0] in getattr(command, "commands", {}):
+        name, *rest = rest
+        command = command.commands[name]
+    if not getattr(command, "commands", None):
+        assert command.make_context(name, rest).params
+    else:
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert rest
+        assert set(rest) <= known
+
+
+def test_label_sets_on_the_page_are_valid_but_for_the_wrong_one() -> None:
+    """A reader who copies a label set gets one that the program takes."""
+    for name, content in render_readme.named_files(TEXT).items():
+        if name.endswith(".yaml"):
+            found, complaints = labelsets.examine(content, name)
+            assert (found is None) == (name == "wrong.yaml"), complaints
+
+
+@pytest.mark.parametrize("name", render_readme.TABLES)
+def test_tables_made_from_the_program_are_fresh(name: str) -> None:
+    """The lists of models and label sets are those of this version; `make docs` refreshes them."""
+    assert render_readme.made_parts(TEXT)[name] == render_readme.TABLES[name]()
+
+
+def test_every_command_is_on_the_page() -> None:
+    """A reader meets each command at least once."""
+    for words, command in commands():
+        if not getattr(command, "commands", None):
+            assert f"siglip {' '.join(words)}" in TEXT
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of the table whose first heading is `title`."""
+    table = re.search(rf"^\| {title} \|.*\n\|[-:| ]+\|\n((?:\|.*\n)+)", TEXT, re.MULTILINE)
+    assert table, title
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in table[1].splitlines()
+    ]
+
+
+def codes(text: str) -> list[str]:
+    return re.findall("`([^`]+)`", text)
+
+
+def test_exit_statuses_are_all_explained() -> None:
+    """The table of exit statuses has those that scripts may rely on, and no other."""
+    assert [int(row[0].strip("| ")) for row in rows("status")] == [int(each) for each in ExitStatus]
+
+
+def test_error_kinds_are_all_explained() -> None:
+    """Each `error.kind` that the program can answer is in the table, and nothing else is."""
+    explained = [kind for row in rows("kind") for kind in codes(row[0])]
+    assert sorted(explained) == sorted(kinds_in_the_code())
+
+
+def kinds_in_the_code() -> set[str]:
+    """Read the kinds off the calls `ImageError("kind", …)` and `Failure(source, "kind", …)`."""
+    found = set()
+    for path in (ROOT / "siglipcli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                at = {"ImageError": 0, "Failure": 1}.get(node.func.id)
+                kind = node.args[at] if at is not None and len(node.args) > at else None
+                if isinstance(kind, ast.Constant):
+                    found.add(str(kind.value))
+    return found
+
+
+def test_the_keys_of_a_label_set_are_all_explained() -> None:
+    """The two tables of the YAML form have every key that is read, and no other."""
+    assert [codes(row[0])[0] for row in rows("key of the set")] == schema._SET_KEYS
+    assert [codes(row[0])[0] for row in rows("key of a label")] == schema._LABEL_KEYS
+
+
+def test_the_fields_of_an_answer_are_all_explained() -> None:
+    """Each key of the JSON that the page shows is in the table of fields."""
+    shown = next(block.text for block in CONSOLE if "jq ." in block.text)
+    answer = json.loads(shown[shown.index("{") :])
+    explained = {field for row in rows("field") for field in codes(row[0])}
+    assert explained == {*answer, *answer["labels"][0]}
+
+
+def test_defaults_are_the_program_s_own() -> None:
+    """Threshold, number of labels and model are given as they are in the code."""
+    assert f"else the set's, else {scoring.DEFAULT_THRESHOLD}." in TEXT
+    assert f"(the default is {scoring.Selection().top})" in TEXT
+    assert f"the default is `{DEFAULT}`" in TEXT
+    assert f"(default {images.Limits().max_megapixels:g})" in TEXT
+
+
+def test_formats_that_are_read_and_written_are_named() -> None:
+    """The page names each picture format that is read and each answer format that is written."""
+    names = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
+    for name in images.FORMATS:
+        assert names.get(name, name) in TEXT
+    for name in writers.names():
+        assert f"`{name}`" in TEXT
+
+
+def test_links_lead_somewhere() -> None:
+    """Each link inside the project names a file that is there, and a heading that is in it."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", TEXT):
+        file, _, heading = target.partition("#")
+        page = (ROOT / file).read_text(encoding="utf-8") if file else TEXT
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles}
+
+
+@pytest.mark.parametrize(
+    ("shown", "got", "equal"),
+    [
+        ("cat  0.4120  ━━━━  97%", "cat 0.4190 ━━━╸ 96%", True),
+        ("cat  9.7e-4  <1%", "cat  0.0010  <1%", True),
+        ("cat 0.41", "cat 0.51", False),
+        ("cat 0.41", "dog 0.41", False),
+        ("8 answered", "7 answered", False),
+        ("first\n…", "first\nsecond", True),
+        ("first\n…", "first", False),
+        ('"logit": -8.4, "tag": true', '"logit": -8.5, "tag": true', True),
+        ('"logit": -8.4, "tag": true', '"logit": -8.4, "tag": false', False),
+    ],
+)
+def test_outputs_are_compared_as_documented(shown: str, got: str, equal: bool) -> None:
+    """Last digits and bars may differ from machine to machine; words, order and counts may not."""
+    assert render_readme.same(shown, got) is equal
