@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siglipcli import models, pipeline, scoring, sources
-from siglipcli.errors import UsageError
+from siglipcli.errors import ModelError, UsageError
 from siglipcli.labelsets import LabelSet
 from siglipcli.pipeline import Embedded, Reading
 from siglipcli.records import Failure, Prediction, Source
@@ -101,9 +101,11 @@ class Classifier:
         missing = {d: text for d, text in zip(digests, texts, strict=True) if d not in known}
         if missing:
             rows = self.encoder.encode_texts(list(missing.values()))
+            if not np.isfinite(rows).all():
+                raise ModelError("the model gives values that are not finite for these labels")
             known |= dict(zip(missing, rows, strict=True))
             if space:
-                space.keep([Entry(d, known[d]) for d in missing if np.isfinite(known[d]).all()])
+                space.keep([Entry(digest, known[digest]) for digest in missing])
         return np.stack([known[digest] for digest in digests])
 
     def embed(self, inputs: Input | Iterable[Input]) -> Iterator[list[Embedded | Failure]]:
