@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 __all__ = ["available_cpus", "cache_folder", "has_accelerator", "has_bf16"]
 
-_CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
+_CGROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
 _CPUINFO = Path("/proc/cpuinfo")
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # x86's two, and Arm's
 
@@ -33,12 +34,34 @@ def available_cpus() -> int:
 
 
 def _quota() -> int | None:
-    """Return the processors that cgroup v2 grants, rounded up; None where there is no limit."""
+    """Return the processors that cgroups grant, rounded up; None where there is no limit.
+
+    This process's group and those above it count, in version 2 (`cpu.max`) and 1 (`cpu.cfs_…`).
+    """
     try:
-        quota, period = _CGROUP_V2.read_text(encoding="ascii").split()
-        return -(-int(quota) // int(period))
-    except (OSError, ValueError):  # no cgroup v2, or "max"
+        groups = [line.split(":", 2) for line in _MEMBERSHIP.read_text().splitlines()]
+    except OSError:
         return None
+    granted = []
+    for _, controllers, path in groups:
+        if not controllers or "cpu" in controllers.split(","):
+            group = PurePosixPath(path.lstrip("/"))
+            granted += [_granted(_CGROUPS / controllers / g) for g in (group, *group.parents)]
+    return min((-(-quota // period) for quota, period in filter(None, granted)), default=None)
+
+
+def _granted(folder: Path) -> tuple[int, int] | None:
+    """Return microseconds of processor time and the period they are for; None for no limit."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        found = int(quota), int(period)
+    except (OSError, ValueError):  # not there, or "max"
+        return None
+    return found if min(found) > 0 else None
 
 
 def has_bf16() -> bool:

@@ -14,11 +14,12 @@ from siglipcli import machine
 
 @pytest.fixture
 def cpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Eight processors to run on, and a quota file that is not there yet."""
+    """Eight processors to run on, and a group whose quota file is not there yet."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    quota = tmp_path / "cpu.max"
-    monkeypatch.setattr(machine, "_CGROUP_V2", quota)
-    return quota
+    (tmp_path / "membership").write_text("0::/\n")
+    monkeypatch.setattr(machine, "_MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+    return tmp_path / "cpu.max"
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,28 @@ def test_processors_respect_affinity_and_quota(cpus: Path, quota: str | None, co
     if quota is not None:
         cpus.write_text(quota)
     assert machine.available_cpus() == count
+
+
+def test_a_quota_of_a_group_above_counts(cpus: Path, tmp_path: Path) -> None:
+    """The smallest quota on the way up to the root is the one that holds."""
+    (tmp_path / "membership").write_text("0::/slice/job\n")
+    (tmp_path / "slice" / "job").mkdir(parents=True)
+    (tmp_path / "slice" / "job" / "cpu.max").write_text("600000 100000\n")
+    assert machine.available_cpus() == 6
+    (tmp_path / "slice" / "cpu.max").write_text("300000 100000\n")
+    assert machine.available_cpus() == 3
+
+
+def test_quotas_of_version_one_count(cpus: Path, tmp_path: Path) -> None:
+    """Older systems keep quota and period in two files; -1 is no limit."""
+    (tmp_path / "membership").write_text("4:memory:/job\n3:cpu,cpuacct:/job\n")
+    group = tmp_path / "cpu,cpuacct" / "job"
+    group.mkdir(parents=True)
+    (group / "cpu.cfs_period_us").write_text("100000\n")
+    (group / "cpu.cfs_quota_us").write_text("-1\n")
+    assert machine.available_cpus() == 8
+    (group / "cpu.cfs_quota_us").write_text("400000\n")
+    assert machine.available_cpus() == 4
 
 
 def test_processors_where_affinity_is_unknown(cpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:

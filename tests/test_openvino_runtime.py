@@ -87,7 +87,7 @@ sys.argv = ["siglip", "classify", *sys.argv[1:]]
 from siglipcli.cli import app
 try: app()
 except SystemExit as stop: assert not stop.code, stop.code
-heavy = {"torch", "open_clip", "timm", "torchvision", "transformers", "huggingface_hub"}
+heavy = {"pydantic", "torch", "open_clip", "timm", "torchvision", "transformers", "huggingface_hub"}
 print("HEAVY", sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
 
@@ -200,3 +200,43 @@ def test_both_runtimes_agree_at_full_size(
     pixels = np.stack([np.asarray(p.resize((384, 384))) for p in photographs])
     mine, reference = ours.encode_images(pixels), theirs.encode_images(pixels)
     assert (mine * reference).sum(axis=1).min() > cosine
+
+
+def test_threads_may_encode_from_the_start(tmp_path: Path) -> None:
+    """Four threads whose very first calls come at once all get the same rows."""
+    script = (
+        "import sys, threading; from pathlib import Path; from siglipcli import models\n"
+        "encoder = models.load('demo', device='cpu', runtime='openvino', cache_dir=Path(sys.argv[1]))\n"
+        "start, rows = threading.Barrier(4), []\n"
+        "def work():\n"
+        "    start.wait(); rows.append(encoder.encode_texts(['a red circle']).tobytes())\n"
+        "threads = [threading.Thread(target=work) for _ in range(4)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "assert len(rows) == 4 and len(set(rows)) == 1\n"
+    )
+    encoder("openvino", "auto", tmp_path)  # builds the engine
+    for _ in range(5):
+        subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=60)
+
+
+def test_a_tower_that_was_let_go_still_answers(cache: Path) -> None:
+    """Texts encoded in the middle of a stream of images take nothing from under it."""
+    found = encoder("openvino", "fp32", cache)
+    pixels = drawings(found.image_size)
+    expected = found.encode_images(pixels)
+    with found._lock:  # type: ignore[attr-defined]
+        held = found._tower("image", 1)  # type: ignore[attr-defined]
+    found.encode_texts(PROMPTS)
+    np.testing.assert_allclose(held.run(pixels), expected, atol=1e-6)
+
+
+def test_openvino_that_cannot_run_is_said(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken installation is an error with the way out, not a bug."""
+
+    def broken() -> None:
+        raise ImportError("libtbb.so.12: cannot open shared object file")
+
+    found = encoder("openvino", "fp32", cache)
+    monkeypatch.setattr("siglipcli.models.openvino_runtime.library", broken)
+    with pytest.raises(DeviceError, match=r"libtbb.*--runtime torch"):
+        found.encode_texts(PROMPTS)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from siglipcli import demo
+from siglipcli import demo, models
 from siglipcli.errors import CheckpointError, DeviceError, ExitStatus
+from siglipcli.models import torch_runtime
 from siglipcli.models.checkpoint import Checkpoint, locate
 from siglipcli.models.torch_runtime import (
     TorchEncoder,
@@ -108,8 +109,13 @@ def test_a_tower_is_loaded_when_it_is_used(
 ) -> None:
     """Prompts load the text tower only; pictures let it go and load the other; each once."""
     loaded: list[str] = []
-    plain = fresh._load
-    monkeypatch.setattr(fresh, "_load", lambda tower: (loaded.append(tower), plain(tower))[1])
+    plain = torch_runtime.build_tower
+
+    def counting(checkpoint: Checkpoint, tower: str) -> Any:
+        loaded.append(tower)
+        return plain(checkpoint, tower)
+
+    monkeypatch.setattr(torch_runtime, "build_tower", counting)
     assert loaded == []
     fresh.encode_texts(["a"])
     fresh.encode_texts(["b"])
@@ -352,3 +358,41 @@ def test_half_precision_weights_are_widened(
 
     small = TorchEncoder(altered(halve), "cpu", "fp32")
     assert (cosines(small.encode_images(pixels(3)), fp32.encode_images(pixels(3))) > 0.999).all()
+
+
+def test_a_gpus_batch_is_found_by_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half the free memory, divided by what one image takes; at least one, at most 256."""
+    encoder = models.load("demo", device="cpu", runtime="torch", precision="fp32")
+    assert isinstance(encoder, TorchEncoder)
+    encoder.encode_images(pixels(1))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1_000)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1_100)
+    for free, batch in [(20_000, 100), (150, 1), (10**9, 256)]:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**10))
+        assert encoder._batch_that_fits() == batch
+
+
+def test_no_memory_to_load_a_tower_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither tower's lack of room is taken for a bug."""
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("siglipcli.models.torch_runtime.build_tower", full)
+    encoder = models.load("demo", device="cpu", runtime="torch", cache_dir=tmp_path)
+    with pytest.raises(DeviceError, match="too little free memory for the text tower"):
+        encoder.encode_texts(["a cat"])
+    with pytest.raises(DeviceError, match="too little free memory for one image"):
+        encoder.encode_images(pixels(1))
+
+
+def test_the_cpu_holds_one_tower_at_a_time() -> None:
+    """Texts after images let the image tower go, and the other way round."""
+    encoder = models.load("demo", device="cpu", runtime="torch", precision="fp32")
+    assert isinstance(encoder, TorchEncoder)
+    encoder.encode_images(pixels(1))
+    encoder.encode_texts(["a cat"])
+    assert encoder._image is None
+    encoder.encode_images(pixels(1))
+    assert encoder._text is None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siglipcli.errors import CheckpointError, UnknownModelError
+from siglipcli.machine import cache_folder
 from siglipcli.models import catalog, hub
 from siglipcli.models.hub import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, Hub, Progress
 from siglipcli.models.weights import Tensors, digest
@@ -216,7 +217,7 @@ def _read(
     vision, text = config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
     pad_token = _pad_token(found)
     tensors = Tensors(found.weights, found.remedy)
-    cache_dir = cache_dir or _user_cache()
+    cache_dir = cache_folder(cache_dir)
     content = {
         "format": _FORMAT,
         "config": config,
@@ -239,12 +240,6 @@ def _read(
         head=tensors.head(),
         fingerprint=hashlib.sha256(packed).hexdigest()[:32],
     )
-
-
-def _user_cache() -> Path:
-    from platformdirs import user_cache_path
-
-    return user_cache_path("siglip", appauthor=False)
 
 
 def _json(path: Path, remedy: str) -> dict[str, Any]:

@@ -169,7 +169,9 @@ def _trusted(folder: Path, manifest: Manifest, cache_dir: Path) -> bool:
     """
     try:
         content = json.loads((folder / _MANIFEST).read_bytes())
-        same = content["format"] == _FORMAT and content["manifest"] == asdict(manifest)
+        # One checkpoint may go by several names (a folder by several paths): they share its engine.
+        sealed_for = content["manifest"] | {"model": manifest.model}
+        same = content["format"] == _FORMAT and sealed_for == asdict(manifest)
         return same and all(
             digest(folder / name, "", cache_dir) == sealed
             for name, sealed in content["files"].items()

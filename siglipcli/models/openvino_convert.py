@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from siglipcli.models.openvino_runtime import library
+from siglipcli.models.tokens import Tokenizer
 from siglipcli.models.torch_runtime import build_tower
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def convert(checkpoint: Checkpoint, tower: str, path: Path, *, half: bool) -> No
 
 def _traced(checkpoint: Checkpoint, tower: str) -> tuple[Any, torch.Tensor]:
     if tower == "text":
-        return _TextGraph(checkpoint), torch.ones(1, checkpoint.context_length, dtype=torch.int64)
+        # Made by the model's own tokenizer: a damaged one is found before an engine holds a copy.
+        c = checkpoint
+        words = Tokenizer(c.tokenizer, c.context_length, c.pad_token, c.clean)
+        return _TextGraph(checkpoint), torch.from_numpy(words(["a photo"]))
     size = checkpoint.image_size
     return _ImageGraph(checkpoint), torch.zeros(1, size, size, 3, dtype=torch.uint8)

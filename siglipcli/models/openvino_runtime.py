@@ -13,7 +13,8 @@ import os
 import shutil
 import sys
 import threading
-from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,6 @@ from siglipcli.models.tokens import Tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -43,11 +43,7 @@ logger = logging.getLogger("siglipcli")
 
 def is_here() -> bool:
     """Whether OpenVINO is installed; it is not imported."""
-    try:
-        metadata.version("openvino")
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    return find_spec("openvino") is not None
 
 
 def library() -> Any:
@@ -59,11 +55,23 @@ def library() -> Any:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
+    # Bindings are made ready at their first use: two threads at once can make that a deadlock.
+    openvino.Tensor(np.zeros(1, np.uint8)).data  # noqa: B018
     return openvino
 
 
 def version() -> str:
-    """Return what engines are built by: the library and its version."""
+    """Return what engines are built by: the library and its version.
+
+    Read off the name of its metadata folder: to import importlib.metadata takes 25 ms of every run.
+    """
+    spec = find_spec("openvino")
+    assert spec is not None
+    assert spec.origin is not None
+    for folder in Path(spec.origin).parents[1].glob("openvino-[0-9]*.dist-info"):
+        return folder.name.removesuffix(".dist-info").replace("-", " ")
+    from importlib import metadata
+
     return f"openvino {metadata.version('openvino')}"
 
 
@@ -101,8 +109,7 @@ class OpenVINOEncoder:
         self.in_flight = streams(machine.available_cpus())
         self.batch_size = 1
         self._lock = threading.Lock()
-        self._held: tuple[tuple[str, int], Any] = (("", 0), None)
-        self._requests = threading.local()
+        self._held: _Tower | None = None
         self._tokenizer: Tokenizer | None = None
         self._images = 0
 
@@ -130,7 +137,7 @@ class OpenVINOEncoder:
             self._images += len(pixels)
             count = self.in_flight if self._images > 1 else 1
             tower = self._tower("image", count)
-        return self._run(tower, pixels)
+        return tower.run(pixels)
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts → float32[len(texts), d], unit rows."""
@@ -138,22 +145,31 @@ class OpenVINOEncoder:
         with self._lock:
             tower = self._tower("text", 1)
         chunks = range(0, len(ids), _TEXT_CHUNK)
-        return np.concatenate([self._run(tower, ids[i : i + _TEXT_CHUNK]) for i in chunks])
+        return np.concatenate([tower.run(ids[i : i + _TEXT_CHUNK]) for i in chunks])
 
-    def _run(self, tower: Any, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Run on this thread's own request: requests of one tower do not share results."""
-        if getattr(self._requests, "tower", None) is not tower:
-            self._requests.tower, self._requests.request = tower, tower.create_infer_request()
-        request = self._requests.request
-        return np.array(request.infer({0: batch})[tower.output(0)], dtype=np.float32)
-
-    def _tower(self, name: str, count: int) -> Any:
+    def _tower(self, name: str, count: int) -> _Tower:
         """Return a tower compiled for `count` streams; the one held before is let go first."""
-        if self._held[0] != (name, count):
-            self._held = (("", 0), None)
-            self._requests = threading.local()
-            self._held = ((name, count), _compile(self.folder, name, self.precision, count))
-        return self._held[1]
+        if self._held is None or self._held.key != (name, count):
+            self._held = None
+            compiled = _compile(self.folder, name, self.precision, count)
+            self._held = _Tower((name, count), compiled)
+        return self._held
+
+
+class _Tower:
+    """A compiled tower, and a request of its own for every thread that runs it."""
+
+    def __init__(self, key: tuple[str, int], compiled: Any) -> None:
+        self.key = key
+        self._compiled = compiled
+        self._requests = threading.local()
+
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Return float32[n, d] for a batch of pixels or token ids."""
+        if not hasattr(self._requests, "request"):
+            self._requests.request = self._compiled.create_infer_request()
+        rows = self._requests.request.infer({0: batch})[self._compiled.output(0)]
+        return np.array(rows, dtype=np.float32)
 
 
 def _pick_precision(wanted: str) -> str:
@@ -191,7 +207,10 @@ def _build(checkpoint: Checkpoint, precision: str, draft: Path) -> None:
 
 
 def _compile(folder: Path, tower: str, precision: str, count: int) -> Any:
-    """Compile a graph, from OpenVINO's own cache of it where that is as it was left."""
+    """Compile a graph, from OpenVINO's own cache of it where that is as it was left.
+
+    Raises DeviceError where OpenVINO cannot be loaded or cannot compile.
+    """
     blobs = folder / "compiled"
     if _state(blobs) != _noted(blobs):  # written to since, or by a process that was killed
         shutil.rmtree(blobs, ignore_errors=True)
@@ -202,7 +221,12 @@ def _compile(folder: Path, tower: str, precision: str, count: int) -> Any:
         "NUM_STREAMS": str(count),
         "INFERENCE_NUM_THREADS": str(machine.available_cpus()),
     }
-    compiled = library().Core().compile_model(str(folder / f"{tower}.xml"), "CPU", options)
+    try:
+        compiled = library().Core().compile_model(str(folder / f"{tower}.xml"), "CPU", options)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise DeviceError(
+            f"OpenVINO cannot run the model here ({error}); use --runtime torch"
+        ) from error
     _note(blobs)
     return compiled
 

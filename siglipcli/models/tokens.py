@@ -129,4 +129,6 @@ def _load(path: Path) -> Any:
     try:
         return Fast.from_file(str(path))
     except Exception as error:  # the library raises a bare Exception
-        raise CheckpointError(f"{path} is not a tokenizer file: {error}") from error
+        raise CheckpointError(
+            f"{path} is not a tokenizer file: {error}; get the file again"
+        ) from error

@@ -8,6 +8,7 @@ is used. Pixels cross the bus as uint8 and are normalised on the device.
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,7 @@ __all__ = ["TorchEncoder", "build_tower", "devices", "pick_device", "pick_precis
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _AGREEMENT = 0.999  # the cosine below which two devices do not compute the same model
 _TEXT_CHUNK = 64  # prompts encoded at a time
+_MOST = 256  # images in a batch, however large the GPU
 
 
 class TorchEncoder:
@@ -39,7 +41,6 @@ class TorchEncoder:
     """
 
     runtime = "torch"
-    in_flight = 1
 
     def __init__(
         self, checkpoint: Checkpoint, device: str = "auto", precision: str = "auto"
@@ -51,8 +52,13 @@ class TorchEncoder:
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.fingerprint = f"{checkpoint.fingerprint}-torch-{self.device.type}-{self.precision}"
-        self.batch_size = 8 if self.device.type == "cpu" else 64
+        on_gpu = self.device.type != "cpu"
+        self.batch_size = 64 if on_gpu else 8
+        self.in_flight = 2 if on_gpu else 1  # the next batch is copied while one is encoded
         self._dtype = _DTYPES[self.precision]
+        self._lock = threading.Lock()
+        if not on_gpu:  # torch does not know of cgroup quotas
+            torch.set_num_threads(min(torch.get_num_threads(), machine.available_cpus()))
         self._image: Any = None
         self._text: Any = None
         self._tokenizer: Tokenizer | None = None
@@ -75,21 +81,15 @@ class TorchEncoder:
 
         Out of device memory: the batch is halved, down to one image; then DeviceError.
         """
-        if self._image is None:
-            self._text = None
-            self._image = self._load("visual")
-            if self.device.type == "mps":
-                self._check_against_cpu()
         try:
+            self._ready_for("visual")
             return self._encode_pixels(pixels)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             torch.cuda.empty_cache()
             if len(pixels) == 1:
-                raise DeviceError(
-                    f"{self.device} has too little free memory for one image; try --device cpu"
-                ) from error
+                raise self._too_small("one image") from error
         self.batch_size = max(1, len(pixels) // 2)
         halves = np.array_split(pixels, 2)
         return np.concatenate([self.encode_images(half) for half in halves])
@@ -97,13 +97,44 @@ class TorchEncoder:
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts → float32[len(texts), d], unit rows."""
         ids = self.tokenizer(texts)
-        if self._text is None:
-            self._text = self._load("text")
-        rows = [self._encode_ids(ids[i : i + _TEXT_CHUNK]) for i in range(0, len(ids), _TEXT_CHUNK)]
-        return np.concatenate(rows)
+        chunks = range(0, len(ids), _TEXT_CHUNK)
+        try:
+            self._ready_for("text")
+            return np.concatenate([self._encode_ids(ids[i : i + _TEXT_CHUNK]) for i in chunks])
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise self._too_small("the text tower") from error
 
-    def _load(self, tower: str) -> Any:
-        return build_tower(self.checkpoint, tower).to(self.device, self._dtype)
+    def _ready_for(self, tower: str) -> None:
+        """Load a tower if it is not here; the CPU's memory is for one at a time."""
+        with self._lock:
+            if (self._image if tower == "visual" else self._text) is not None:
+                return
+            if self.device.type == "cpu":
+                self._image = self._text = None
+            loaded = build_tower(self.checkpoint, tower).to(self.device, self._dtype)
+            if tower == "text":
+                self._text = loaded
+                return
+            self._image = loaded
+            if self.device.type == "mps":
+                self._check_against_cpu()
+            elif self.device.type == "cuda":
+                self.batch_size = self._batch_that_fits()
+
+    def _batch_that_fits(self) -> int:
+        """Return how many images fit in half the free memory, by what one of them takes."""
+        size = self.image_size
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        self._encode_pixels(np.zeros((1, size, size, 3), np.uint8))
+        one = max(1, torch.cuda.max_memory_allocated(self.device) - before)
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return int(min(_MOST, max(1, free // (2 * one))))
+
+    def _too_small(self, what: str) -> DeviceError:
+        return DeviceError(f"{self.device} has too little free memory for {what}; try --device cpu")
 
     @torch.inference_mode()
     def _encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
