@@ -17,41 +17,68 @@ if TYPE_CHECKING:
     from siglipcli.errors import SiglipError
     from siglipcli.labelsets import Label, LabelSet
     from siglipcli.pipeline import Reading
-    from siglipcli.records import Failure, Head, Prediction, Result, Score, Source
+    from siglipcli.records import (
+        Comparison,
+        Failure,
+        Head,
+        Match,
+        Pair,
+        Prediction,
+        Result,
+        Score,
+        Source,
+    )
     from siglipcli.scoring import LabelBank, Selection
+    from siglipcli.search import Query, Ranking
+    from siglipcli.store import Store
+    from siglipcli.vectors import SavedVectors
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Classifier",
+    "Comparison",
     "Failure",
     "Head",
     "Label",
     "LabelBank",
     "LabelSet",
+    "Match",
+    "Pair",
     "Prediction",
+    "Query",
+    "Ranking",
     "Reading",
     "Result",
+    "SavedVectors",
     "Score",
     "Selection",
     "SiglipError",
     "Source",
+    "Store",
 ]
 
 _HOME = {
     "Classifier": "classifier",
+    "Comparison": "records",
     "Failure": "records",
     "Head": "records",
     "Label": "labelsets",
     "LabelBank": "scoring",
     "LabelSet": "labelsets",
+    "Match": "records",
+    "Pair": "records",
     "Prediction": "records",
+    "Query": "search",
+    "Ranking": "search",
     "Reading": "pipeline",
     "Result": "records",
+    "SavedVectors": "vectors",
     "Score": "records",
     "Selection": "scoring",
     "SiglipError": "errors",
     "Source": "records",
+    "Store": "store",
 }
 
 

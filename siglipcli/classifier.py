@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglipcli import models, pipeline, scoring, sources
+from siglipcli import models, pipeline, scoring, search, sources
 from siglipcli.errors import ModelError, UsageError
 from siglipcli.labelsets import LabelSet
-from siglipcli.pipeline import Embedded, Reading
-from siglipcli.records import Failure, Prediction, Source
+from siglipcli.pipeline import Batch, Embedded, Reading
+from siglipcli.records import Comparison, Failure, Prediction, Source
 from siglipcli.scoring import LabelBank, Selection
+from siglipcli.search import Query, Ranking
 from siglipcli.store import Entry, text_digest
+from siglipcli.vectors.form import SavedVectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,14 +29,18 @@ if TYPE_CHECKING:
 
     from siglipcli.models import Encoder
     from siglipcli.models.checkpoint import Progress
-    from siglipcli.records import Result
+    from siglipcli.records import Match, Result
     from siglipcli.store import Space, Store
 
     Input = str | os.PathLike[str] | Source | Failure
+    Inputs = Input | Iterable[Input] | SavedVectors
 
 __all__ = ["Classifier"]
 
 _ONE = (str, os.PathLike, Source, Failure)
+_TEXTS = 256  # encoded between two looks at the store
+
+logger = logging.getLogger("siglipcli")
 
 
 @dataclass(slots=True)
@@ -95,9 +102,14 @@ class Classifier:
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts → float32[len(texts), d], unit rows; none that the store holds."""
+        return self._texts(texts)[0]
+
+    def _texts(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[bool]]:
+        """Return the texts' vectors, and which of them the store had."""
         space = self._space("text")
         digests = [text_digest(text) for text in texts]
         known = space.vectors(digests) if space else {}
+        stored = [digest in known for digest in digests]
         missing = {d: text for d, text in zip(digests, texts, strict=True) if d not in known}
         if missing:
             rows = self.encoder.encode_texts(list(missing.values()))
@@ -106,12 +118,48 @@ class Classifier:
             known |= dict(zip(missing, rows, strict=True))
             if space:
                 space.keep([Entry(digest, known[digest]) for digest in missing])
-        return np.stack([known[digest] for digest in digests])
+        return np.stack([known[digest] for digest in digests]), stored
 
-    def embed(self, inputs: Input | Iterable[Input]) -> Iterator[list[Embedded | Failure]]:
-        """Yield batches of embeddings and failures, in input order; see `classify` for `inputs`."""
+    def embed(self, inputs: Inputs) -> Iterator[list[Embedded | Failure]]:
+        """Yield lists of embeddings and failures, in input order; see `classify` for `inputs`."""
+        for batch in self.batches(inputs):
+            yield list(batch.embedded())
+
+    def embed_texts(self, texts: Iterable[str]) -> Iterator[Batch]:
+        """Yield batches of prompts' vectors, in order; a text's name is itself."""
+        rest = iter(texts)
+        while chunk := list(islice(rest, _TEXTS)):
+            vectors, stored = self._texts(chunk)
+            yield Batch([Source(text, b"") for text in chunk], vectors, stored)
+
+    def batches(self, inputs: Inputs) -> Iterator[Batch]:
+        """Yield what `embed` does in columns, with no object a picture: for many.
+
+        Raises UsageError for saved vectors that another model made, or that are of texts.
+        """
+        if isinstance(inputs, SavedVectors):
+            self._check(inputs)
+            return inputs.batches()
         space = self._space("exact" if self.reading.exact else "reduced")
-        return pipeline.embed(_expanded(inputs), self.encoder, self.reading, space)
+        return pipeline.batches(_expanded(inputs), self.encoder, self.reading, space)
+
+    def _check(self, saved: SavedVectors) -> None:
+        about, encoder = saved.about, self.encoder
+        if about.kind != "file":
+            raise UsageError(f"{saved.path} holds vectors of texts, not of pictures")
+        if not about.is_comparable(encoder.fingerprint):
+            raise UsageError(
+                f"{saved.path} holds vectors of another model, {about.model}; use --model"
+                f" {about.model}, or embed the pictures again with {encoder.name}"
+                if about.model != encoder.name
+                else f"{saved.path} holds vectors of other weights than this {encoder.name}; embed"
+                " the pictures again"
+            )
+        if about.fingerprint != encoder.fingerprint:
+            logger.info(
+                "%s was made on another runtime or precision; scores may differ a little",
+                saved.path,
+            )
 
     def _space(self, kind: str) -> Space | None:
         """Return the store's part for this model's vectors of one kind: texts, or a decode mode."""
@@ -121,15 +169,16 @@ class Classifier:
 
     def classify(
         self,
-        inputs: Input | Iterable[Input],
+        inputs: Inputs,
         labels: LabelSet | LabelBank | Sequence[LabelSet | LabelBank],
         selection: Selection | None = None,
     ) -> Iterator[Result]:
         """Score inputs against one or more label sets: a lazy stream in input order.
 
         `inputs` are paths of files or folders (`sources.expand`'s rules), or records of
-        `sources`; or just one. An input that cannot be read is a `Failure`; the stream goes on.
-        Raises UsageError where no label set is given, and what the model raises when it is loaded.
+        `sources`; or just one; or vectors that were saved. An input that cannot be read is a
+        `Failure`; the stream goes on. Raises UsageError where no label set is given, and what the
+        model raises when it is loaded.
         """
         several = [labels] if isinstance(labels, (LabelSet, LabelBank)) else labels
         banks = [
@@ -138,27 +187,72 @@ class Classifier:
         if not banks:
             raise UsageError("no label set is given")
         chosen = selection or Selection()
-        for batch in self.embed(inputs):
-            yield from self._score(batch, banks, chosen)
+        for batch in self.batches(inputs):
+            yield from self._classified(batch, banks, chosen)
 
-    def _score(
-        self, batch: list[Embedded | Failure], banks: Sequence[LabelBank], selection: Selection
+    def _classified(
+        self, batch: Batch, banks: Sequence[LabelBank], selection: Selection
     ) -> Iterator[Result]:
-        vectors = [item.vector for item in batch if isinstance(item, Embedded)]
-        if not vectors:
-            yield from (item for item in batch if isinstance(item, Failure))
-            return
-        stacked = np.stack(vectors)
         ranked = zip(
-            *(scoring.rank(stacked, bank, self.encoder.head, selection) for bank in banks),
+            *(scoring.rank(batch.vectors, bank, self.encoder.head, selection) for bank in banks)
+            if batch.stored
+            else (),
             strict=True,
         )
-        for item in batch:
+        stored = iter(batch.stored)
+        for item in batch.items:
             if isinstance(item, Failure):
                 yield item
             else:
                 scores = tuple(chain.from_iterable(next(ranked)))
-                yield Prediction(item.source, scores, stored=item.stored)
+                yield Prediction(item, scores, stored=next(stored))
+
+    def search(
+        self, inputs: Inputs, query: Query | str, ranking: Ranking | None = None
+    ) -> Iterator[Match | Failure]:
+        """Rank inputs against a query: failures as they come, then matches, the best first.
+
+        See `classify` for `inputs`. Raises UsageError where the query cannot be used.
+        """
+        asked = Query([query]) if isinstance(query, str) else query
+        vector = self.encode_query(asked)
+        head = self.encoder.head
+        yield from search.rank(
+            self.batches(inputs), vector, head, ranking or Ranking(), is_text=asked.is_text
+        )
+
+    def encode_query(self, query: Query) -> NDArray[np.float32]:
+        """Return a query's unit vector, float32[d]. Raises UsageError where it cannot be used."""
+        texts = [*query.texts, *query.without]
+        rows = list(self.encode_texts(texts)) if texts else []
+        wanted = rows[: len(query.texts)] + [self._one(image) for image in query.images]
+        return search.combine(wanted, rows[len(query.texts) :])
+
+    def _one(self, image: str | os.PathLike[str] | Source) -> NDArray[np.float32]:
+        found = [item for batch in self.embed(image) for item in batch]
+        if len(found) == 1 and isinstance(found[0], Embedded):
+            return found[0].vector
+        name = image.name if isinstance(image, Source) else os.fspath(image)
+        why = found[0].message if len(found) == 1 else "It is not one picture."  # type: ignore[union-attr]
+        raise UsageError(f"the query's picture {name} cannot be used: {why}")
+
+    def score(self, inputs: Inputs, texts: Sequence[str]) -> Iterator[Comparison | Failure]:
+        """Hold each input against each text, as typed: a lazy stream in input order.
+
+        See `classify` for `inputs`. Raises UsageError where there is no text.
+        """
+        if not texts:
+            raise UsageError("no text is given")
+        vectors = self.encode_texts(texts)
+        for batch in self.batches(inputs):
+            if batch.stored:
+                rows = iter(search.pairs(batch.vectors, vectors, texts, self.encoder.head))
+            stored = iter(batch.stored)
+            for item in batch.items:
+                if isinstance(item, Failure):
+                    yield item
+                else:
+                    yield Comparison(item, next(rows), stored=next(stored))
 
 
 def _expanded(inputs: Input | Iterable[Input]) -> Iterator[Source | Failure]:

@@ -3,17 +3,18 @@
 Stages run side by side, each a bounded number of items before the next: listing the inputs and asking
 the store for them, reading and decoding what it does not have, encoding that. So decoding overlaps
 the model, no stage waits for a slow neighbour with answers in hand, and memory does not grow with
-the folder.
+the folder. What the store knows travels in columns: no object is made for each of its rows.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from queue import Empty, Queue
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Generic, TypeVar
+from itertools import chain, groupby
+from threading import Condition, Thread
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -21,10 +22,11 @@ from siglipcli import images
 from siglipcli.errors import ImageError
 from siglipcli.machine import available_cpus
 from siglipcli.records import Failure, Source
-from siglipcli.store import Entry, FileState, content_digest, file_state
+from siglipcli.store import Entry, FileState, content_digest, file_states
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
     from typing import TypeAlias
 
     from numpy.typing import NDArray
@@ -35,14 +37,15 @@ if TYPE_CHECKING:
     Pixels: TypeAlias = NDArray[np.uint8]
     Vector: TypeAlias = NDArray[np.float32]
 
-__all__ = ["Embedded", "Reading", "embed"]
+__all__ = ["Batch", "Embedded", "Reading", "batches", "embed"]
 
 T = TypeVar("T")
 
 _PAUSE = 0.25
 """Seconds without a new input after which a batch goes on as it is: a list may come from a watcher."""
 _CHUNK = 256
-"""Inputs that the store is asked for at once."""
+"""Inputs that the store is asked for at once, at most."""
+_NO_VECTORS = np.empty((0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,38 @@ class Embedded:
     source: Source
     vector: Vector
     stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Inputs that are done, in order: a Source has a row in `vectors`, a Failure has none.
+
+    `vectors` is float32[n, d], unit rows; `stored[i]` tells whether row i was not encoded now.
+    """
+
+    items: Sequence[Source | Failure]
+    vectors: NDArray[np.float32]
+    stored: Sequence[bool]
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        """The inputs that have a vector, one a row."""
+        if len(self.items) == len(self.stored):
+            return cast("Sequence[Source]", self.items)
+        return [item for item in self.items if isinstance(item, Source)]
+
+    @property
+    def failures(self) -> Sequence[Failure]:
+        """The inputs that have none."""
+        if len(self.items) == len(self.stored):
+            return ()
+        return [item for item in self.items if isinstance(item, Failure)]
+
+    def embedded(self) -> Iterator[Embedded | Failure]:
+        """Yield the inputs one by one."""
+        rows = zip(self.vectors, self.stored, strict=True)
+        for item in self.items:
+            yield item if isinstance(item, Failure) else Embedded(item, *next(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +122,7 @@ class _Read:
     vector: Vector | None
 
 
-_Item = Embedded | Failure | _Read
+_Part = Batch | _Read  # of a batch that is being put together
 
 
 def embed(
@@ -96,7 +131,18 @@ def embed(
     reading: Reading,
     space: Space | None = None,
 ) -> Iterator[list[Embedded | Failure]]:
-    """Yield batches of embeddings and failures, in input order, as they are ready.
+    """Yield what `batches` does, as lists of one record an input."""
+    for batch in batches(inputs, encoder, reading, space):
+        yield list(batch.embedded())
+
+
+def batches(
+    inputs: Iterable[Source | Failure],
+    encoder: Encoder,
+    reading: Reading,
+    space: Space | None = None,
+) -> Iterator[Batch]:
+    """Yield embeddings and failures, in input order, as they are ready.
 
     What `space` of the store holds is neither read nor encoded; what it does not is in it before it
     is yielded. `inputs` is run through on another thread. `reading.batch_size` becomes the encoder's.
@@ -104,18 +150,18 @@ def embed(
     workers = reading.workers or available_cpus()
     encoder.batch_size = reading.batch_size or encoder.batch_size
 
-    def read(item: _Unread) -> _Read | Failure:
+    def read(item: _Unread) -> _Part:
         return _read(item, encoder.image_size, reading, space)
 
-    def encode(batch: list[_Item]) -> list[Embedded | Failure]:
-        return _encode(batch, encoder, space)
+    def encode(parts: list[_Part]) -> Batch:
+        return _encode(parts, encoder, space)
 
     with _threads(workers) as readers, _threads(encoder.in_flight) as encoders:
         listing = _Ahead(inputs, _CHUNK)
-        recalled = _recalled(_chunks(listing), None if reading.verify else space)
+        recalled = _recalled(listing.chunks(), space, verify=reading.verify)
         decoding = _Ahead(_reads(recalled, readers, read), workers + encoder.batch_size)
-        batches = _batches(decoding, encoder)
-        encoding = _Ahead((encoders.submit(encode, b) for b in batches), encoder.in_flight)
+        cut = _cut(decoding, encoder)
+        encoding = _Ahead((encoders.submit(encode, parts) for parts in cut), encoder.in_flight)
         with closing(listing), closing(decoding), closing(encoding):
             for batch in encoding:
                 if batch is not None:
@@ -132,113 +178,121 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """What follows a stream's last item: nothing, or the error that ended it."""
-
-    error: BaseException | None = None
-
-
 class _Ahead(Generic[T]):
     """A stream run on a thread of its own, at most `ahead` items before the one asked for.
 
-    None stands for a pause of the stream. `close` may be called from any thread.
+    One thread may take from it, one by one or in chunks. `close` may be called from any thread.
     """
 
     def __init__(self, items: Iterable[T], ahead: int) -> None:
-        self._ready: Queue[T | _End] = Queue(ahead)
-        self._closed = Event()
+        self._ready: deque[T] = deque()  # appends and pops are atomic
+        self._ahead = ahead
+        self._changed = Condition()
+        self._taker_waits = self._filler_waits = False  # so that locks are rarely taken
+        self._ended = self._closed = False
+        self._error: BaseException | None = None
         # A daemon: nothing can wake it while `items` itself waits, and no exit should wait too.
         Thread(target=self._fill, args=(items,), name="siglip-ahead", daemon=True).start()
 
     def __iter__(self) -> Iterator[T | None]:
-        while not self._closed.is_set():
-            try:
-                item = self._ready.get(timeout=_PAUSE)
-            except Empty:
-                yield None
-                continue
-            if not isinstance(item, _End):
-                yield item
-            elif item.error:
-                raise item.error
-            else:
-                return
+        """Yield the items; None stands for a pause of the stream."""
+        while (ready := self._take(1, _PAUSE)) is not None:
+            yield ready[0] if ready else None
+
+    def chunks(self) -> Iterator[list[T]]:
+        """Yield what is ready as soon as something is: the slower the taker, the more at a time."""
+        while (ready := self._take(self._ahead, None)) is not None:
+            yield ready
 
     def close(self) -> None:
         """Let the thread end after its next item, and drop what is ready."""
-        self._closed.set()
-        with suppress(Empty):  # a `put` that waits for room has it now, and is the last
-            while True:
-                self._ready.get_nowait()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _take(self, most: int, patience: float | None) -> list[T] | None:
+        """Return up to `most` items, none after `patience` seconds; None at the end."""
+        if not self._ready:
+            with self._changed:
+                self._taker_waits = True
+                if not (self._ready or self._ended or self._closed):
+                    self._changed.wait(patience)
+                self._taker_waits = False
+        ended = self._ended  # asked first: nothing is added after the end
+        if self._closed:
+            return None
+        if ended and not self._ready:
+            if self._error:
+                raise self._error
+            return None
+        taken = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+        if self._filler_waits:
+            self._wake()
+        return taken
 
     def _fill(self, items: Iterable[T]) -> None:
-        end = _End()
         try:
             for item in items:
-                self._ready.put(item)
-                if self._closed.is_set():
+                self._ready.append(item)
+                if self._taker_waits:
+                    self._wake()
+                if len(self._ready) >= self._ahead:
+                    self._wait_for_room()
+                if self._closed:
                     return
         except BaseException as error:  # noqa: BLE001  # raised where the items are wanted
-            end = _End(error)
-        if not self._closed.is_set():
-            self._ready.put(end)
+            self._error = error
+        self._ended = True
+        self._wake()
 
+    def _wait_for_room(self) -> None:
+        with self._changed:
+            self._filler_waits = True
+            while len(self._ready) >= self._ahead and not self._closed:
+                self._changed.wait()
+            self._filler_waits = False
 
-def _chunks(items: Iterable[T | None]) -> Iterator[list[T]]:
-    """Cut a stream into lists: the first of one item, later ones larger; a pause ends one early."""
-    chunk: list[T] = []
-    size = 1
-    for item in items:
-        if item is not None:
-            chunk.append(item)
-        if chunk and (item is None or len(chunk) >= size):
-            yield chunk
-            chunk, size = [], min(4 * size, _CHUNK)
-    if chunk:
-        yield chunk
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
 
 def _recalled(
-    chunks: Iterable[list[Source | Failure]], space: Space | None
-) -> Iterator[list[Embedded | Failure] | _Unread]:
-    """Tell what is to be read from what needs no reading; the latter in lists, as it is quick."""
+    chunks: Iterable[list[Source | Failure]], space: Space | None, *, verify: bool
+) -> Iterator[Batch | _Unread]:
+    """Tell what is to be read from what needs no reading; the latter together, as it is quick."""
     for chunk in chunks:
-        states = [_state(item) for item in chunk] if space else [None] * len(chunk)
-        known = space.files([state for state in states if state]) if space else {}
-        ready: list[Embedded | Failure] = []
-        for item, state in zip(chunk, states, strict=True):
-            vector = known.get(state.path) if state else None
-            if isinstance(item, Failure):
-                ready.append(item)
-            elif vector is not None:
-                ready.append(Embedded(item, vector, stored=True))
-            else:
-                if ready:
-                    yield ready
-                    ready = []
-                yield _Unread(item, state)
-        if ready:
-            yield ready
+        states = file_states(map(_path, chunk)) if space else [None] * len(chunk)
+        found, vectors = space.known(states) if space and not verify else ([], _NO_VECTORS)
+        known, row = set(found), 0
+        unread = [i not in known and isinstance(item, Source) for i, item in enumerate(chunk)]
+        for is_unread, group in groupby(range(len(chunk)), unread.__getitem__):
+            if is_unread:
+                yield from (_Unread(cast("Source", chunk[i]), states[i]) for i in group)
+                continue
+            items = [chunk[i] for i in group]
+            count = sum(isinstance(item, Source) for item in items)
+            yield Batch(items, vectors[row : row + count], [True] * count)
+            row += count
 
 
-def _state(item: Source | Failure) -> FileState | None:
-    if isinstance(item, Failure) or isinstance(item.content, bytes):
+def _path(item: Source | Failure) -> str | Path | None:
+    if isinstance(item, Failure) or isinstance(item.given, bytes):
         return None
-    return file_state(item.content)
+    return item.given or item.name
 
 
 def _reads(
-    items: Iterable[list[Embedded | Failure] | _Unread],
+    items: Iterable[Batch | _Unread],
     pool: ThreadPoolExecutor,
-    read: Callable[[_Unread], _Read | Failure],
-) -> Iterator[list[Embedded | Failure] | Future[_Read | Failure]]:
+    read: Callable[[_Unread], _Part],
+) -> Iterator[Batch | Future[_Part]]:
     """Hand what is to be read to a pool, in order."""
     for item in items:
         yield pool.submit(read, item) if isinstance(item, _Unread) else item
 
 
-def _read(item: _Unread, size: int, reading: Reading, space: Space | None) -> _Read | Failure:
+def _read(item: _Unread, size: int, reading: Reading, space: Space | None) -> _Part:
     source = item.source
     try:
         data = images.load_bytes(source, reading.limits)
@@ -248,59 +302,73 @@ def _read(item: _Unread, size: int, reading: Reading, space: Space | None) -> _R
             return _Read(source, item.state, digest, None, vector)
         pixels = images.decode(data, size, reading.limits, exact=reading.exact)
     except ImageError as error:
-        return Failure(source, error.kind, str(error))
+        return _failed(source, error.kind, str(error))
     return _Read(source, item.state, digest, pixels, None)
 
 
-def _batches(
-    decoding: Iterable[list[Embedded | Failure] | Future[_Read | Failure] | None], encoder: Encoder
-) -> Iterator[list[_Item]]:
-    """Cut a stream so that each batch holds at most `encoder.batch_size` pictures; the first, one.
+def _failed(source: Source, kind: str, message: str) -> Batch:
+    return Batch([Failure(source, kind, message)], _NO_VECTORS, [])
+
+
+def _cut(
+    decoding: Iterable[Batch | Future[_Part] | None], encoder: Encoder
+) -> Iterator[list[_Part]]:
+    """Cut a stream so that each part holds at most `encoder.batch_size` pictures; the first, one.
 
     The first row is then out after one picture, whatever the batch size; what needs no encoding goes on
     at once unless a picture before it waits for company.
     """
-    batch: list[_Item] = []
-    pictures, limit = 0, 1
+    parts: list[_Part] = []
+    inputs, pictures, limit = 0, 0, 1
     for item in decoding:
-        if isinstance(item, Future):
-            batch.append(item.result())
-            pictures += _is_new(batch[-1])
-        elif item is not None:
-            batch += item
-        waits = 0 < pictures < limit and len(batch) < max(_CHUNK, encoder.batch_size)
-        if batch and (item is None or not waits):
-            yield batch
+        if item is not None:
+            part = item.result() if isinstance(item, Future) else item
+            parts.append(part)
+            inputs += len(part.items) if isinstance(part, Batch) else 1
+            pictures += _is_new(part)
+        waits = 0 < pictures < limit and inputs < max(_CHUNK, encoder.batch_size)
+        if parts and (item is None or not waits):
+            yield parts
             limit = encoder.batch_size if pictures else limit
-            batch, pictures = [], 0
-    if batch:
-        yield batch
+            parts, inputs, pictures = [], 0, 0
+    if parts:
+        yield parts
 
 
-def _is_new(item: _Item) -> bool:
-    return isinstance(item, _Read) and item.pixels is not None
+def _is_new(part: _Part) -> bool:
+    return isinstance(part, _Read) and part.pixels is not None
 
 
-def _encode(batch: list[_Item], encoder: Encoder, space: Space | None) -> list[Embedded | Failure]:
-    """Encode a batch's pictures and keep their vectors before anyone hears of them."""
-    pixels = [item.pixels for item in batch if isinstance(item, _Read) and item.pixels is not None]
+def _encode(parts: list[_Part], encoder: Encoder, space: Space | None) -> Batch:
+    """Encode the pictures and keep their vectors before anyone hears of them."""
+    pixels = [p.pixels for p in parts if isinstance(p, _Read) and p.pixels is not None]
     vectors = iter(encoder.encode_images(np.stack(pixels)) if pixels else ())
-    answers: list[Embedded | Failure] = []
+    done: list[Batch] = []
     entries: list[Entry] = []
-    for item in batch:
-        if not isinstance(item, _Read):
-            answers.append(item)
+    for part in parts:
+        if isinstance(part, Batch):
+            done.append(part)
             continue
-        vector = next(vectors) if item.vector is None else item.vector
-        answers.append(_embedded(item, vector))
-        if isinstance(answers[-1], Embedded):
-            entries.append(Entry(item.digest, vector if _is_new(item) else None, item.state))
+        vector = next(vectors) if part.vector is None else part.vector
+        done.append(_embedded(part, vector))
+        if done[-1].stored:
+            entries.append(Entry(part.digest, vector if _is_new(part) else None, part.state))
     if space and entries:
         space.keep(entries)
-    return answers
+    return _joined(done)
 
 
-def _embedded(item: _Read, vector: Vector) -> Embedded | Failure:
+def _embedded(part: _Read, vector: Vector) -> Batch:
     if np.isfinite(vector).all():
-        return Embedded(item.source, vector, stored=not _is_new(item))
-    return Failure(item.source, "non_finite", "the model gave values that are not finite")
+        return Batch([part.source], vector[None], [not _is_new(part)])
+    return _failed(part.source, "non_finite", "the model gave values that are not finite")
+
+
+def _joined(done: Sequence[Batch]) -> Batch:
+    if len(done) == 1:
+        return done[0]
+    return Batch(
+        list(chain.from_iterable(batch.items for batch in done)),
+        np.concatenate([batch.vectors for batch in done if batch.stored] or [_NO_VECTORS]),
+        list(chain.from_iterable(batch.stored for batch in done)),
+    )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import TypeAlias
 
 __all__ = [
+    "Answer",
+    "Comparison",
     "Failure",
     "Head",
+    "Match",
+    "Pair",
     "Prediction",
     "Result",
     "Score",
@@ -23,11 +25,17 @@ class Source:
     """One input: the name it is reported under, and where its bytes are.
 
     `name` is the path as the user gave it (undecodable bytes as surrogates, `os.fsdecode`'s rule),
-    or `-` for standard input. `content` is a path, or the bytes themselves.
+    or `-` for standard input. `given` is a path, or the bytes themselves; None where the name is
+    the path.
     """
 
     name: str
-    content: Path | bytes
+    given: Path | bytes | None = None
+
+    @property
+    def content(self) -> Path | bytes:
+        """The path, made when it is asked for (most files of a warm run never are), or the bytes."""
+        return Path(self.name) if self.given is None else self.given
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +85,38 @@ class Failure:
     message: str
 
 
-Result: TypeAlias = Prediction | Failure
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A picture that a search found; `rank` counts from 1, the most similar.
+
+    `similarity` is the cosine of picture and query. `score` = sigmoid(logit) where the query is
+    made of texts alone; else None, as the head is trained for pairs of a picture and a text.
+    """
+
+    source: Source
+    rank: int
+    similarity: float
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What one text got for one picture: cosine, logit = scale · cosine + bias, and its sigmoid."""
+
+    text: str
+    score: float
+    logit: float
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A picture held against texts: one pair a text, in the order they were given."""
+
+    source: Source
+    pairs: tuple[Pair, ...]
+    stored: bool = False
+
+
+Answer: TypeAlias = Prediction | Match | Comparison
+Result: TypeAlias = Answer | Failure

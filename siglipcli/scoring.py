@@ -53,7 +53,7 @@ class LabelBank:
 class Selection:
     """Which labels an answer holds, and which of them are tags.
 
-    `top` labels a set (None: all). Negative labels are left out unless `negatives`.
+    The best `top` labels of a set (None: all), and every tag. Negative labels are left out unless `negatives`.
     `threshold` replaces the set's own, never a label's. `bias_shift` is added to every logit.
     """
 
@@ -89,7 +89,8 @@ def bank(labels: LabelSet, encode: Callable[[Sequence[str]], NDArray[np.float32]
 
 def logits(images: NDArray[np.float32], labels: LabelBank, head: Head) -> NDArray[np.float32]:
     """Return float32[n_images, n_labels]; `images` is float32[n_images, d], unit rows."""
-    cosines = images @ labels.vectors.T  # (n_images, n_vectors)
+    # Image by image: the last digits then do not depend on which others share the batch.
+    cosines = (images[:, None] @ labels.vectors.T)[:, 0]  # (n_images, n_vectors)
     if len(labels.starts) != len(labels.vectors):
         cosines = np.maximum.reduceat(cosines, labels.starts, axis=1)
     return np.asarray(np.float32(head.scale) * cosines + np.float32(head.bias), dtype=np.float32)
@@ -115,18 +116,25 @@ def rank(
             )
             for j in order
         )
-        for i, order in enumerate(_order(raw, labels.labels, selection))
+        for i, order in enumerate(_order(raw, tags, labels.labels, selection))
     ]
 
 
 def _order(
-    raw: NDArray[np.float32], labels: LabelSet, selection: Selection
+    raw: NDArray[np.float32], tags: NDArray[np.bool_], labels: LabelSet, selection: Selection
 ) -> list[NDArray[np.int64]]:
-    """For each image the indices of the labels to report, best first; ties keep the set's order."""
+    """For each image the indices of the labels to report, best first; ties keep the set's order.
+
+    These are the best `top`, and whatever else is a tag.
+    """
     shown = np.array([selection.negatives or not label.negative for label in labels.labels])
     columns = np.flatnonzero(shown)
-    order = np.argsort(-raw[:, columns], axis=1, kind="stable")[:, : selection.top]
-    return list(columns[order])
+    order = columns[np.argsort(-raw[:, columns], axis=1, kind="stable")]
+    if selection.top is None or selection.top >= len(columns):
+        return list(order)
+    more = np.take_along_axis(tags, order, axis=1)
+    more[:, : selection.top] = True
+    return [row[keep] for row, keep in zip(order, more, strict=True)]
 
 
 def _tags(

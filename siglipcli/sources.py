@@ -211,7 +211,7 @@ def _unreachable(path: str, error: OSError | ValueError) -> Failure:
 
 
 def _source(path: str) -> Source:
-    return Source(path, Path(path))
+    return Source(path)
 
 
 # ------------------------------------------------------------------------ inside folders
@@ -260,12 +260,13 @@ def _entries(folder: str, root: str, options: Options) -> Iterator[Source | Fail
     """Read one folder's names, close it, and yield what they stand for, sorted."""
     special: dict[str, Callable[[str], Source | Failure | _Subfolder]] = {}
     names: list[str] = []
+    prefix = os.path.join(folder, "")
+    below_root = prefix[len(root) :].lstrip(_SEPARATORS)
     try:
         with os.scandir(folder or os.curdir) as found:
             for entry in found:
-                below_root = os.path.join(folder, entry.name)[len(root) :].lstrip(_SEPARATORS)
                 make = _what(entry, options)
-                if make is None or _excluded(below_root, entry.name, options):
+                if make is None or _excluded(below_root + entry.name, entry.name, options):
                     continue
                 names.append(entry.name)
                 if make is not _source:  # most are: a million names need no million pairs
@@ -275,9 +276,8 @@ def _entries(folder: str, root: str, options: Options) -> Iterator[Source | Fail
         return
     names.sort()
     for name in names:
-        path = os.path.join(folder, name)
-        if not _is_skipped(path, options):
-            yield special.get(name, _source)(path)
+        if not _is_skipped(prefix + name, options):
+            yield special.get(name, _source)(prefix + name)
 
 
 def _what(
@@ -286,15 +286,17 @@ def _what(
     """Choose what an entry becomes; None where it is passed over. Opens nothing."""
     if entry.name.startswith(".") and not options.hidden:
         return None
+    if entry.is_file(follow_symlinks=False):
+        return _source if _has_ending(entry.name, options.extensions) else None
     linked = entry.is_symlink()
     mode = _followed_mode(entry) if linked else 0
     if entry.is_dir(follow_symlinks=False) or stat.S_ISDIR(mode):
         return partial(_Subfolder, linked=linked) if options.recursive else None
-    if not _has_ending(entry.name, options.extensions):
+    if not linked or not _has_ending(entry.name, options.extensions):
         return None
-    if linked and not mode:
+    if not mode:
         return _dangling
-    return _source if entry.is_file(follow_symlinks=False) or stat.S_ISREG(mode) else None
+    return _source if stat.S_ISREG(mode) else None
 
 
 def _followed_mode(entry: os.DirEntry[str]) -> int:
@@ -318,6 +320,8 @@ def _endings(extensions: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _excluded(path: str, name: str, options: Options) -> bool:
+    if not options.exclude:
+        return False
     globs = [each.rstrip("/") for each in options.exclude]
     globs += [each[3:] for each in globs if each.startswith("**/")]  # `**/raw`: the topmost too
     return any(fnmatch(form, each) for each in globs for form in (name, path))

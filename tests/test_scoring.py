@@ -279,7 +279,7 @@ def test_top_limits_what_is_shown(top: int | None, shown: int) -> None:
     """`--top N` shows the best N; more than there are, or no limit, shows all."""
     wanted = [0.3, -1.0, 2.0, 0.5, 1.0, -2.0, 1.5]
     paths = [str(i) for i in range(7)]
-    answer = ranked(labels(*paths), wanted, Selection(top=top))
+    answer = ranked(labels(*paths), wanted, Selection(top=top, threshold=1.0))
     best = sorted(paths, key=lambda p: -wanted[int(p)])
     assert [s.label for s in answer] == best[:shown]
 
@@ -297,3 +297,15 @@ def test_scores_are_plain_python_values() -> None:
         float, float, float, bool,
     ]  # fmt: skip
     assert score.set == "set"
+
+
+def test_every_tag_is_reported_whatever_top_says() -> None:
+    """A threshold that four labels reach gives four tags, even where two labels were asked for."""
+    labels = LabelSet.of(["a", "b", "c", "d", "e"])
+    encoded = bank(labels, lambda texts: np.eye(len(texts), dtype=np.float32))
+    image = np.array([[0.9, 0.1, 0.8, 0.7, 0.6]], np.float32)
+    head = Head(scale=10.0, bias=-5.0)
+    (found,) = rank(image, encoded, head, Selection(top=2, threshold=0.5))
+    assert [(s.label, s.tag) for s in found] == [("a", True), ("c", True), ("d", True), ("e", True)]
+    (found,) = rank(image, encoded, head, Selection(top=2, threshold=0.99))
+    assert [(s.label, s.tag) for s in found] == [("a", False), ("c", False)]

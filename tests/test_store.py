@@ -102,6 +102,38 @@ def test_a_vector_of_the_wrong_length_is_not_found(store: Store, tmp_path: Path)
     np.testing.assert_array_equal(space.vectors([digest(1)])[digest(1)], vector(1))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 3.0])
+def test_a_vector_that_is_no_unit_vector_is_not_found(
+    store: Store, tmp_path: Path, value: float
+) -> None:
+    """Damage that keeps the length, bits flipped on the disk, gives no answer either."""
+    space = store.space("m", "model")
+    space.keep(entries(1, 2))
+    with sqlite3.connect(tmp_path / "embeddings.sqlite") as db:
+        damaged = np.full(WIDTH, value, np.float32).tobytes()
+        db.execute("UPDATE vectors SET vector = ? WHERE digest = ?", (damaged, digest(1)))
+    db.close()
+    assert space.files([state(1), state(2)]).keys() == {state(2).path}
+    assert space.vectors([digest(1), digest(2)]).keys() == {digest(2)}
+
+
+def test_a_deleted_working_folder_is_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An absolute path still has its state; a relative one has none."""
+    file = tmp_path / "a"
+    file.write_bytes(b"1")
+    os.utime(file, ns=(0, 10**9))
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    found = file_state(file)
+    assert found
+    assert found.path == os.fsencode(file)
+    assert file_state("../a") is None
+
+
 def test_many_at_once(store: Store) -> None:
     """More rows than one statement takes."""
     space = store.space("m", "model")
@@ -145,6 +177,7 @@ def test_the_least_recently_used_go_first(store: Store, tmp_path: Path) -> None:
     assert 0 < len(left) == 4_000 - dropped
     assert state(3_999).path in left
     assert state(0).path not in left
+    assert (tmp_path / "embeddings.sqlite").stat().st_size <= before // 2 + 16_384
 
 
 def test_using_a_vector_saves_it_from_pruning(store: Store, tmp_path: Path) -> None:
@@ -166,6 +199,8 @@ def test_closing_keeps_to_the_limit(tmp_path: Path) -> None:
     assert store.size() > 200_000
     store.close()
     assert Store(tmp_path).size() <= 200_000
+    Store(tmp_path, limit=0).close()
+    assert Store(tmp_path).usage() == []
 
 
 def test_clear_forgets_everything(store: Store, tmp_path: Path) -> None:
@@ -250,7 +285,7 @@ def test_a_locked_store_costs_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process that does not let go is waited for, then done without."""
-    monkeypatch.setattr("siglipcli.store._BUSY", 0.1)
+    monkeypatch.setattr("siglipcli.store.database.BUSY", 0.1)
     store = Store(tmp_path)
     other = sqlite3.connect(tmp_path / "embeddings.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from siglipcli import __version__
-from siglipcli.cli import cache, classify, demo, doctor, labels, models
+from siglipcli.cli import cache, classify, demo, doctor, embed, labels, models, score, search
+from siglipcli.cli.command import Command, spare_checks
 from siglipcli.cli.terminal import complain
 from siglipcli.errors import ExitStatus, OutputError, SiglipError
 
@@ -47,6 +48,9 @@ class _Closed(io.TextIOBase):
 
 class _Commands(TyperGroup):
     """Every command, run where errors are translated; help is printed while a context is made."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return spare_checks(super().get_params(ctx))
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _translated():
@@ -98,7 +102,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(short_help="Score pictures against labels.")(classify.classify)
+app.command(cls=Command, short_help="Score pictures against labels.")(classify.classify)
+app.command(cls=Command, short_help="Rank pictures against words or a picture.")(search.search)
+app.command(cls=Command, short_help="Score pictures with texts, pair by pair.")(score.score)
+app.command(cls=Command, short_help="Write embeddings, to be used again.")(embed.embed)
 app.command(short_help="Try it on bundled drawings, with no download.")(demo.demo)
 app.add_typer(labels.app, name="labels")
 app.add_typer(models.app, name="models")

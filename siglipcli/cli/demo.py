@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import os
 import shlex
+from typing import TYPE_CHECKING
 
 from siglipcli import demo as bundled
 from siglipcli.cli.classify import classify
-from siglipcli.cli.options import Answers, CacheDir, Choice, Engine, Inputs, Labels, Voice, grouped
+from siglipcli.cli.options import (
+    Answers,
+    CacheDir,
+    Choice,
+    Engine,
+    Inputs,
+    Labels,
+    Saved,
+    Voice,
+    grouped,
+)
 from siglipcli.cli.terminal import complain
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["demo"]
 
@@ -35,14 +49,20 @@ def demo(answers: Answers, voice: Voice, cache_dir: CacheDir = None) -> None:
     cache_dir = cache_dir.absolute() if cache_dir else None
     os.chdir(bundled.PICTURES.parent)  # names in the answers are then short
     if not voice.quiet:
-        complain(
-            f"running: cd {shlex.quote(str(bundled.PICTURES.parent))} && {shlex.join(_COMMAND)}"
-        )
+        folder, command = str(bundled.PICTURES.parent), [*_COMMAND, *_more(answers, output)]
+        complain(f"running: cd {shlex.quote(folder)} && {shlex.join(command)}")
     classify(
         **vars(Inputs(paths=["pictures"]))
+        | vars(Saved())
         | vars(Labels(labels=["labels.yaml"]))
         | vars(Choice(top=3))
         | vars(Answers(answers.output_format, output))
         | vars(Engine(model="demo", cache_dir=cache_dir))
         | vars(voice)
     )
+
+
+def _more(answers: Answers, output: Path | None) -> list[str]:
+    """Return the options that were given here too, as the command has them."""
+    form = ["--format", answers.output_format] if answers.output_format else []
+    return [*form, *(["--output", str(output)] if output else [])]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import replace
-from importlib import metadata
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -45,6 +44,8 @@ def _program() -> Iterator[tuple[str, str]]:
 
 
 def _version(library: str) -> str:
+    from importlib import metadata
+
     try:
         return metadata.version(library)
     except metadata.PackageNotFoundError:
@@ -53,10 +54,12 @@ def _version(library: str) -> str:
 
 def _devices() -> Iterator[tuple[str, str]]:
     from siglipcli.machine import available_cpus
-    from siglipcli.models import torch_runtime
+    from siglipcli.models import openvino_runtime, torch_runtime
 
     yield "processors", f"{available_cpus()} for this process, of {os.cpu_count()}"
     yield "devices", ", ".join(torch_runtime.devices())
+    compiled = f"{openvino_runtime.version()} (cpu), " if openvino_runtime.is_here() else ""
+    yield "runtimes", f"{compiled}torch {_version('torch')} (any device)"
 
 
 def _files(engine: Engine) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["DEFAULT_LIMIT", "Answers", "CacheDir", "CacheLimit", "Choice", "Engine", "Inputs"]
-__all__ += ["JsonOrTable", "Labels", "Size", "Voice", "grouped", "one_of"]
+__all__ += ["JsonOrTable", "Labels", "Saved", "Size", "Voice", "grouped", "one_of"]
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
@@ -200,11 +200,26 @@ class Inputs:
         typer.Option(
             min=0, metavar="N", envvar="SIGLIP_MAX_MEGAPIXELS", help="Refuse larger pictures."
         ),
-    ] = 100
+    ] = 100.0
     exact_decode: Annotated[
         bool,
         typer.Option("--exact-decode", help="Decode large JPEGs in full, not at a reduced scale."),
     ] = False
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What to use in place of pictures."""
+
+    saved: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            show_default=False,
+            help="In place of pictures, use the vectors that siglip embed saved in FILE.",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +247,10 @@ class Choice:
     """Which labels an answer holds."""
 
     top: Annotated[
-        int, typer.Option("--top", "-k", min=1, metavar="N", help="Labels shown for each set.")
+        int,
+        typer.Option(
+            "--top", "-k", min=1, metavar="N", help="Labels shown for each set, beside every tag."
+        ),
     ] = 5
     every: Annotated[bool, typer.Option("--all", help="Show every label, negative ones too.")] = (
         False

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from siglipcli.classifier import Classifier
-    from siglipcli.cli.options import Answers, Engine, Inputs, Labels
+    from siglipcli.cli.options import Answers, Engine, Inputs, Labels, Saved
     from siglipcli.cli.terminal import Terminal
     from siglipcli.labelsets import LabelSet
     from siglipcli.models import Encoder
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from siglipcli.records import Failure, Source
     from siglipcli.sources import Options
     from siglipcli.store import Store
+    from siglipcli.vectors import SavedVectors
 
-__all__ = ["classifier", "inputs", "label_sets", "output_format", "total", "warn_of_prompts"]
+__all__ = ["classifier", "inputs", "label_sets", "origin", "output_format", "pictures", "total"]
+__all__ += ["warn_of_prompts"]
 
 DEFAULT_SET = "everyday"
+_held: list[Classifier] = []  # until the process ends: taking a model down takes 50 ms
 MAX_WARNINGS = 5  # of one set
 
 
@@ -73,6 +76,7 @@ def classifier(engine: Engine, given: Inputs, terminal: Terminal) -> Classifier:
             reading=reading,
             store=None if engine.no_cache else _store(engine),
         )
+    _held[:] = [found]
     terminal.detail(f"model {found.encoder.name}: {found.encoder.description}")
     return found
 
@@ -141,11 +145,36 @@ def inputs(given: Inputs, output: Path | None = None) -> Iterator[Source | Failu
     return sources.expand(_but_not(names, output), _walking(given, output))
 
 
+def pictures(
+    given: Inputs, saved: Saved, output: Path | None = None
+) -> Iterator[Source | Failure] | SavedVectors:
+    """Give the inputs as a lazy stream, or the saved vectors that stand for them.
+
+    Raises UsageError where both are given, or neither, or where the vectors cannot be read.
+    """
+    if saved.saved is None:
+        return inputs(given, output)
+    if given.paths or given.files_from is not None:
+        raise UsageError("--from takes the place of pictures: give one or the other")
+    from siglipcli import vectors
+
+    if output and _same(saved.saved, output):
+        raise UsageError(f"the output {output} is the file that --from reads")
+    return vectors.load(saved.saved)
+
+
+def origin(saved: Saved) -> str:
+    """Say where vectors come from that are not encoded now."""
+    return "the store" if saved.saved is None else str(saved.saved)
+
+
 def total(given: Inputs, output: Path | None = None) -> int | None:
     """Count the inputs by walking them once more; None where some can be read only once."""
     from siglipcli import sources
 
     listed = given.files_from
+    if not given.paths and listed is None:  # saved vectors
+        return None
     if "-" in (given.paths or ()) or (listed and not Path(listed).is_file()):
         return None
     names = chain(given.paths or (), _listed(given))

@@ -97,7 +97,7 @@ class Terminal:
     ) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
         """Give a function that counts a stream on a progress bar: count, rate, time left.
 
-        `total` is called on a thread of its own, as counting a folder takes a while.
+        What has `items` counts as so many. `total` is called on a thread of its own, as counting a folder takes a while.
         """
         if not self._shows_bar:
             yield iter
@@ -137,7 +137,7 @@ def _listen(level: int) -> None:
 
 def _counted(items: Iterable[T], bar: Bar, task: TaskID) -> Iterator[T]:
     for item in items:
-        bar.advance(task)
+        bar.advance(task, len(getattr(item, "items", "1")))
         yield item
 
 

@@ -75,8 +75,8 @@ def _found(node: Node) -> str:
 class _Reader:
     """Reads nodes, and collects labels and complaints on the way.
 
-    A value that draws a complaint is replaced by its default, so that reading goes on; only the
-    limits on the whole set end it with a `LabelError`.
+    A value that draws a complaint is replaced by its default, so that reading goes on, to the last
+    complaint that is kept; the limits on the whole set end it with a `LabelError`.
     """
 
     def __init__(self, file: str) -> None:
@@ -115,6 +115,8 @@ class _Reader:
     def read_labels(self, node: Node, key: str, parent: Label | None = None) -> None:
         """Take a list of labels, each with its children after it."""
         for index, entry in enumerate(self._items(node, key)):
+            if self._has_enough():
+                break
             place = f"{key}[{index}]"
             if entry.kind is Kind.MAPPING:
                 self._long_form(entry, place, parent)
@@ -179,6 +181,8 @@ class _Reader:
         keys: dict[str, Node] = {}
         lines: dict[str, int] = {}
         for key, value in zip(node.items[::2], node.items[1::2], strict=True):
+            if self._has_enough():
+                break
             name = prefix + visible(key.text[:60])
             if key.kind is not Kind.TEXT:
                 self._expect(key, prefix.rstrip(".") or "keys", "a plain text as key")
@@ -260,8 +264,12 @@ class _Reader:
     def _expect(self, node: Node, key: str, what: str) -> None:
         self._complain(node, key, f"expected {what}, found {_found(node)}.")
 
+    def _has_enough(self) -> bool:
+        """Whether reading on would add nothing; a million more complaints would take seconds."""
+        return len(self.complaints) >= MAX_COMPLAINTS
+
     def _complain(self, node: Node, key: str, what: str) -> None:
-        if len(self.complaints) < MAX_COMPLAINTS:
+        if not self._has_enough():
             where = f"{self._file}:{node.line}: " if node.line else ""
             self.complaints.append((node.line, f"{where}{key}: {what}"))
 

@@ -260,6 +260,10 @@ def _config(found: _Files, entry: catalog.Entry | None) -> dict[str, Any]:
     preprocess = _section(content, "preprocess_cfg", found)
     if "hf_model_name" in text:
         raise _misfit(found, f"its text tower is a transformers model, {text['hf_model_name']!r}")
+    if ":" in str(vision.get("timm_model_name")):
+        raise _misfit(found, f"its image tower is elsewhere, {vision['timm_model_name']!r}")
+    if vision.get("timm_model_pretrained"):
+        vision["timm_model_pretrained"] = False  # timm would fetch weights that ours then replace
     for key, ours in (("resize_mode", "squash"), ("interpolation", "bicubic")):
         if preprocess.get(key, ours) != ours:
             raise _misfit(found, f"it asks for {key} {preprocess[key]!r}, not {ours!r}")

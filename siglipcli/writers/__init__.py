@@ -11,13 +11,14 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
 
 from siglipcli.errors import UsageError
+from siglipcli.records import Prediction
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
     from typing import TextIO
 
-    from siglipcli.records import Result
+    from siglipcli.records import Answer, Result
 
 __all__ = ["FORMATS", "Format", "Header", "Writer", "describe", "for_path", "names", "open_writer"]
 
@@ -26,13 +27,15 @@ __all__ = ["FORMATS", "Format", "Header", "Writer", "describe", "for_path", "nam
 class Header:
     """What holds for the whole run.
 
-    `model` is the name in every answer. `sets` and `labels` are the names that can occur: the
-    table lays its columns out from them, so that they line up from the first image to the last.
+    `model` is the name in every answer. `sets` and `labels` (or texts) are the names that can occur:
+    the table lays its columns out from them, so that they line up from the first image to the last.
+    `answers` is what they are: labelled pictures, ranked ones, or pictures held against texts.
     """
 
     model: str
     sets: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    answers: type[Answer] = Prediction
 
 
 class Writer(Protocol):

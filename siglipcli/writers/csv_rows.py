@@ -1,4 +1,4 @@
-"""CSV (RFC 4180): one row an image and label.
+"""CSV (RFC 4180): one row an image and label; of a search, one an image; else, one an image and text.
 
 Every value reads back as it was. A cell is never altered to please a spreadsheet: a file called
 `=cmd` stays `=cmd`. Two rules fill the gaps of a format that knows only text:
@@ -16,31 +16,44 @@ import io
 from typing import TYPE_CHECKING, TextIO
 from urllib.parse import quote
 
-from siglipcli.records import Failure
+from siglipcli.records import Comparison, Failure, Match, Prediction
 from siglipcli.writers.fields import raw_name, round_logit, round_probability, utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from siglipcli.records import Result, Score
+    from siglipcli.records import Answer, Pair, Result, Score
     from siglipcli.writers import Header
 
 __all__ = ["COLUMNS", "CsvWriter"]
 
-COLUMNS = ("file", "set", "label", "score", "share", "logit", "tag", "error")
+COLUMNS: dict[type[Answer], tuple[str, ...]] = {
+    Prediction: ("file", "set", "label", "score", "share", "logit", "tag", "error"),
+    Match: ("file", "rank", "score", "similarity", "error"),
+    Comparison: ("file", "text", "score", "logit", "similarity", "error"),
+}
 _SCHEME = "file:"
 
 
 class CsvWriter:
     """Writes the column names at once, then all rows of a result together."""
 
-    def __init__(self, stream: TextIO, header: Header) -> None:  # noqa: ARG002 - as all writers
+    def __init__(self, stream: TextIO, header: Header) -> None:
         self._stream = stream
-        self._stream.write(_lines([COLUMNS]))
+        self._columns = COLUMNS[header.answers]
+        self._stream.write(_lines([self._columns]))
 
     def write(self, result: Result) -> None:
         """Write the rows of one result in one piece."""
-        self._stream.write(_lines(_rows(result)))
+        name = _name(result.source.name)
+        empty = ("",) * (len(self._columns) - 2)
+        if isinstance(result, Failure):
+            rows: list[tuple[object, ...]] = [
+                (name, *empty, f"{result.kind}: {utf8(result.message)}")
+            ]
+        else:
+            rows = [(name, *cells, "") for cells in _cells(result)] or [(name, *empty, "")]
+        self._stream.write(_lines(rows))
         self._stream.flush()
 
     def close(self) -> None:
@@ -54,14 +67,6 @@ def _lines(rows: Iterable[tuple[object, ...]]) -> str:
     return text.getvalue()
 
 
-def _rows(result: Result) -> list[tuple[object, ...]]:
-    name = _name(result.source.name)
-    empty = ("",) * (len(COLUMNS) - 2)
-    if isinstance(result, Failure):
-        return [(name, *empty, f"{result.kind}: {utf8(result.message)}")]
-    return [(name, *_cells(score), "") for score in result.scores] or [(name, *empty, "")]
-
-
 def _name(name: str) -> str:
     raw = raw_name(name)
     if raw is None and not name.startswith(_SCHEME):
@@ -69,7 +74,17 @@ def _name(name: str) -> str:
     return _SCHEME + quote(name.encode() if raw is None else raw)
 
 
-def _cells(score: Score) -> tuple[object, ...]:
+def _cells(answer: Answer) -> list[tuple[object, ...]]:
+    """Return what stands between the name and the error, row by row."""
+    if isinstance(answer, Prediction):
+        return [_label(score) for score in answer.scores]
+    if isinstance(answer, Match):
+        score = "" if answer.score is None else round_probability(answer.score)
+        return [(answer.rank, score, round_logit(answer.similarity))]
+    return [_pair(pair) for pair in answer.pairs]
+
+
+def _label(score: Score) -> tuple[object, ...]:
     return (
         utf8(score.set),
         utf8(score.label),
@@ -77,4 +92,13 @@ def _cells(score: Score) -> tuple[object, ...]:
         round_probability(score.share),
         round_logit(score.logit),
         "true" if score.tag else "false",
+    )
+
+
+def _pair(pair: Pair) -> tuple[object, ...]:
+    return (
+        utf8(pair.text),
+        round_probability(pair.score),
+        round_logit(pair.logit),
+        round_logit(pair.similarity),
     )

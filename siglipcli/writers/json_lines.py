@@ -7,14 +7,14 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, TextIO
 
-from siglipcli.records import Failure
+from siglipcli.records import Failure, Match, Prediction
 from siglipcli.writers.fields import raw_name, round_logit, round_probability, utf8
 
 if TYPE_CHECKING:
-    from siglipcli.records import Result, Score
+    from siglipcli.records import Answer, Pair, Result, Score
     from siglipcli.writers import Header
 
-__all__ = ["JsonLinesWriter", "json_line"]
+__all__ = ["JsonLinesWriter", "encoded", "failed", "json_line", "named"]
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
@@ -43,23 +43,55 @@ class JsonLinesWriter:
 
 def json_line(result: Result, model: str) -> str:
     """Return one result as a JSON object without a line break in it."""
-    line = _encode(_file(result.source.name) | _answer(result, model))
+    if isinstance(result, Failure):
+        return encoded(named(result.source.name) | failed(result))
+    head = {"status": "ok", "model": model}
+    return encoded(named(result.source.name) | head | _answer(result))
+
+
+def encoded(answer: dict[str, Any]) -> str:
+    """Return an object as strict JSON without a line break in it."""
+    line = _encode(answer)
     return line if line.isascii() else _BARE.sub(_escaped, line)
 
 
-def _file(name: str) -> dict[str, str]:
+def named(name: str, key: str = "file") -> dict[str, Any]:
     """Name the file; where its name is not UTF-8, also give the bytes it really has."""
     raw = raw_name(name)
     if raw is None:
-        return {"file": name}
-    return {"file": utf8(name), "file_bytes": base64.b64encode(raw).decode("ascii")}
+        return {key: name}
+    return {key: utf8(name), f"{key}_bytes": base64.b64encode(raw).decode("ascii")}
 
 
-def _answer(result: Result, model: str) -> dict[str, Any]:
-    if isinstance(result, Failure):
-        error = {"kind": result.kind, "message": utf8(result.message)}
-        return {"status": "error", "error": error}
-    return {"status": "ok", "model": model, "labels": [_label(each) for each in result.scores]}
+def failed(failure: Failure) -> dict[str, Any]:
+    """Say why there is no answer."""
+    return {
+        "status": "error",
+        "error": {"kind": failure.kind, "message": utf8(failure.message)},
+    }
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    if isinstance(answer, Prediction):
+        return {"labels": [_label(each) for each in answer.scores]}
+    if isinstance(answer, Match):
+        return {"rank": answer.rank} | _numbers(answer.similarity, answer.score)
+    return {"texts": [_pair(each) for each in answer.pairs]}
+
+
+def _numbers(similarity: float, score: float | None) -> dict[str, float]:
+    """Give a score only where there is one: a cosine is none."""
+    similar = {"similarity": round_logit(similarity)}
+    return similar if score is None else {"score": round_probability(score)} | similar
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    return {
+        "text": utf8(pair.text),
+        "score": round_probability(pair.score),
+        "logit": round_logit(pair.logit),
+        "similarity": round_logit(pair.similarity),
+    }
 
 
 def _label(score: Score) -> dict[str, str | float | bool]:

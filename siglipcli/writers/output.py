@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import stat
 import sys
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["is_same", "open_output"]
+__all__ = ["is_same", "open_binary", "open_output", "translated"]
 
 # Answers are flushed one by one, so a buffer that holds the largest of them is empty whenever one
 # is written: an interrupt can then delay the rest of it until `close`, but never cut it off.
@@ -52,6 +51,21 @@ def open_output(
     return _direct(path, encoding or "utf-8")
 
 
+@contextmanager
+def open_binary(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file to be written in any order, as `open_output` does: renamed when whole.
+
+    Raises OutputError where `path` is none; not from the file's methods (see `translated`).
+    """
+    if not _takes_a_rename(path):
+        raise OutputError(f"write error: {path} is no regular file. Name a file for --output.")
+    with _part_of(path) as descriptor, os.fdopen(descriptor, "w+b") as file:
+        yield file
+        with translated(str(path)):
+            file.flush()
+            os.fsync(descriptor)
+
+
 def is_same(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
     """Tell whether two paths mean one file, through links, whether or not it is there yet."""
     try:
@@ -61,7 +75,8 @@ def is_same(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bo
 
 
 @contextmanager
-def _translated(name: str) -> Iterator[None]:
+def translated(name: str) -> Iterator[None]:
+    """Turn an OSError of the block into an OutputError that says where; BrokenPipeError passes."""
     try:
         yield
     except BrokenPipeError:
@@ -82,15 +97,15 @@ class _Stream(io.TextIOWrapper):
         self._name = name
 
     def write(self, text: str, /) -> int:
-        with _translated(self._name):
+        with translated(self._name):
             return super().write(text)
 
     def flush(self) -> None:
-        with _translated(self._name):
+        with translated(self._name):
             super().flush()
 
     def close(self) -> None:
-        with _translated(self._name):
+        with translated(self._name):
             super().close()
 
 
@@ -117,7 +132,7 @@ def _standard_output(encoding: str | None) -> Iterator[TextIO]:
     if stdout is None or stdout.closed:
         raise OutputError(f"write error: {_STDOUT} is closed. Use --output to name a file.")
     encoding = encoding or stdout.encoding or "utf-8"
-    with _translated(_STDOUT):
+    with translated(_STDOUT):
         stdout.flush()
         descriptor = _duplicate(stdout)
     lent = (
@@ -163,7 +178,7 @@ def _takes_a_rename(path: Path) -> bool:
     """Tell a regular file, there or yet to be, from a pipe or device. Raises OutputError."""
     if str(path).startswith(("/dev/fd/", "/dev/stderr", "/proc/")):
         return False  # a descriptor of some process: what is behind it is not ours to replace
-    with _translated(str(path)):
+    with translated(str(path)):
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
@@ -175,7 +190,7 @@ def _takes_a_rename(path: Path) -> bool:
 
 @contextmanager
 def _direct(path: Path, encoding: str) -> Iterator[TextIO]:
-    with _translated(str(path)):
+    with translated(str(path)):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     with _opened(descriptor, encoding, str(path)) as stream:
         yield stream
@@ -183,18 +198,24 @@ def _direct(path: Path, encoding: str) -> Iterator[TextIO]:
 
 @contextmanager
 def _replaced_file(path: Path, encoding: str) -> Iterator[TextIO]:
+    with _part_of(path) as descriptor, _opened(descriptor, encoding, str(path)) as stream:
+        yield stream
+        stream.flush()
+        with translated(str(path)):
+            os.fsync(descriptor)
+
+
+@contextmanager
+def _part_of(path: Path) -> Iterator[int]:
+    """Give a descriptor of a file that takes the place of `path` when the block ends well."""
     target = Path(os.path.realpath(path))
     # A leading dot keeps it out of a scan of this folder; no part of the name can be too long.
-    part = target.with_name(f".siglip-{secrets.token_hex(8)}.part")
-    with _translated(str(path)):
+    part = target.with_name(f".siglip-{os.urandom(8).hex()}.part")
+    with translated(str(path)):
         descriptor = _create(part, like=target, shown=path)
     try:
-        with _opened(descriptor, encoding, str(path)) as stream:
-            yield stream
-            stream.flush()
-            with _translated(str(path)):
-                os.fsync(descriptor)
-        with _translated(str(path)):
+        yield descriptor
+        with translated(str(path)):
             part.replace(target)
     except BaseException:
         with suppress(OSError):

@@ -1,0 +1,101 @@
+"""`siglip embed`: write embeddings, to be used again without the pictures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003  # Typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siglipcli.cli import setup
+from siglipcli.cli.answering import Tally
+from siglipcli.cli.options import Engine, Inputs, Voice, grouped
+from siglipcli.cli.terminal import Terminal
+from siglipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from siglipcli import vectors
+    from siglipcli.pipeline import Batch
+
+__all__ = ["embed"]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What to embed, and where vectors go."""
+
+    text: Annotated[
+        bool,
+        typer.Option(
+            "--text",
+            help="PATHS are texts, taken as typed; with none, the lines of stdin are.",
+        ),
+    ] = False
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            show_default=False,
+            help="Write to FILE: .npz, .npy, .parquet or .jsonl.  [default: jsonl on stdout]",
+        ),
+    ] = None
+
+
+@grouped
+def embed(inputs: Inputs, embedding: Embedding, engine: Engine, voice: Voice) -> None:
+    """Write the embeddings of pictures, or of texts: unit vectors with their names.
+
+    siglip classify --from and siglip search --from use them in place of the pictures. Each file says
+    which model made it; another model's vectors are refused.
+
+    Exit status: 0 all inputs embedded; 1 some failed, stderr says which; 2 usage; 3 could not go on.
+    """
+    from siglipcli import vectors
+
+    output = None if str(embedding.output) == "-" else embedding.output
+    if output:
+        vectors.check(output)
+    terminal = Terminal(voice, rows_on_screen=output is None)
+    texts = _texts(inputs) if embedding.text else None
+    pictures = iter(()) if texts else setup.inputs(inputs, output)
+    tally = Tally(things="texts" if texts else "images")
+    with setup.classifier(engine, inputs, terminal) as classifier:
+        encoder = classifier.encoder
+        about = vectors.About(encoder.name, encoder.fingerprint, "text" if texts else "file")
+        batches = classifier.embed_texts(texts) if texts else classifier.batches(pictures)
+        with terminal.bar(lambda: None if texts else setup.total(inputs, output)) as counted:
+            _write(counted(tally.adding_batches(batches)), output, about, terminal)
+        tally.report(terminal)
+    tally.leave()
+
+
+def _texts(given: Inputs) -> Iterator[str]:
+    """Give the texts: as typed, else the lines of stdin; empty ones are passed over."""
+    if given.files_from is not None:
+        raise UsageError("--files-from lists pictures; with --text, send lines on stdin")
+    if given.paths:
+        return (text for text in given.paths if text.strip())
+    if sys.stdin is None:
+        raise UsageError("no texts: give some, or send lines on stdin")
+    lines = (os.fsdecode(line).rstrip("\r\n") for line in sys.stdin.buffer)
+    return (line for line in lines if line.strip())
+
+
+def _write(
+    batches: Iterable[Batch], output: Path | None, about: vectors.About, terminal: Terminal
+) -> None:
+    from siglipcli import vectors
+
+    has_rows = output is None or vectors.for_path(output) == "lines"
+    with vectors.save(output, about) as sink:
+        for batch in batches:
+            sink.write(batch)
+            for failure in () if has_rows else batch.failures:
+                terminal.note(f"{failure.source.name}: {failure.kind}: {failure.message}")

@@ -1,0 +1,96 @@
+"""`siglip score`: hold pictures against texts, each pair on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siglipcli import writers
+from siglipcli.cli import setup
+from siglipcli.cli.answering import Tally, write
+from siglipcli.cli.options import Answers, Engine, Inputs, Saved, Voice, grouped
+from siglipcli.cli.terminal import Terminal
+from siglipcli.errors import UsageError
+from siglipcli.records import Comparison
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["score"]
+
+
+@dataclass(frozen=True)
+class Compared(Inputs):
+    """What to compare."""
+
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMAGE] TEXTS",
+            show_default=False,
+            help="A picture, then texts. With --image all are texts; with --text all are pictures"
+            " or folders.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two sides, where the arguments are not both."""
+
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image", "-i", metavar="FILE", help="A picture, or a folder of them; repeatable."
+        ),
+    ] = None
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", "-T", metavar="TEXT", help="A text; repeatable."),
+    ] = None
+
+
+@grouped
+def score(
+    inputs: Compared, sides: Sides, saved: Saved, answers: Answers, engine: Engine, voice: Voice
+) -> None:
+    """Print the score of every picture with every text: the sigmoid, each pair on its own.
+
+    Texts are taken as typed, without a template, and stay in the order given.
+
+    Exit status: 0 all inputs answered; 1 some failed, their rows say why; 2 usage; 3 could not go on.
+    """
+    form = setup.output_format(answers)
+    images, texts = _sides(inputs, sides, saved)
+    terminal = Terminal(voice, rows_on_screen=form == "table" and answers.output is None)
+    pictures = setup.pictures(images, saved, answers.output)
+    tally = Tally(origin=setup.origin(saved))
+    with setup.classifier(engine, images, terminal) as classifier:
+        header = writers.Header(classifier.encoder.name, labels=tuple(texts), answers=Comparison)
+        results = classifier.score(pictures, texts)
+        with terminal.bar(lambda: setup.total(images, answers.output)) as counted:
+            write(tally.adding(counted(results)), form, answers, header)
+        tally.report(terminal)
+    tally.leave()
+
+
+def _sides(inputs: Compared, sides: Sides, saved: Saved) -> tuple[Compared, Sequence[str]]:
+    """Tell pictures from texts. Raises UsageError where either is missing, or cannot be told."""
+    given = list(inputs.paths or ())
+    images, texts = list(sides.image or ()), list(sides.text or ())
+    named = bool(images or inputs.files_from is not None or saved.saved)
+    if named and texts and given:
+        raise UsageError(f"is {given[0]!r} a picture or a text? Use only --image and --text")
+    if texts:
+        images += given
+    elif named:
+        texts = given
+    else:
+        images, texts = given[:1], given[1:]
+    if not texts:
+        raise UsageError("no text: siglip score IMAGE TEXTS…, or --text TEXT")
+    if any(not text.strip() for text in texts):
+        raise UsageError("a text is empty")
+    return replace(inputs, paths=images or None), texts

@@ -1,0 +1,217 @@
+"""`siglip search`: rank pictures against words, a picture, or a sum of them."""
+
+from __future__ import annotations
+
+import glob
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siglipcli import writers
+from siglipcli.cli import setup
+from siglipcli.cli.answering import Tally
+from siglipcli.cli.options import Answers, Engine, Inputs, Saved, Voice, grouped
+from siglipcli.cli.terminal import Terminal
+from siglipcli.errors import UsageError
+from siglipcli.records import Failure, Match
+from siglipcli.writers.output import open_output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from siglipcli.records import Result
+    from siglipcli.search import Query, Ranking
+
+__all__ = ["search"]
+
+DEFAULT_TOP = 10
+
+
+def _cosine(value: float | None) -> float | None:
+    if value is not None and not -1 <= value <= 1:  # false for NaN, which `min` and `max` let pass
+        raise typer.BadParameter(f"{value} is not a number from -1 to 1.")
+    return value
+
+
+@dataclass(frozen=True)
+class Searched(Inputs):
+    """What to search: as elsewhere, after the text."""
+
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT] PATHS",
+            show_default=False,
+            help="What to look for, in words, unless --text or --image says it; then pictures,"
+            " folders (read recursively), or - for one picture's bytes on stdin.",
+        ),
+    ] = None
+    null: Annotated[bool, typer.Option("--null", help="Paths in --files-from end in NUL.")] = False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look for."""
+
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", "-T", metavar="TEXT", help="Look for this too; repeatable."),
+    ] = None
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            "-i",
+            metavar="FILE",
+            help="Look for pictures like this one; - for stdin; repeatable.",
+        ),
+    ] = None
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--not", metavar="TEXT", help="Look away from this; repeatable."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Which matches are wanted."""
+
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top",
+            "-k",
+            min=1,
+            metavar="N",
+            show_default=False,
+            help=f"The N best.  [default: {DEFAULT_TOP}; all, with --threshold]",
+        ),
+    ] = None
+    every: Annotated[bool, typer.Option("--all", help="All pictures, ranked.")] = False
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            "-t",
+            metavar="P",
+            callback=_cosine,
+            show_default=False,
+            help="Only what reaches this score; similarity, with --image or --not.",
+        ),
+    ] = None
+    bare: Annotated[bool, typer.Option("--paths", help="Print bare paths, one a line.")] = False
+    bare0: Annotated[
+        bool,
+        typer.Option("--print0", "-0", help="Print bare paths, each ended by NUL, for xargs -0."),
+    ] = False
+
+
+@grouped
+def search(
+    inputs: Searched,
+    saved: Saved,
+    wanted: Wanted,
+    found: Found,
+    answers: Answers,
+    engine: Engine,
+    voice: Voice,
+) -> None:
+    """Rank pictures against words, a picture, or a sum of them; the most similar first.
+
+    Words are taken as typed. For words alone each match has a score, the sigmoid; with --image or
+    --not it has the similarity only, a cosine: the model gives no score for these.
+
+    Exit status: 0 all inputs read; 1 some failed, their rows say why; 2 usage; 3 could not go on.
+    """
+    from siglipcli.search import rank
+
+    form = None if found.bare or found.bare0 else setup.output_format(answers)
+    if answers.output_format and form is None:
+        raise UsageError("--paths and --print0 are formats of their own: leave out --format")
+    query, inputs = _query(inputs, saved, wanted)
+    terminal = Terminal(voice, rows_on_screen=False)
+    pictures = setup.pictures(inputs, saved, answers.output)
+    tally = Tally(origin=setup.origin(saved))
+    with setup.classifier(engine, inputs, terminal) as classifier:
+        with terminal.waiting("encoding the query"):
+            vector = classifier.encode_query(query)
+        encoder, chosen = classifier.encoder, _ranking(found)
+        with terminal.bar(lambda: setup.total(inputs, answers.output)) as counted:
+            batches = counted(tally.adding_batches(classifier.batches(pictures)))
+            # Whole before the first is written: the bar is gone by then.
+            results = list(rank(batches, vector, encoder.head, chosen, is_text=query.is_text))
+        with _writer(form, found, answers, encoder.name) as writer:
+            for result in results:
+                if form is None and isinstance(result, Failure):
+                    terminal.note(f"{result.source.name}: {result.kind}: {result.message}")
+                writer.write(result)
+        _report(tally, results, terminal)
+    tally.leave()
+
+
+def _query(inputs: Searched, saved: Saved, wanted: Wanted) -> tuple[Query, Searched]:
+    """Tell what to look for from where. Raises UsageError where either is missing."""
+    from siglipcli.search import Query
+
+    texts, paths = list(wanted.text or ()), list(inputs.paths or ())
+    if not texts and not wanted.image:
+        if not paths:
+            raise UsageError("nothing to look for: give a text, or --image FILE")
+        texts.append(paths.pop(0))
+    elif paths and not _could_name(paths[0]):
+        raise UsageError(
+            f"there is no file {paths[0]!r}; beside --image or --text, say words with --text"
+        )
+    if any(not text.strip() for text in (*texts, *(wanted.without or ()))):
+        raise UsageError("a text to look for is empty")
+    if not paths and inputs.files_from is None and saved.saved is None:
+        raise UsageError(
+            f"nothing to search for {texts[0]!r} in: give pictures or folders"
+            if texts
+            else "nothing to search: give pictures or folders"
+        )
+    if "-" in (wanted.image or ()) and ("-" in paths or inputs.files_from == "-"):
+        raise UsageError("stdin cannot be both the query's picture and what is searched")
+    query = Query(texts, list(wanted.image or ()), list(wanted.without or ()))
+    return query, replace(inputs, paths=paths or None)
+
+
+def _could_name(path: str) -> bool:
+    return path == "-" or os.path.lexists(path) or glob.has_magic(path)
+
+
+def _ranking(found: Found) -> Ranking:
+    from siglipcli.search import Ranking
+
+    top = found.top or (None if found.threshold is not None else DEFAULT_TOP)
+    return Ranking(None if found.every else top, found.threshold)
+
+
+@contextmanager
+def _writer(
+    form: str | None, found: Found, answers: Answers, model: str
+) -> Iterator[writers.Writer]:
+    """Give the writer of a format; without one, of bare paths."""
+    from siglipcli.writers import paths
+
+    encoding = paths.ENCODING if form is None else writers.FORMATS[form].encoding
+    with open_output(answers.output, encoding) as stream:
+        writer: writers.Writer
+        if form is None:
+            writer = paths.PathsWriter(stream, "\0" if found.bare0 else "\n")
+        else:
+            writer = writers.open_writer(form, stream, writers.Header(model, answers=Match))
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
+def _report(tally: Tally, results: Sequence[Result], terminal: Terminal) -> None:
+    tally.report(terminal)
+    searched = tally.encoded + tally.stored
+    if searched and not any(isinstance(result, Match) for result in results):
+        terminal.note(f"no picture reaches the threshold, of {searched:,}")

@@ -1,0 +1,297 @@
+"""Ranking: the best of a stream, queries that are sums, and what a number may be called."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from siglipcli import Classifier, Failure, Match, Query, Ranking, Source, search, vectors, writers
+from siglipcli.errors import UsageError
+from siglipcli.records import Comparison, Head, Pair, Result
+from siglipcli.search import Best, combine
+from siglipcli.vectors import About
+from siglipcli.writers import Header
+
+if TYPE_CHECKING:
+    from conftest import FakeEncoder
+
+GOLDENS = Path(__file__).parent / "goldens" / "writers"
+UPDATE = os.environ.get("SIGLIP_UPDATE_GOLDENS") == "1"
+
+
+@pytest.fixture
+def clf(encoder: FakeEncoder) -> Classifier:
+    return Classifier(encoder)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Four plain pictures and one file that is none."""
+    for name, colour in (("a", "red"), ("b", "lime"), ("d", "blue"), ("e", "darkred")):
+        Image.new("RGB", (10, 10), colour).save(tmp_path / f"{name}.png")
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    return tmp_path
+
+
+def names(found: list[Any]) -> list[str]:
+    return [Path(item.source.name).name for item in found]
+
+
+# --- the best of a stream -------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.lists(st.integers(-5, 5), max_size=8), max_size=8),
+    st.none() | st.integers(1, 12),
+    st.none() | st.integers(-5, 5),
+)
+def test_the_best_are_those_of_a_full_sort(
+    batches: list[list[int]], top: int | None, least: int | None
+) -> None:
+    """However the stream is cut: the best first, ties in order of arrival."""
+    best: Best[int] = Best(top, -np.inf if least is None else least)
+    for start, batch in enumerate(batches):
+        best.add(np.float32(batch), [100 * start + i for i in range(len(batch))])
+    every = [(v, 100 * s + i) for s, batch in enumerate(batches) for i, v in enumerate(batch)]
+    wanted = [each for each in every if least is None or each[0] >= least]
+    expected = sorted(wanted, key=lambda each: -each[0])[:top]
+    values, items = best.ranked()
+    assert list(zip(values.tolist(), items, strict=True)) == expected
+
+
+def test_the_best_hold_no_more_than_is_asked_for() -> None:
+    """A million pictures cost the memory of ten."""
+    best: Best[int] = Best(10)
+    rng = np.random.default_rng(0)
+    for start in range(0, 100_000, 100):
+        best.add(rng.random(100, np.float32), range(start, start + 100))
+        assert len(best._items) <= 110
+
+
+def test_a_query_is_a_renormalised_sum() -> None:
+    """Σ wanted - Σ unwanted, at length 1."""
+    x, y, z = np.eye(3, dtype=np.float32)
+    np.testing.assert_allclose(combine([x, y], [z]), np.float32([1, 1, -1]) / np.sqrt(3), rtol=1e-6)
+    np.testing.assert_array_equal(combine([x], []), x)
+    with pytest.raises(UsageError, match="cancels itself out"):
+        combine([x, y], [y, x])
+    with pytest.raises(UsageError, match="nothing to look for"):
+        combine([], [y])
+
+
+# --- the library ----------------------------------------------------------------------------------
+
+
+def test_a_search_ranks_a_folder(clf: Classifier, pictures: Path) -> None:
+    """Failures come as they are met, then matches with rank, similarity and score."""
+    found = list(clf.search([pictures], "reddish"))
+    assert isinstance(found[0], Failure)
+    assert names(found[:1]) == ["c.png"]
+    ranked = [item for item in found if isinstance(item, Match)]
+    assert [m.rank for m in ranked] == [1, 2, 3, 4]
+    assert [m.similarity for m in ranked] == sorted((m.similarity for m in ranked), reverse=True)
+    (text,) = clf.encode_texts(["reddish"])
+    for match in ranked:
+        ((one,),) = clf.embed(match.source.name)
+        assert match.similarity == pytest.approx(float(one.vector @ text), abs=1e-6)
+        logit = 10.0 * match.similarity - 2.0
+        assert match.score == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
+
+
+def test_a_picture_finds_itself_first(clf: Classifier, pictures: Path) -> None:
+    """An image query has similarities, no scores: the head is trained for texts."""
+    query = Query(images=[str(pictures / "a.png")])
+    found = [m for m in clf.search([pictures], query) if isinstance(m, Match)]
+    assert names(found) == ["a.png", "e.png", *names(found)[2:]]
+    assert found[0].similarity == pytest.approx(1, abs=1e-5)
+    assert {m.score for m in found} == {None}
+
+
+def test_only_what_is_text_has_scores() -> None:
+    """Several texts are one prompt's ensemble; with a picture or --not it is a direction only."""
+    assert Query(["a", "b"]).is_text
+    assert not Query(["a"], images=["x.jpg"]).is_text
+    assert not Query(["a"], without=["b"]).is_text
+
+
+def test_subtracting_moves_matches_down(clf: Classifier, pictures: Path) -> None:
+    """Red without darkness: what is taken away ranks lower than before."""
+    dark = clf.encode_query(Query(images=[str(pictures / "d.png")]))
+    plain = clf.encode_query(Query(["x"], images=[str(pictures / "d.png")]))
+    without = clf.encode_query(Query(images=[str(pictures / "d.png")], without=["x"]))
+    (text,) = clf.encode_texts(["x"])
+    assert float(without @ text) < float(dark @ text) < float(plain @ text)
+    assert np.linalg.norm(without) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.2, 0.5, 1.0])
+def test_a_threshold_is_of_the_score(clf: Classifier, pictures: Path, threshold: float) -> None:
+    """Taken back through the head, it cuts where the scores say."""
+    every = [m for m in clf.search([pictures], "reddish", Ranking(None)) if isinstance(m, Match)]
+    kept = clf.search([pictures], "reddish", Ranking(None, threshold))
+    assert [m for m in kept if isinstance(m, Match)] == [
+        m for m in every if m.score is not None and m.score >= threshold
+    ]
+
+
+def test_a_threshold_of_a_picture_query_is_of_the_similarity(
+    clf: Classifier, pictures: Path
+) -> None:
+    """There is no score to hold it against."""
+    query = Query(images=[str(pictures / "a.png")])
+    found = [m for m in clf.search([pictures], query, Ranking(None, 0.99)) if isinstance(m, Match)]
+    assert names(found) == ["a.png", "e.png"]
+
+
+def test_a_query_picture_that_cannot_be_used_is_an_error(clf: Classifier, pictures: Path) -> None:
+    """Broken, missing or a folder: the search has nothing to go by."""
+    for name, why in (
+        ("c.png", "PNG|no picture|picture"),
+        ("gone.png", "No such file"),
+        ("", "not one picture"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            list(clf.search([pictures], Query(images=[str(pictures / name)])))
+
+
+def test_pairs_are_the_heads_numbers() -> None:
+    """One tuple a picture, one pair a text, in the order given."""
+    images, texts = np.eye(2, dtype=np.float32), np.float32([[1, 0], [0.6, 0.8]])
+    first, second = search.pairs(images, texts, ["x", "y"], Head(10, -2))
+    assert [p.text for p in first] == ["x", "y"]
+    assert [p.similarity for p in second] == pytest.approx([0, 0.8])
+    assert [p.logit for p in second] == pytest.approx([-2, 6])
+    assert first[0].score == pytest.approx(1 / (1 + np.exp(-8)))
+
+
+def test_scoring_keeps_order_and_failures(clf: Classifier, pictures: Path) -> None:
+    """`Classifier.score` gives a comparison or a failure for each input, in place."""
+    found = list(clf.score([pictures], ["one", "two"]))
+    assert names(found) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
+    assert [type(f) for f in found] == [Comparison, Comparison, Failure, Comparison, Comparison]
+    with pytest.raises(UsageError, match="no text"):
+        list(clf.score([pictures], []))
+
+
+# --- saved vectors --------------------------------------------------------------------------------
+
+
+def embedded(clf: Classifier, folder: Path, file: Path, about: About | None = None) -> Path:
+    encoder = clf.encoder
+    with vectors.save(file, about or About(encoder.name, encoder.fingerprint)) as sink:
+        for batch in clf.batches([folder]):
+            sink.write(batch)
+    return file
+
+
+@pytest.mark.parametrize("ending", ["npz", "npy", "parquet", "jsonl"])
+def test_saved_vectors_stand_for_their_pictures(
+    clf: Classifier, pictures: Path, tmp_path_factory: pytest.TempPathFactory, ending: str
+) -> None:
+    """classify, search and score give what the pictures would give, without one being encoded."""
+    file = embedded(clf, pictures, tmp_path_factory.mktemp("v") / f"v.{ending}")
+    clf.encoder.batches.clear()
+    saved = vectors.load(file)
+    found = list(clf.search(saved, "reddish"))
+    scored = list(clf.score(saved, ["one"]))
+    assert clf.encoder.batches == []
+    fresh = list(clf.search([pictures], "reddish"))
+    if ending != "jsonl":  # the others have no place for a failure
+        fresh = [item for item in fresh if not isinstance(item, Failure)]
+    assert [(i.source.name, getattr(i, "similarity", None)) for i in found] == [
+        (i.source.name, pytest.approx(i.similarity, abs=1e-6) if isinstance(i, Match) else None)
+        for i in fresh
+    ]
+    assert names(scored) == [
+        n for n in names(list(clf.score([pictures], ["one"]))) if n in names(scored)
+    ]
+
+
+def test_another_models_vectors_are_refused(clf: Classifier, pictures: Path) -> None:
+    """By checkpoint; another runtime of the same one is fine; texts are no pictures."""
+    for about, why in (
+        (About("other", "zzz-torch"), "another model, other; use --model other"),
+        (About("fake", "zzz-torch"), "other weights than this fake"),
+        (About("fake", "fake", "text"), "vectors of texts"),
+    ):
+        file = embedded(clf, pictures, pictures / "v.npz", about)
+        with pytest.raises(UsageError, match=why):
+            list(clf.search(vectors.load(file), "x"))
+    file = embedded(clf, pictures, pictures / "v.npz", About("fake", "fake-elsewhere-bf16"))
+    assert list(clf.search(vectors.load(file), "x"))
+
+
+# --- how it is written ----------------------------------------------------------------------------
+
+ODD = 'photos/[bold]=cmd, "x"\x1b[31m\nna\u00efve\u202egpj.\udcff'
+FAILED = Failure(Source("photos/b.jpg"), "truncated", "The file ends before the picture does.")
+MATCHES: tuple[Result, ...] = (
+    FAILED,
+    Match(Source("photos/2024/beach.jpg"), 1, 0.1234567, 0.87654321),
+    Match(Source(ODD), 2, -0.05, 3.2e-6),
+)
+SIMILAR: tuple[Result, ...] = (
+    Match(
+        Source("photos/2024/a beach in the evening with a very long name, twice.jpg"), 1, 0.98765
+    ),
+    Match(Source("b.jpg"), 2, -0.2),
+)
+TEXTS = ("a dog on a beach", "\u732b " * 20)
+COMPARED: tuple[Result, ...] = (
+    Comparison(
+        Source("photos/2024/cat.jpg"),
+        (Pair(TEXTS[0], 0.25, -1.0986, 0.1), Pair(TEXTS[1], 3e-9, -19.6, -0.08)),
+    ),
+    FAILED,
+    Comparison(Source(ODD), (Pair(TEXTS[0], 1.0, 20.0, 0.3), Pair(TEXTS[1], 0.5, 0.0, 0.2))),
+)
+RUNS = {
+    "matches": (MATCHES, Header("demo", answers=Match)),
+    "similar": (SIMILAR, Header("demo", answers=Match)),
+    "pairs": (COMPARED, Header("demo", labels=TEXTS, answers=Comparison)),
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "table"])
+def test_each_format_looks_as_agreed(run: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte for byte; SIGLIP_UPDATE_GOLDENS=1 stores it anew."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    results, header = RUNS[run]
+    stream = io.StringIO(newline="")
+    writer = writers.open_writer(form, stream, header)
+    for result in results:
+        writer.write(result)
+    writer.close()
+    path = GOLDENS / f"{run}.{'txt' if form == 'table' else form}"
+    if UPDATE:
+        path.write_bytes(stream.getvalue().encode())
+    assert path.exists(), f"{path} is missing: run with SIGLIP_UPDATE_GOLDENS=1 and read the diff"
+    assert stream.getvalue() == path.read_bytes().decode()
+
+
+@pytest.mark.parametrize("columns", [20, 32, 60, 200])
+@pytest.mark.parametrize("count", [1, 2, 9, 60])
+def test_a_matrix_of_any_size_fits(
+    columns: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every score is there, no line is wider than the terminal (or 32 cells)."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    texts = tuple(f"text {i}" for i in range(count))
+    pairs = tuple(Pair(text, (i + 1) / 100, 0.0, 0.0) for i, text in enumerate(texts))
+    stream = io.StringIO()
+    writer = writers.open_writer("table", stream, Header("m", labels=texts, answers=Comparison))
+    writer.write(Comparison(Source("photos/a rather long name of a picture.jpg"), pairs))
+    writer.close()
+    text = stream.getvalue()
+    assert all(f"{(i + 1) / 100:.4f}" in text for i in range(count))
+    assert max(map(len, text.splitlines())) <= max(min(columns, 100), 32)
