@@ -2,19 +2,23 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench format docs clean
+.PHONY: demo test check fuzz bench format docs clean
 
 demo: .venv/installed
 	@$(BIN)/siglip demo --format table
 
 test: .venv/developed
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: .venv/developed
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# Five minutes of damaged pictures and label files; FUZZ="--minutes 1 --seed 7" for less, and others.
+fuzz: .venv/developed
+	$(BIN)/python scripts/fuzz.py $(FUZZ)
 
 # About 20 minutes on 2 cores, alone on the machine; BENCH=--quick only tries it.
 bench: .venv/developed

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -236,3 +238,34 @@ def test_damage_is_said_with_the_file() -> None:
     result = run("classify", "--from", "v.npz", *LABELS)
     assert result.exit_code == 2
     assert "v.npz does not hold vectors as siglip embed writes them" in result.stderr
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+MAIN = "from siglipcli.cli import main; main()"
+PRINTING = [["embed", str(demo.PICTURES)], ["score", str(demo.PICTURES), "--text", "a blue heart"]]
+
+
+def shell(script: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in which "$@" is `siglip ARGUMENTS`."""
+    line = ["sh", "-c", script, "sh", sys.executable, "-c", MAIN, *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("arguments", PRINTING)
+def test_a_reader_that_has_seen_enough_ends_the_run_quietly(arguments: list[str]) -> None:
+    """`| head -1`: status 0 and no complaint."""
+    done = shell('{ "$@"; echo "status $?" >&2; } | head -1', arguments)
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr.splitlines()[-1] == "status 0"
+    assert "Broken pipe" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", PRINTING)
+def test_a_full_disk_is_status_3_and_one_line(arguments: list[str]) -> None:
+    """A write error, said once, without a traceback."""
+    done = shell('"$@" -q > /dev/full', arguments)
+    assert done.returncode == 3
+    assert done.stderr.startswith("siglip: write error: ")
+    assert done.stderr.count("\n") == 1

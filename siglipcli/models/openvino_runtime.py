@@ -200,7 +200,7 @@ def _build(checkpoint: Checkpoint, precision: str, draft: Path) -> None:
     started = perf_counter()
     from siglipcli.models.openvino_convert import convert
 
-    for tower in ("image", "text"):
+    for tower in ("text", "image"):  # a bad tokenizer is found before the larger tower is converted
         convert(checkpoint, tower, draft / f"{tower}.xml", half=precision != "fp32")
     shutil.copyfile(checkpoint.tokenizer, draft / "tokenizer.json")
     logger.info("prepared in %.0f s", perf_counter() - started)

@@ -1,0 +1,64 @@
+"""Measure the image tower alone: pixels in memory, no decoding, no answers.
+
+As many calls side by side as the pipeline makes, after the tower is loaded and warm. What a whole run
+reaches is compared with this rate. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siglipcli import models
+
+if TYPE_CHECKING:
+    from siglipcli.models import Encoder
+
+DISTINCT = 16  # pictures held in memory, used again and again
+WARM_UP = 4  # batches for each call at a time
+
+
+def rate(encoder: Encoder, count: int) -> float:
+    """Return images a second over `count` images, rounded up to whole batches."""
+    side, size = encoder.image_size, encoder.batch_size
+    rng = np.random.default_rng(0)
+    shape = (max(DISTINCT, size), side, side, 3)
+    pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+
+    def encode(number: int) -> int:
+        start = number * size % (len(pixels) - size + 1)
+        return len(encoder.encode_images(pixels[start : start + size]))
+
+    encode(0)  # the first picture of a run has a tower of its own
+    with ThreadPoolExecutor(encoder.in_flight) as pool:
+        list(pool.map(encode, range(WARM_UP * encoder.in_flight)))
+        started = perf_counter()
+        done = sum(pool.map(encode, range(-(-count // size))))
+        return done / (perf_counter() - started)
+
+
+def main() -> None:
+    """Load the model as the command line does, and print its rate."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--cache-dir", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=100)
+    options = parser.parse_args()
+    encoder = models.load(options.model, cache_dir=options.cache_dir, offline=True)
+    found = {
+        "images_per_second": rate(encoder, options.images),
+        "encoder": encoder.description,
+        "batch_size": encoder.batch_size,
+        "in_flight": encoder.in_flight,
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""The transformers zero-shot pipeline over a folder of JPEGs, with its own defaults.
+
+Prints one JSON object a picture, as `siglip classify -f jsonl` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from transformers import pipeline
+
+
+def main() -> None:
+    """Classify every picture of a folder."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", required=True, help="a folder in transformers' format")
+    parser.add_argument("--label", action="append", required=True)
+    options = parser.parse_args()
+
+    classifier = pipeline("zero-shot-image-classification", model=options.model)
+    # Checkpoints' own tokenizers say so; one for random weights may not, and then pads are masked.
+    tokenizer: Any = classifier.tokenizer
+    tokenizer.model_input_names = ["input_ids"]
+    files = sorted(str(path) for path in options.folder.glob("*.jpg"))
+    # No full stop: open_clip's canonical text has none, and so all score the same tokens.
+    template = "a photo of a {}"
+    answers = classifier(files, candidate_labels=options.label, hypothesis_template=template)
+    for file, scores in zip(files, answers, strict=True):
+        print(json.dumps({"file": file, "labels": scores}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Running the real command as a process, for every test of this folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from siglipcli import demo
+
+__all__ = ["DEADLINE", "HEART", "LABELS", "STAR", "UNPRIVILEGED", "Done", "Siglip"]
+
+HEART = demo.PICTURES / "blue-heart.jpg"
+STAR = demo.PICTURES / "green-star.png"
+LABELS = ("-L", "blue heart", "-L", "green star", "-L", "red circle")
+DEADLINE = 60  # seconds in which everything here must end, on a busy machine too
+
+# A process started in the background of a shell has Ctrl-C switched off: switch it on again.
+_START = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+_MAIN = "\nfrom siglipcli.cli import main; main()"
+_PEAK = """
+import os
+def _leave(status, leave=os._exit):
+    with open({path!r}, "w") as file:
+        file.write(open("/proc/self/status").read())
+    leave(status)
+os._exit = _leave
+"""
+
+# Root reads everything: give up what makes it root (Linux: all capabilities), then modes count.
+UNPRIVILEGED = """
+import ctypes, sys
+if sys.platform == "linux":
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert ctypes.CDLL(None).capset(header, sets) == 0
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run that ended: exit status, and what it wrote."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The answers: one strict JSON object a line, the last line whole."""
+        *lines, rest = self.stdout.split(b"\n")
+        assert rest == b"", self.stderr
+        return [json.loads(line, parse_constant=_refuse) for line in lines]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The one answer."""
+        (row,) = self.rows
+        return row
+
+    def by_name(self) -> dict[str, dict[str, Any]]:
+        """Base name → answer."""
+        return {Path(row["file"]).name: row for row in self.rows}
+
+
+def _refuse(word: str) -> None:
+    raise AssertionError(f"{word} is no JSON")
+
+
+@dataclass(frozen=True)
+class Siglip:
+    """`siglip` in a clean environment; every run shares the cache that `env` names."""
+
+    env: dict[str, str]
+
+    def argv(self, *arguments: str | Path, code: str = "") -> list[str]:
+        """The argument vector of `siglip ARGUMENTS`; `code` runs in the process before it."""
+        return [sys.executable, "-c", _START + code + _MAIN, *map(str, arguments)]
+
+    def start(self, *arguments: str | Path, code: str = "", **options: Any) -> Any:
+        """Start `siglip ARGUMENTS`, its output into pipes."""
+        env = self.env | options.pop("env", {})
+        streams = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
+        return subprocess.Popen(self.argv(*arguments, code=code), env=env, **(streams | options))
+
+    def __call__(
+        self, *arguments: str | Path, data: bytes | None = None, deadline: float = DEADLINE,
+        **options: Any,
+    ) -> Done:  # fmt: skip
+        """Run `siglip ARGUMENTS` to its end; `data` is its stdin."""
+        if data is not None:
+            options["stdin"] = subprocess.PIPE
+        with self.start(*arguments, **options) as process:
+            try:
+                out, err = process.communicate(data, timeout=deadline)
+            finally:
+                process.kill()
+        return Done(process.returncode, out or b"", (err or b"").decode("utf-8", "surrogateescape"))
+
+    def classify(self, *arguments: str | Path, **options: Any) -> Done:
+        """Run `siglip classify --model demo` with three labels."""
+        return self("classify", "--model", "demo", *LABELS, *arguments, **options)
+
+    def shell(self, script: str, *arguments: str | Path, **options: Any) -> Done:
+        """Run a shell script in which "$@" is `siglip ARGUMENTS`."""
+        code = options.pop("code", "")
+        done = subprocess.run(
+            ["sh", "-c", script, "sh", *self.argv(*arguments, code=code)],
+            env=self.env, capture_output=True, timeout=DEADLINE, check=False, **options,
+        )  # fmt: skip
+        return Done(done.returncode, done.stdout, done.stderr.decode("utf-8", "surrogateescape"))
+
+    def peak(self, note: Path, *arguments: str | Path, **options: Any) -> tuple[Done, float]:
+        """Run `siglip ARGUMENTS`; the second value is the most memory it held, in MiB."""
+        code = options.pop("code", "") + _PEAK.format(path=str(note))
+        done = self(*arguments, code=code, **options)
+        (line,) = [line for line in note.read_text().splitlines() if line.startswith("VmHWM")]
+        return done, int(line.split()[1]) / 1024
