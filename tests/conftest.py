@@ -2,54 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-
-from siglipcli.records import Head
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+from fake_encoder import FakeEncoder
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
-
-
-class FakeEncoder:
-    """The official fake: mean colour is the image embedding, a hash of the text the other."""
-
-    name = "fake"
-    fingerprint = "fake"
-    head = Head(scale=10.0, bias=-2.0)
-    image_size = 8
-    batch_size = 4
-    in_flight = 1
-    runtime = "fake"
-    precision = "fp32"
-    description = "fake"
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self.batches.append(len(pixels))
-        colours = pixels.reshape(len(pixels), -1, 3).mean(axis=1) + 1  # (n, 3), never zero
-        return self._unit(np.pad(colours, ((0, 0), (0, 1))))
-
-    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        digests = [hashlib.sha256(text.encode()).digest()[:4] for text in texts]
-        return self._unit(np.array([list(digest) for digest in digests], dtype=np.float64) - 127.5)
-
-    @staticmethod
-    def _unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from siglipcli.errors import DeviceError, UnknownModelError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from conftest import FakeEncoder
+    from fake_encoder import FakeEncoder
 
 COLOURS = LabelSet.of(["red", "green", "blue"], name="colours")
 MOODS = LabelSet.of(["calm", "loud"], name="moods")
@@ -151,9 +151,11 @@ def test_no_label_set_is_refused(clf: Classifier, pictures: Path) -> None:
 
 def test_a_selection_is_respected(clf: Classifier, pictures: Path) -> None:
     """How many labels and which tags are asked for in the same words as on the command line."""
-    (one,) = clf.classify([pictures / "a.png"], COLOURS, Selection(top=1, threshold=0.0))
+    (one,) = clf.classify([pictures / "a.png"], COLOURS, Selection(top=1, threshold=1.0))
     assert len(one.scores) == 1
-    assert one.scores[0].tag
+    assert not one.scores[0].tag
+    (one,) = clf.classify([pictures / "a.png"], COLOURS, Selection(top=1, threshold=0.0))
+    assert [score.tag for score in one.scores] == [True] * len(COLOURS.labels)
 
 
 def test_scores_are_the_heads_sigmoid(clf: Classifier, pictures: Path) -> None:

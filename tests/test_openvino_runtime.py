@@ -240,3 +240,28 @@ def test_openvino_that_cannot_run_is_said(cache: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("siglipcli.models.openvino_runtime.library", broken)
     with pytest.raises(DeviceError, match=r"libtbb.*--runtime torch"):
         found.encode_texts(PROMPTS)
+
+
+def test_two_first_runs_at_once_both_answer(tmp_path: Path) -> None:
+    """While one compiles, the other waits; neither takes the other's cache from under it."""
+    encoder("openvino", "auto", tmp_path)  # builds the engine; nothing is compiled yet
+    picture = str(demo.PICTURES / "red-circle.jpg")
+    command = [
+        sys.executable,
+        "-m",
+        "siglipcli",
+        "classify",
+        picture,
+        "-L",
+        "red circle",
+        "-m",
+        "demo",
+    ]
+    command += ["--device", "cpu", "--no-cache", "--cache-dir", str(tmp_path)]
+    for _ in range(3):
+        for blob in (tmp_path / "engines").rglob("*.blob"):
+            blob.unlink()
+        runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+        answers = [run.communicate(timeout=60)[0] for run in runs]
+        assert [run.returncode for run in runs] == [0, 0, 0]
+        assert len({json.loads(answer)["labels"][0]["score"] for answer in answers}) == 1

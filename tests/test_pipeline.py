@@ -20,7 +20,7 @@ from siglipcli.records import Failure, Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from conftest import FakeEncoder
+    from fake_encoder import FakeEncoder
     from numpy.typing import NDArray
 
 DEADLINE = 10.0  # seconds a test waits for what must happen

@@ -21,7 +21,7 @@ from siglipcli.vectors import About
 from siglipcli.writers import Header
 
 if TYPE_CHECKING:
-    from conftest import FakeEncoder
+    from fake_encoder import FakeEncoder
 
 GOLDENS = Path(__file__).parent / "goldens" / "writers"
 UPDATE = os.environ.get("SIGLIP_UPDATE_GOLDENS") == "1"

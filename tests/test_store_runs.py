@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from conftest import FakeEncoder
+from fake_encoder import FakeEncoder
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -310,7 +310,7 @@ import sys, time
 from pathlib import Path
 tests, folder, cache, fingerprint, pause = sys.argv[1:]
 sys.path.insert(0, tests)
-from conftest import FakeEncoder
+from fake_encoder import FakeEncoder
 from siglipcli import Classifier, Reading, Store
 encoder = FakeEncoder()
 encoder.fingerprint = fingerprint

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from siglipcli.records import Head
 
-__all__ = ["Kept", "Manifest", "clear", "engines", "obtain", "prune", "remove"]
+__all__ = ["Kept", "Manifest", "clear", "engines", "lock", "obtain", "prune", "remove"]
 
 _FORMAT = 1  # raise it when engines of older versions must not be used
 _MANIFEST = "engine.json"
@@ -75,7 +75,7 @@ def obtain(root: Path, manifest: Manifest, build: Callable[[Path], None], cache_
     folder = root / manifest.folder
     if _trusted(folder, manifest, cache_dir):
         return folder
-    with _lock(root, manifest.folder):
+    with lock(root, manifest.folder):
         if not _trusted(folder, manifest, cache_dir):  # another process may have built it
             _build(folder, manifest, build)
             if not _trusted(folder, manifest, cache_dir):
@@ -93,8 +93,8 @@ def clear(root: Path) -> None:
     """Delete every engine; manifests go first, so that what is left is never taken for one."""
     for kept in engines(root):
         remove(kept.folder)
-    for lock in root.glob("*.lock"):
-        lock.unlink(missing_ok=True)
+    for left in root.glob("*.lock"):
+        left.unlink(missing_ok=True)
 
 
 def prune(root: Path, runtime: str) -> int:
@@ -181,7 +181,8 @@ def _trusted(folder: Path, manifest: Manifest, cache_dir: Path) -> bool:
 
 
 @contextmanager
-def _lock(root: Path, name: str) -> Iterator[None]:
+def lock(root: Path, name: str) -> Iterator[None]:
+    """Hold the engine `name` for this process alone. Raises OSError where nothing can be written."""
     from filelock import FileLock
 
     root.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import threading
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -26,7 +27,7 @@ from siglipcli.models import engines
 from siglipcli.models.tokens import Tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -211,32 +212,55 @@ def _compile(folder: Path, tower: str, precision: str, count: int) -> Any:
 
     Raises DeviceError where OpenVINO cannot be loaded or cannot compile.
     """
-    blobs = folder / "compiled"
-    if _state(blobs) != _noted(blobs):  # written to since, or by a process that was killed
-        shutil.rmtree(blobs, ignore_errors=True)
+    blobs = folder / "compiled" / f"{tower}-{count}"
     options = {
-        "CACHE_DIR": str(blobs),
-        "CACHE_MODE": "OPTIMIZE_SIZE",  # the weights stay in the graph's own file
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "NUM_STREAMS": str(count),
         "INFERENCE_NUM_THREADS": str(machine.available_cpus()),
     }
+    cached = {
+        "CACHE_DIR": str(blobs),
+        "CACHE_MODE": "OPTIMIZE_SIZE",  # the weights stay in the graph's own file
+    }
+    graph = str(folder / f"{tower}.xml")
     try:
-        compiled = library().Core().compile_model(str(folder / f"{tower}.xml"), "CPU", options)
+        core = library().Core()
+        with _ready(folder, blobs) as usable:
+            return core.compile_model(graph, "CPU", options | cached if usable else options)
     except (ImportError, OSError, RuntimeError) as error:
         raise DeviceError(
             f"OpenVINO cannot run the model here ({error}); use --runtime torch"
         ) from error
-    _note(blobs)
-    return compiled
+
+
+@contextmanager
+def _ready(folder: Path, blobs: Path) -> Iterator[bool]:
+    """Tell whether OpenVINO's cache may be used: one process fills it, and notes what it left.
+
+    A folder that cannot be written to costs time, nothing else.
+    """
+    if _state(blobs) == _noted(blobs):
+        yield True
+        return
+    with ExitStack() as held:
+        try:
+            held.enter_context(engines.lock(folder.parent, folder.name))
+        except OSError:
+            yield False
+            return
+        if _state(blobs) != _noted(blobs):  # written to since, or by a process that was killed
+            shutil.rmtree(blobs, ignore_errors=True)
+        yield True
+        _note(blobs)
 
 
 def _state(blobs: Path) -> dict[str, list[int]]:
     """Return size, mtime and inode of each compiled blob."""
     found = {}
-    for path in blobs.glob("*.blob"):
-        stat = path.stat()
-        found[path.name] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    with suppress(FileNotFoundError):  # another process clears them at this moment
+        for path in blobs.glob("*.blob"):
+            stat = path.stat()
+            found[path.name] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
     return found
 
 
@@ -248,13 +272,8 @@ def _noted(blobs: Path) -> dict[str, list[int]] | None:
 
 
 def _note(blobs: Path) -> None:
-    """Note the blobs as they are now; a cache that cannot be written to costs time, nothing else."""
-    state = _state(blobs)
-    if state == _noted(blobs):
-        return
+    """Note the blobs as they are now."""
     draft = blobs / f"state.{os.getpid()}"
-    try:
-        draft.write_text(json.dumps(state), encoding="ascii")
+    with suppress(OSError):
+        draft.write_text(json.dumps(_state(blobs)), encoding="ascii")
         draft.replace(blobs / "state.json")
-    except OSError:
-        return

@@ -114,10 +114,11 @@ def _state(path: str | os.PathLike[str], here: str, latest: int) -> FileState | 
     if info.st_mtime_ns > latest:
         return None
     name = os.fspath(path)
-    full = name if name.startswith("/") else os.path.join(here, name)  # noqa: PTH118
-    if not os.path.isabs(full):  # noqa: PTH117
-        return None
-    return FileState(os.fsencode(full), info.st_size, info.st_mtime_ns, info.st_ino)
+    if not name.startswith("/"):
+        name = os.path.join(here, name)  # noqa: PTH118
+        if not os.path.isabs(name):  # noqa: PTH117
+            return None
+    return FileState(os.fsencode(name), info.st_size, info.st_mtime_ns, info.st_ino)
 
 
 class Store:
