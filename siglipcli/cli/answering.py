@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from siglipcli.pipeline import Batch
     from siglipcli.records import Result
 
-__all__ = ["Tally", "write"]
+__all__ = ["Tally", "print_json", "write"]
 
 R = TypeVar("R", bound="Result")
 
@@ -90,3 +91,11 @@ def write(results: Iterable[Result], form: str, answers: Answers, header: writer
                 writer.write(result)
         finally:
             writer.close()
+
+
+def print_json(answer: object) -> None:
+    """Print one JSON document for programs: UTF-8, indented."""
+    import json
+
+    json.dump(answer, sys.stdout, ensure_ascii=False, indent=2)
+    sys.stdout.write("\n")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from siglipcli.cli.answering import print_json
 from siglipcli.cli.options import DEFAULT_LIMIT, CacheDir, CacheLimit, JsonOrTable, Size
 from siglipcli.machine import cache_folder
 from siglipcli.text import visible
@@ -34,7 +34,7 @@ def info(cache_dir: CacheDir = None, output_format: JsonOrTable = "table") -> No
     """
     facts = _facts(cache_folder(cache_dir))
     if output_format == "json":
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts)
         return
     typer.echo(f"{facts['folder']}\n\nengines")
     for engine in facts["engines"] or [{"model": "none", "precision": "", "bytes": 0}]:

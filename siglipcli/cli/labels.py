@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siglipcli.cli.answering import print_json
 from siglipcli.errors import ExitStatus, LabelError, OutputError, UsageError
 from siglipcli.text import visible
 
@@ -53,7 +53,7 @@ def list_sets(
 
     sets = [(name, labelsets.load(name)) for name in labelsets.builtin_names()]
     if output_format is ListFormat.JSON:
-        _print_json(
+        print_json(
             [
                 {"name": name, "labels": len(one.labels), "description": one.description}
                 for name, one in sets
@@ -86,7 +86,7 @@ def show(
     elif output_format is ShowFormat.JSON:
         from dataclasses import asdict
 
-        _print_json(asdict(labels))
+        print_json(asdict(labels))
     else:
         _print_set(labels)
 
@@ -203,13 +203,6 @@ def _print_table(titles: list[str], rows: list[list[str]]) -> None:
         # Text, not str: a name such as [bold] is no markup.
         table.add_row(*(Text("\n".join(map(visible, cell.split("\n")))) for cell in row))
     Console().print(table)
-
-
-def _print_json(answer: object) -> None:
-    import json
-
-    json.dump(answer, sys.stdout, ensure_ascii=False, indent=2)
-    sys.stdout.write("\n")
 
 
 _STARTER = """\

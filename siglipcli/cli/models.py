@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from siglipcli.cli.answering import print_json
 from siglipcli.cli.options import CacheDir, Voice
 from siglipcli.cli.terminal import Terminal
 from siglipcli.text import visible
@@ -59,7 +60,7 @@ def list_models(
     rows = [(entry, is_here(entry.name)) for entry in CATALOG.values()]
     rows = [row for row in rows if row[1] or not here]
     if output_format is Format.JSON:
-        _print_json([_facts(entry) | {"here": found} for entry, found in rows])
+        print_json([_facts(entry) | {"here": found} for entry, found in rows])
         return
     _print_table(
         ["name", "pixels", "params (M)", "ImageNet", "languages", "here"],
@@ -87,7 +88,7 @@ def info(name: _Name, output_format: _Format = Format.TABLE, cache_dir: CacheDir
         facts |= _read_facts(checkpoint.locate(name, offline=True, cache_dir=cache_dir))
     listed = [_file_facts(file) for file in found]
     if output_format is Format.JSON:
-        _print_json(facts | {"files": listed})
+        print_json(facts | {"files": listed})
         return
     _print_table(None, [[key.replace("_", " "), _text(value)] for key, value in facts.items()])
     typer.echo()
@@ -202,10 +203,3 @@ def _print_table(
         table.add_row(*(Text(visible(cell)) for cell in row))
     # In a pipe there is no edge to fold at.
     Console(width=None if sys.stdout.isatty() else 1000).print(table)
-
-
-def _print_json(answer: object) -> None:
-    import json
-
-    json.dump(answer, sys.stdout, ensure_ascii=False, indent=2)
-    sys.stdout.write("\n")
