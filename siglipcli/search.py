@@ -137,7 +137,7 @@ def rank(
     for batch in batches:
         yield from batch.failures
         if len(batch.vectors):
-            best.add(batch.vectors @ vector, batch.sources)
+            best.add(_cosines(batch.vectors, vector[None])[:, 0], batch.sources)
     similarities, sources = best.ranked()
     scores = sigmoid(_logits(similarities, head)).tolist() if is_text else [None] * len(sources)
     found = zip(sources, similarities.tolist(), scores, strict=True)
@@ -149,13 +149,18 @@ def pairs(
     images: NDArray[np.float32], texts: NDArray[np.float32], names: Sequence[str], head: Head
 ) -> list[tuple[Pair, ...]]:
     """Hold float32[n, d] against float32[m, d], unit rows: n tuples of m pairs, in order."""
-    cosines = images @ texts.T  # (n, m)
+    cosines = _cosines(images, texts)
     logits = _logits(cosines, head)
     columns = (sigmoid(logits).tolist(), logits.tolist(), cosines.tolist())
     return [
         tuple(map(Pair, names, scores, raw, similarities))
         for scores, raw, similarities in zip(*columns, strict=True)
     ]
+
+
+def _cosines(images: NDArray[np.float32], texts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return float32[n, m]. A product of matrices would round by what else shares the batch."""
+    return np.asarray(np.einsum("nd,md->nm", images, texts), np.float32)
 
 
 def _logits(cosines: NDArray[np.float32], head: Head) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from siglipcli import Classifier, Failure, Match, Query, Ranking, Source, search, vectors, writers
 from siglipcli.errors import UsageError
+from siglipcli.pipeline import Batch
 from siglipcli.records import Comparison, Head, Pair, Result
 from siglipcli.search import Best, combine
 from siglipcli.vectors import About
@@ -170,6 +171,21 @@ def test_pairs_are_the_heads_numbers() -> None:
     assert [p.similarity for p in second] == pytest.approx([0, 0.8])
     assert [p.logit for p in second] == pytest.approx([-2, 6])
     assert first[0].score == pytest.approx(1 / (1 + np.exp(-8)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 33])
+def test_neighbours_do_not_change_a_score(count: int) -> None:
+    """To the last digit: which pictures shared a batch depends on how fast each was read."""
+    rows = np.random.default_rng(0).normal(size=(34, 768)).astype(np.float32)
+    images, texts, head = rows[1:], rows[:3], Head(117.0, -16.0)
+    found = search.pairs(images[:count], texts, "abc", head)
+    alone = [search.pairs(image[None], texts, "abc", head)[0] for image in images[:count]]
+    assert found == alone
+    sources = [Source(str(i)) for i in range(count)]
+    whole = [Batch(sources, images[:count], [False] * count)]
+    single = [Batch([s], v[None], [False]) for s, v in zip(sources, images, strict=False)]
+    ranked = [list(search.rank(b, rows[0], head, Ranking(), is_text=True)) for b in (whole, single)]
+    assert ranked[0] == ranked[1]
 
 
 def test_scoring_keeps_order_and_failures(clf: Classifier, pictures: Path) -> None:
