@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from siglipcli import writers
 from siglipcli.cli import app
-from siglipcli.cli.options import grouped, one_of
+from siglipcli.cli.groups import grouped
+from siglipcli.cli.values import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

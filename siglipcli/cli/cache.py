@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from siglipcli.cli.answering import print_json
-from siglipcli.cli.options import DEFAULT_LIMIT, CacheDir, CacheLimit, JsonOrTable, Size
+from siglipcli.cli.options import DEFAULT_LIMIT, CacheDir, CacheLimit, JsonOrTable
+from siglipcli.cli.values import Size
 from siglipcli.machine import cache_folder
 from siglipcli.text import visible
 

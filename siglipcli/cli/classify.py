@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from siglipcli import writers
 from siglipcli.cli import setup
 from siglipcli.cli.answering import Tally, write
-from siglipcli.cli.options import Answers, Choice, Engine, Inputs, Labels, Saved, Voice, grouped
+from siglipcli.cli.groups import grouped
+from siglipcli.cli.options import Answers, Choice, Engine, Inputs, Labels, Saved, Voice
 from siglipcli.cli.terminal import Terminal
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from siglipcli import demo as bundled
 from siglipcli.cli.classify import classify
+from siglipcli.cli.groups import grouped
 from siglipcli.cli.options import (
     Answers,
     CacheDir,
@@ -17,7 +18,6 @@ from siglipcli.cli.options import (
     Labels,
     Saved,
     Voice,
-    grouped,
 )
 from siglipcli.cli.terminal import complain
 

@@ -12,7 +12,8 @@ import typer
 
 from siglipcli import __version__
 from siglipcli.cli import setup
-from siglipcli.cli.options import Engine, Inputs, Voice, grouped
+from siglipcli.cli.groups import grouped
+from siglipcli.cli.options import Engine, Inputs, Voice
 from siglipcli.cli.terminal import Terminal
 from siglipcli.text import visible
 

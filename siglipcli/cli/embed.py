@@ -12,7 +12,8 @@ import typer
 
 from siglipcli.cli import setup
 from siglipcli.cli.answering import Tally
-from siglipcli.cli.options import Engine, Inputs, Voice, grouped
+from siglipcli.cli.groups import grouped
+from siglipcli.cli.options import Engine, Inputs, Voice
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
 

@@ -1,103 +1,21 @@
 """The options that commands share, in groups: same name, same meaning, same help everywhere.
 
-A command takes whole groups as parameters; `grouped` spreads their fields out for Typer:
-
-    @grouped
-    def classify(inputs: Inputs, voice: Voice) -> None: ...
+A command takes whole groups as parameters; `groups.grouped` spreads their fields out for Typer.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-import re
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path  # Typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated
 
 import typer
 
 from siglipcli import writers
+from siglipcli.cli.values import Size, auto_or_count, device, moderate, one_of, probability
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["DEFAULT_LIMIT", "Answers", "CacheDir", "CacheLimit", "Choice", "Engine", "Inputs"]
-__all__ += ["JsonOrTable", "Labels", "Saved", "Size", "Voice", "grouped", "one_of"]
-
-
-def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """Return `command` with each dataclass parameter replaced by the dataclass's fields.
-
-    Other parameters stay as they are.
-    """
-    own = inspect.signature(command).parameters
-    groups = get_type_hints(command, include_extras=True)
-    groups.pop("return", None)
-    parameters = [p for name, kind in groups.items() for p in _spread(own[name], kind)]
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        command(**{name: _gather(name, kind, given) for name, kind in groups.items()})
-
-    del run.__wrapped__  # or its signature would be seen
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
-    return run
-
-
-def _spread(parameter: inspect.Parameter, kind: Any) -> list[inspect.Parameter]:
-    if not is_dataclass(kind):
-        return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind)]
-    hints = get_type_hints(kind, include_extras=True)
-    return [
-        inspect.Parameter(
-            f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name]
-        )
-        for f in fields(kind)
-    ]
-
-
-def _gather(name: str, kind: Any, given: dict[str, Any]) -> Any:
-    if not is_dataclass(kind):
-        return given[name]
-    return kind(**{f.name: given[f.name] for f in fields(kind)})  # type: ignore[operator]
-
-
-def one_of(*words: str) -> Callable[[str | None], str | None]:
-    """Return a Typer callback that accepts these words only, and names them."""
-
-    def check(value: str | None) -> str | None:
-        if value is not None and value not in words:
-            raise typer.BadParameter(f"{value!r} is not one of {', '.join(words)}.")
-        return value
-
-    return check
-
-
-def _device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
-        raise typer.BadParameter(f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps.")
-    return value
-
-
-def _auto_or_count(value: str) -> str:
-    if value != "auto" and not (value.isdecimal() and int(value) > 0):
-        raise typer.BadParameter(f"{value!r} is neither auto nor a number from 1 up.")
-    return value
-
-
-def _moderate(value: float) -> float:
-    """Refuse what would make a score meaningless: not a number, infinite, or near it in fp32."""
-    if not -1000 <= value <= 1000:  # noqa: PLR2004  # false for NaN too
-        raise typer.BadParameter(f"{value} is not a number from -1000 to 1000.")
-    return value
-
-
-def _probability(value: float | None) -> float | None:
-    if value is not None and not 0 <= value <= 1:  # false for NaN, which `min` and `max` let pass
-        raise typer.BadParameter(f"{value} is not a number from 0 to 1.")
-    return value
+__all__ = ["DEFAULT_LIMIT", "Answers", "CacheDir", "CacheLimit", "Choice", "Cut", "Engine"]
+__all__ += ["Inputs", "JsonOrTable", "Labels", "Saved", "Voice", "Walk"]
 
 
 RUNTIMES = ("auto", "torch", "openvino")
@@ -113,30 +31,6 @@ CacheDir = Annotated[
         help="Where siglip keeps what it may use again.",
     ),
 ]
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-
-
-@dataclass(frozen=True)
-class Size:
-    """A number of bytes, written as people write it: 500M, 2.5G."""
-
-    bytes: int
-
-    @classmethod
-    def parse(cls, text: str | Size) -> Size:
-        """Read 500M, 2.5 GB or a plain number. Raises Typer's BadParameter."""
-        if isinstance(text, Size):  # a default
-            return text
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text.upper())
-        if not match:
-            raise typer.BadParameter(f"{text!r} is no size; write 500M or 2.5G.")
-        return cls(int(float(match[1]) * _UNITS[match[2]]))
-
-    def __str__(self) -> str:
-        unit = next((u for u in "TGMK" if self.bytes >= _UNITS[u]), "")
-        return f"{self.bytes / _UNITS[unit]:.3g} {unit}B"
-
-
 DEFAULT_LIMIT = Size(8 * 10**9)  # about 2.5 million images
 CacheLimit = Annotated[
     Size,
@@ -161,28 +55,9 @@ JsonOrTable = Annotated[
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What to read."""
+class Walk:
+    """What is read in folders, and how."""
 
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="PATHS",
-            show_default=False,
-            help="Pictures, folders (read recursively), or - for one picture's bytes on stdin.",
-        ),
-    ] = None
-    files_from: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Read paths from FILE, one a line; - for stdin.",
-            show_default=False,
-        ),
-    ] = None
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="Paths in --files-from end in NUL.")
-    ] = False
     recursive: Annotated[bool, typer.Option(help="Read folders with all below them.")] = True
     ext: Annotated[
         list[str] | None,
@@ -204,6 +79,31 @@ class Inputs:
     exact_decode: Annotated[
         bool,
         typer.Option("--exact-decode", help="Decode large JPEGs in full, not at a reduced scale."),
+    ] = False
+
+
+@dataclass(frozen=True)
+class Inputs(Walk):
+    """What to read."""
+
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATHS",
+            show_default=False,
+            help="Pictures, folders (read recursively), or - for one picture's bytes on stdin.",
+        ),
+    ] = None
+    files_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Read paths from FILE, one a line; - for stdin.",
+            show_default=False,
+        ),
+    ] = None
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Paths in --files-from end in NUL.")
     ] = False
 
 
@@ -243,7 +143,27 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Cut:
+    """What makes a tag."""
+
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            "-t",
+            metavar="P",
+            callback=probability,
+            help="The score that makes a tag; a label's own threshold wins."
+            "  [default: the set's, or 0.2; 0<=x<=1]",
+        ),
+    ] = None
+    bias_shift: Annotated[
+        float, typer.Option(metavar="X", callback=moderate, help="Add X to every logit.")
+    ] = 0.0
+
+
+@dataclass(frozen=True)
+class Choice(Cut):
     """Which labels an answer holds."""
 
     top: Annotated[
@@ -255,20 +175,6 @@ class Choice:
     every: Annotated[bool, typer.Option("--all", help="Show every label, negative ones too.")] = (
         False
     )
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold",
-            "-t",
-            metavar="P",
-            callback=_probability,
-            help="The score that makes a tag; a label's own threshold wins."
-            "  [default: the set's, or 0.2; 0<=x<=1]",
-        ),
-    ] = None
-    bias_shift: Annotated[
-        float, typer.Option(metavar="X", callback=_moderate, help="Add X to every logit.")
-    ] = 0.0
 
 
 @dataclass(frozen=True)
@@ -289,7 +195,7 @@ class Engine:
         str,
         typer.Option(
             metavar="auto|cpu|cuda|cuda:N|mps",
-            callback=_device,
+            callback=device,
             envvar="SIGLIP_DEVICE",
             help="Where it runs.",
         ),
@@ -316,7 +222,7 @@ class Engine:
         str,
         typer.Option(
             metavar="auto|N",
-            callback=_auto_or_count,
+            callback=auto_or_count,
             envvar="SIGLIP_BATCH_SIZE",
             help="Pictures encoded at a time.",
         ),

@@ -13,7 +13,8 @@ import typer
 from siglipcli import writers
 from siglipcli.cli import setup
 from siglipcli.cli.answering import Tally
-from siglipcli.cli.options import Answers, Engine, Inputs, Saved, Voice, grouped
+from siglipcli.cli.groups import grouped
+from siglipcli.cli.options import Answers, Engine, Inputs, Saved, Voice
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
 from siglipcli.records import Failure, Match

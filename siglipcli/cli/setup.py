@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from siglipcli.classifier import Classifier
-    from siglipcli.cli.options import Answers, Engine, Inputs, Labels, Saved
+    from siglipcli.cli.options import Answers, Engine, Inputs, Labels, Saved, Walk
     from siglipcli.cli.terminal import Terminal
     from siglipcli.labelsets import LabelSet
     from siglipcli.models import Encoder
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from siglipcli.vectors import SavedVectors
 
 __all__ = ["classifier", "inputs", "label_sets", "origin", "output_format", "pictures", "total"]
-__all__ += ["warn_of_prompts"]
+__all__ += ["walking", "warn_of_prompts"]
 
 DEFAULT_SET = "everyday"
 _held: list[Classifier] = []  # until the process ends: taking a model down takes 50 ms
@@ -51,7 +51,7 @@ def label_sets(labels: Labels, terminal: Terminal) -> list[LabelSet]:
     return sets
 
 
-def classifier(engine: Engine, given: Inputs, terminal: Terminal) -> Classifier:
+def classifier(engine: Engine, given: Walk, terminal: Terminal) -> Classifier:
     """Find the model; its towers are read when first used."""
     from siglipcli.classifier import Classifier
     from siglipcli.images import Limits
@@ -142,7 +142,7 @@ def inputs(given: Inputs, output: Path | None = None) -> Iterator[Source | Failu
     if output and given.files_from and _same(Path(given.files_from), output):
         raise UsageError(f"the output {output} is the list that --files-from reads")
     names = chain(given.paths or (), _listed(given))
-    return sources.expand(_but_not(names, output), _walking(given, output))
+    return sources.expand(_but_not(names, output), walking(given, output))
 
 
 def pictures(
@@ -178,10 +178,11 @@ def total(given: Inputs, output: Path | None = None) -> int | None:
     if "-" in (given.paths or ()) or (listed and not Path(listed).is_file()):
         return None
     names = chain(given.paths or (), _listed(given))
-    return sum(1 for _ in sources.expand(names, _walking(given, output)))
+    return sum(1 for _ in sources.expand(names, walking(given, output)))
 
 
-def _walking(given: Inputs, output: Path | None) -> Options:
+def walking(given: Walk, output: Path | None = None) -> Options:
+    """Turn the options on folders into the library's; `output` is never one of the inputs."""
     from siglipcli import sources
 
     defaults = sources.Options()

@@ -1,0 +1,55 @@
+"""Groups of options: a command takes whole dataclasses, Typer sees their fields.
+
+@grouped
+def classify(inputs: Inputs, voice: Voice) -> None: ...
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["grouped"]
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Return `command` with each dataclass parameter replaced by the dataclass's fields.
+
+    Other parameters stay as they are.
+    """
+    own = inspect.signature(command).parameters
+    groups = get_type_hints(command, include_extras=True)
+    groups.pop("return", None)
+    parameters = [p for name, kind in groups.items() for p in _spread(own[name], kind)]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        command(**{name: _gather(name, kind, given) for name, kind in groups.items()})
+
+    del run.__wrapped__  # or its signature would be seen
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return run
+
+
+def _spread(parameter: inspect.Parameter, kind: Any) -> list[inspect.Parameter]:
+    if not is_dataclass(kind):
+        return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind)]
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name]
+        )
+        for f in fields(kind)
+    ]
+
+
+def _gather(name: str, kind: Any, given: dict[str, Any]) -> Any:
+    if not is_dataclass(kind):
+        return given[name]
+    return kind(**{f.name: given[f.name] for f in fields(kind)})  # type: ignore[operator]

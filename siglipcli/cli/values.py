@@ -1,0 +1,76 @@
+"""What values options take: each check raises Typer's BadParameter, and says what would do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Size", "auto_or_count", "device", "moderate", "one_of", "probability"]
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@dataclass(frozen=True)
+class Size:
+    """A number of bytes, written as people write it: 500M, 2.5G."""
+
+    bytes: int
+
+    @classmethod
+    def parse(cls, text: str | Size) -> Size:
+        """Read 500M, 2.5 GB or a plain number. Raises Typer's BadParameter."""
+        if isinstance(text, Size):  # a default
+            return text
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text.upper())
+        if not match:
+            raise typer.BadParameter(f"{text!r} is no size; write 500M or 2.5G.")
+        return cls(int(float(match[1]) * _UNITS[match[2]]))
+
+    def __str__(self) -> str:
+        unit = next((u for u in "TGMK" if self.bytes >= _UNITS[u]), "")
+        return f"{self.bytes / _UNITS[unit]:.3g} {unit}B"
+
+
+def one_of(*words: str) -> Callable[[str | None], str | None]:
+    """Return a Typer callback that accepts these words only, and names them."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in words:
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(words)}.")
+        return value
+
+    return check
+
+
+def device(value: str) -> str:
+    """Accept the name of a device."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
+        raise typer.BadParameter(f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps.")
+    return value
+
+
+def auto_or_count(value: str) -> str:
+    """Accept auto, or a count."""
+    if value != "auto" and not (value.isdecimal() and int(value) > 0):
+        raise typer.BadParameter(f"{value!r} is neither auto nor a number from 1 up.")
+    return value
+
+
+def moderate(value: float) -> float:
+    """Refuse what would make a score meaningless: not a number, infinite, or near it in fp32."""
+    if not -1000 <= value <= 1000:  # noqa: PLR2004  # false for NaN too
+        raise typer.BadParameter(f"{value} is not a number from -1000 to 1000.")
+    return value
+
+
+def probability(value: float | None) -> float | None:
+    """Accept a number from 0 to 1, or nothing."""
+    if value is not None and not 0 <= value <= 1:  # false for NaN, which `min` and `max` let pass
+        raise typer.BadParameter(f"{value} is not a number from 0 to 1.")
+    return value
