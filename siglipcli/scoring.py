@@ -30,6 +30,8 @@ __all__ = [
     "rank",
     "sigmoid",
     "softmax",
+    "tags",
+    "thresholds",
 ]
 
 DEFAULT_THRESHOLD = 0.2
@@ -102,7 +104,7 @@ def rank(
     """Score a batch against one set: for each image the chosen labels, best first."""
     raw = logits(images, labels, head) + np.float32(selection.bias_shift)
     scores, shares = sigmoid(raw), softmax(raw)
-    tags = _tags(raw, scores, labels.labels, selection)
+    chosen = tags(raw, scores, labels.labels, selection)
     names = [label.path for label in labels.labels.labels]
     return [
         tuple(
@@ -112,11 +114,11 @@ def rank(
                 float(scores[i, j]),
                 float(shares[i, j]),
                 float(raw[i, j]),
-                bool(tags[i, j]),
+                bool(chosen[i, j]),
             )
             for j in order
         )
-        for i, order in enumerate(_order(raw, tags, labels.labels, selection))
+        for i, order in enumerate(_order(raw, chosen, labels.labels, selection))
     ]
 
 
@@ -137,25 +139,28 @@ def _order(
     return [row[keep] for row, keep in zip(order, more, strict=True)]
 
 
-def _tags(
+def tags(
     raw: NDArray[np.float32],
     scores: NDArray[np.float32],
     labels: LabelSet,
     selection: Selection,
 ) -> NDArray[np.bool_]:
-    """Which labels are tags: bool[n_images, n_labels]."""
+    """Return which labels are tags: bool[n_images, n_labels], as `raw` (logits, shifted) and `scores` are.
+
+    A label is one from its threshold on, if no negative label is above it; of an exclusive set only the best.
+    """
     negative = np.array([label.negative for label in labels.labels])
-    tags = (scores >= _thresholds(labels, selection)) & ~negative
+    chosen = (scores >= thresholds(labels, selection)) & ~negative
     if negative.any():
-        tags &= raw >= raw[:, negative].max(axis=1, keepdims=True)
+        chosen &= raw >= raw[:, negative].max(axis=1, keepdims=True)
     if labels.exclusive:
         best = np.where(negative, -np.inf, raw).argmax(axis=1)
-        tags &= np.arange(len(negative)) == best[:, None]
-    return np.asarray(tags)
+        chosen &= np.arange(len(negative)) == best[:, None]
+    return np.asarray(chosen)
 
 
-def _thresholds(labels: LabelSet, selection: Selection) -> NDArray[np.float32]:
-    """Return a label's own threshold, else the caller's, else the set's, else the default."""
+def thresholds(labels: LabelSet, selection: Selection) -> NDArray[np.float32]:
+    """Return float32[n_labels]: a label's own threshold, else the caller's, the set's, the default."""
     fallback = next(
         t for t in (selection.threshold, labels.threshold, DEFAULT_THRESHOLD) if t is not None
     )

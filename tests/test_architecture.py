@@ -47,6 +47,16 @@ ALLOWED: dict[str, set[str]] = {
     "vectors/parquet": {"numpy", "pyarrow", "vectors", "writers"},
     "pipeline": {"numpy", "images", "models", "store"},
     "store": {"numpy", "store"},
+    "evaluation/__init__": {"evaluation"},
+    "evaluation/data": {"numpy", "labelsets", "sources"},
+    "evaluation/scored": {"numpy", "evaluation", "pipeline", "scoring"},
+    "evaluation/metrics": {"numpy", "evaluation", "labelsets", "scoring", "sklearn"},
+    "evaluation/plots": {"numpy", "evaluation", "matplotlib", "sklearn"},
+    "evaluation/calibration": {"numpy", "evaluation", "labelsets", "scoring", "sklearn"},
+    "evaluation/comparison": {"numpy", "evaluation", "labelsets", "scoring", "sklearn"},
+    "evaluation/prompts": {"numpy", "evaluation", "labelsets", "scoring", "sklearn"},
+    "labelsets/rewrite": {"labelsets", "ruamel"},
+    "report": {"report", "images", "PIL", "scoring"},
     "classifier": {
         "numpy", "labelsets", "models", "pipeline", "scoring", "search", "sources", "store", "vectors",
     },
@@ -57,8 +67,8 @@ ALLOWED: dict[str, set[str]] = {
     "writers": {"writers"},
     "demo": set(),
     "cli": {
-        "typer", "rich", "cli", "classifier", "demo", "images", "labelsets", "models", "pipeline",
-        "scoring", "search", "sources", "store", "vectors", "writers",
+        "typer", "rich", "cli", "classifier", "demo", "evaluation", "images", "labelsets", "models",
+        "pipeline", "report", "scoring", "search", "sources", "store", "vectors", "writers",
     },
 }  # fmt: skip
 

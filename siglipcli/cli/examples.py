@@ -1,0 +1,83 @@
+"""What `evaluate`, `calibrate`, `compare` and `prompts` share: labelled pictures, encoded once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003  # Typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siglipcli.cli import setup
+from siglipcli.cli.options import Walk
+from siglipcli.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from siglipcli.classifier import Classifier
+    from siglipcli.cli.answering import Tally
+    from siglipcli.cli.terminal import Terminal
+    from siglipcli.evaluation.data import Data
+    from siglipcli.evaluation.scored import Collection
+    from siglipcli.labelsets import LabelSet
+
+__all__ = ["Examples", "collection", "read", "truth"]
+
+
+@dataclass(frozen=True)
+class Examples(Walk):
+    """Pictures whose labels are known."""
+
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DATA",
+            show_default=False,
+            help="A folder per class, or a CSV or JSONL file of pictures and their labels.",
+        ),
+    ] = None
+    renamed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="NAME=LABEL",
+            help="What a name in DATA is called in the label set; repeatable.",
+        ),
+    ] = None
+
+
+def read(given: Examples) -> Data:
+    """Read what DATA lists, no picture yet. Raises UsageError."""
+    from siglipcli.evaluation import data
+
+    if given.data is None:
+        raise UsageError("nothing to read: give DATA, a folder per class, or a CSV or JSONL file")
+    return data.read(given.data, setup.walking(given))
+
+
+def truth(given: Examples, names: list[tuple[str, ...]], labels: LabelSet) -> NDArray[np.bool_]:
+    """Tell which labels are right, bool[n, n_labels]. Raises UsageError for names that no label matches."""
+    from siglipcli.evaluation import data
+
+    return data.truth(names, labels, _renames(given.renamed or ()))
+
+
+def collection(known: Data, classifier: Classifier, tally: Tally, terminal: Terminal) -> Collection:
+    """Encode the pictures, those that the store does not know, with a progress bar."""
+    from siglipcli.evaluation import scored
+
+    batches = tally.adding_batches(classifier.batches(known.inputs()))
+    with terminal.bar(lambda: len(known.examples)) as counted:
+        return scored.collect(known, counted(batches))
+
+
+def _renames(pairs: list[str] | tuple[()]) -> dict[str, str]:
+    renames = {}
+    for pair in pairs:
+        name, equals, label = pair.partition("=")
+        if not (equals and name.strip() and label.strip()):
+            raise UsageError(f"--map takes NAME=LABEL, not {pair!r}")
+        renames[name.strip()] = label.strip()
+    return renames

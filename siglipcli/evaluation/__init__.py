@@ -1,0 +1,1 @@
+"""How good a label set is on pictures whose labels are known."""

@@ -1,0 +1,98 @@
+"""Pictures whose labels are known: their embeddings, and their logits for a label set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siglipcli import scoring
+from siglipcli.records import Failure, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from siglipcli.evaluation.data import Data
+    from siglipcli.labelsets import LabelSet
+    from siglipcli.pipeline import Batch
+    from siglipcli.records import Head
+    from siglipcli.scoring import LabelBank
+
+__all__ = ["Collection", "Scored", "collect", "score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A data set's pictures with their embeddings.
+
+    `vectors` is float32[n, d], unit rows; `names[i]` are the names that the data gives picture i.
+    Pictures that could not be read are `failures`, and have no row.
+    """
+
+    dataset: str
+    sources: Sequence[Source]
+    names: Sequence[tuple[str, ...]]
+    vectors: NDArray[np.float32]
+    failures: Sequence[Failure] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What every measure is taken from: what was answered, and what is right.
+
+    `logits` is float32[n, n_labels], any shift of the bias in it; `truth` is bool[n, n_labels], the
+    labels that the data names for each picture.
+    """
+
+    dataset: str
+    model: str
+    labels: LabelSet
+    sources: Sequence[Source]
+    logits: NDArray[np.float32]
+    truth: NDArray[np.bool_]
+    failures: Sequence[Failure] = ()
+
+
+def collect(data: Data, batches: Iterable[Batch]) -> Collection:
+    """Gather the embeddings of `data.inputs()`, which `batches` are of, in their order."""
+    names = iter(data.examples)
+    sources: list[Source] = []
+    kept: list[tuple[str, ...]] = []
+    vectors: list[NDArray[np.float32]] = []
+    failures: list[Failure] = []
+    for batch in batches:
+        if batch.stored:
+            vectors.append(batch.vectors)
+        for item, example in zip(batch.items, names, strict=False):  # the batch ends first
+            if isinstance(item, Failure):
+                failures.append(item)
+            else:
+                sources.append(item)
+                kept.append(example.names)
+    rows = np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32)
+    return Collection(data.name, sources, kept, rows, failures)
+
+
+def score(
+    collection: Collection,
+    bank: LabelBank,
+    head: Head,
+    truth: NDArray[np.bool_],
+    *,
+    model: str = "",
+    bias_shift: float = 0.0,
+) -> Scored:
+    """Hold every picture against every label; `truth` is bool[n, n_labels], of `data.truth`."""
+    logits = scoring.logits(collection.vectors, bank, head) + np.float32(bias_shift)
+    return Scored(
+        collection.dataset,
+        model,
+        bank.labels,
+        collection.sources,
+        logits,
+        truth,
+        collection.failures,
+    )
