@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
+from settings import settle
 from typer.testing import CliRunner
 
 from siglipcli import demo
@@ -37,17 +37,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path) -> None:
     """No test sees this machine's settings, nor fetches a model."""
-    for name in [name for name in os.environ if name.startswith("SIGLIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SIGLIP_CACHE_DIR", str(cache))
-    monkeypatch.setenv("SIGLIP_RUNTIME", "torch")
-    monkeypatch.setenv("SIGLIP_DEVICE", "cpu")
-    monkeypatch.setenv("SIGLIP_PRECISION", "fp32")
-    monkeypatch.setenv("SIGLIP_OFFLINE", "1")
+    settle(monkeypatch, tmp_path, cache, columns=100)
+    monkeypatch.delenv("SIGLIP_MODEL")
     # `demo` takes what suits the machine; here no engine is built for it
     monkeypatch.setattr("siglipcli.models.openvino_runtime.is_here", lambda: False)
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.chdir(tmp_path)
 
 
 def run(*arguments: str | Path, stdin: bytes | None = None, model: str | None = "demo") -> Result:

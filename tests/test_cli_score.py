@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from settings import settle
 from typer.testing import CliRunner
 
 from siglipcli import demo
@@ -31,15 +31,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path) -> None:
     """No test sees this machine's settings, nor fetches a model."""
-    for name in [name for name in os.environ if name.startswith("SIGLIP_")]:
-        monkeypatch.delenv(name)
-    for name, value in (
-        ("CACHE_DIR", str(cache)), ("RUNTIME", "torch"), ("DEVICE", "cpu"), ("PRECISION", "fp32"),
-        ("OFFLINE", "1"), ("MODEL", "demo"),
-    ):  # fmt: skip
-        monkeypatch.setenv(f"SIGLIP_{name}", value)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.chdir(tmp_path)
+    settle(monkeypatch, tmp_path, cache)
 
 
 def score(*arguments: str | Path, stdin: bytes | None = None) -> Result:
