@@ -9,7 +9,7 @@ the folder. What the store knows travels in columns: no object is made for each 
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, groupby
@@ -20,12 +20,14 @@ import numpy as np
 
 from siglipcli import images
 from siglipcli.errors import ImageError
+from siglipcli.isolation.readers import Decoder, Readers, Task
+from siglipcli.isolation.worker import too_slow
 from siglipcli.machine import available_cpus
 from siglipcli.records import Failure, Source
 from siglipcli.store import Entry, FileState, content_digest, file_states
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -93,7 +95,9 @@ class Batch:
 class Reading:
     """How pictures are read: `workers` threads (None: one a processor), decode limits and mode.
 
-    `verify` reads every file, even where its size and times say that the store knows it.
+    `verify` reads every file, even where its size and times say that the store knows it. `timeout`:
+    seconds a picture may take to be read and decoded; 0 for any. `isolate`: whether pictures are
+    decoded in worker processes, which a decoder may kill: all, none, or (None) all but JPEG and PNG.
     """
 
     workers: int | None = None
@@ -101,6 +105,8 @@ class Reading:
     limits: images.Limits = field(default_factory=images.Limits)
     exact: bool = False
     verify: bool = False
+    timeout: float = 60.0
+    isolate: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +156,20 @@ def batches(
     workers = reading.workers or available_cpus()
     encoder.batch_size = reading.batch_size or encoder.batch_size
 
-    def read(item: _Unread) -> _Part:
-        return _read(item, encoder.image_size, reading, space)
+    def read(item: _Unread, decoder: Decoder) -> _Part:
+        return _read(item, encoder.image_size, reading, space, decoder)
+
+    def late(item: _Unread) -> _Part:
+        return _refused(item.source, too_slow(reading.timeout))
 
     def encode(parts: list[_Part]) -> Batch:
         return _encode(parts, encoder, space)
 
-    with _threads(workers) as readers, _threads(encoder.in_flight) as encoders:
+    readers = Readers(workers, read, late, seconds=reading.timeout, isolate=reading.isolate)
+    with closing(readers), _threads(encoder.in_flight) as encoders:
         listing = _Ahead(inputs, _CHUNK)
         recalled = _recalled(listing.chunks(), space, verify=reading.verify)
-        decoding = _Ahead(_reads(recalled, readers, read), workers + encoder.batch_size)
+        decoding = _Ahead(_reads(recalled, readers), workers + encoder.batch_size)
         cut = _cut(decoding, encoder)
         encoding = _Ahead((encoders.submit(encode, parts) for parts in cut), encoder.in_flight)
         with closing(listing), closing(decoding), closing(encoding):
@@ -283,16 +293,16 @@ def _path(item: Source | Failure) -> str | Path | None:
 
 
 def _reads(
-    items: Iterable[Batch | _Unread],
-    pool: ThreadPoolExecutor,
-    read: Callable[[_Unread], _Part],
-) -> Iterator[Batch | Future[_Part]]:
-    """Hand what is to be read to a pool, in order."""
+    items: Iterable[Batch | _Unread], readers: Readers[_Unread, _Part]
+) -> Iterator[Batch | Task[_Unread, _Part]]:
+    """Hand what is to be read to the readers, in order."""
     for item in items:
-        yield pool.submit(read, item) if isinstance(item, _Unread) else item
+        yield readers.submit(item) if isinstance(item, _Unread) else item
 
 
-def _read(item: _Unread, size: int, reading: Reading, space: Space | None) -> _Part:
+def _read(
+    item: _Unread, size: int, reading: Reading, space: Space | None, decoder: Decoder
+) -> _Part:
     source = item.source
     try:
         data = images.load_bytes(source, reading.limits)
@@ -300,10 +310,14 @@ def _read(item: _Unread, size: int, reading: Reading, space: Space | None) -> _P
         vector = space.vectors([digest]).get(digest) if space else None
         if vector is not None:
             return _Read(source, item.state, digest, None, vector)
-        pixels = images.decode(data, size, reading.limits, exact=reading.exact)
+        pixels = decoder.decode(data, size, reading.limits, exact=reading.exact)
     except ImageError as error:
-        return _failed(source, error.kind, str(error))
+        return _refused(source, error)
     return _Read(source, item.state, digest, pixels, None)
+
+
+def _refused(source: Source, error: ImageError) -> Batch:
+    return _failed(source, error.kind, str(error))
 
 
 def _failed(source: Source, kind: str, message: str) -> Batch:
@@ -311,7 +325,7 @@ def _failed(source: Source, kind: str, message: str) -> Batch:
 
 
 def _cut(
-    decoding: Iterable[Batch | Future[_Part] | None], encoder: Encoder
+    decoding: Iterable[Batch | Task[_Unread, _Part] | None], encoder: Encoder
 ) -> Iterator[list[_Part]]:
     """Cut a stream so that each part holds at most `encoder.batch_size` pictures; the first, one.
 
@@ -322,7 +336,7 @@ def _cut(
     inputs, pictures, limit = 0, 0, 1
     for item in decoding:
         if item is not None:
-            part = item.result() if isinstance(item, Future) else item
+            part = item.result() if isinstance(item, Task) else item
             parts.append(part)
             inputs += len(part.items) if isinstance(part, Batch) else 1
             pictures += _is_new(part)

@@ -14,8 +14,8 @@ import typer
 from siglipcli import writers
 from siglipcli.cli.values import Size, auto_or_count, device, moderate, one_of, probability
 
-__all__ = ["DEFAULT_LIMIT", "Answers", "CacheDir", "CacheLimit", "Choice", "Cut", "Engine"]
-__all__ += ["Inputs", "JsonOrTable", "Labels", "Saved", "Voice", "Walk"]
+__all__ = ["DEFAULT_LIMIT", "Answers", "CacheDir", "CacheLimit", "Choice", "Cut"]
+__all__ += ["Document", "Engine", "Inputs", "JsonOrTable", "Labels", "Saved", "Voice", "Walk"]
 
 
 RUNTIMES = ("auto", "torch", "openvino")
@@ -31,6 +31,7 @@ CacheDir = Annotated[
         help="Where siglip keeps what it may use again.",
     ),
 ]
+MOST_SECONDS = 86_400.0  # a day; NaN is refused with what is more
 DEFAULT_LIMIT = Size(8 * 10**9)  # about 2.5 million images
 CacheLimit = Annotated[
     Size,
@@ -80,6 +81,24 @@ class Walk:
         bool,
         typer.Option("--exact-decode", help="Decode large JPEGs in full, not at a reduced scale."),
     ] = False
+    image_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=MOST_SECONDS,
+            metavar="SECONDS",
+            envvar="SIGLIP_IMAGE_TIMEOUT",
+            help="Give a picture up after so long; 0 for never.",
+        ),
+    ] = 60.0
+    isolate: Annotated[
+        bool | None,
+        typer.Option(
+            envvar="SIGLIP_ISOLATE",
+            show_default=False,
+            help="Decode every picture in a process apart, or none.  [default: all but JPEG and PNG]",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -276,6 +295,35 @@ class Answers:
             help="Write to FILE, in the format its ending names; replaced only when complete.",
         ),
     ] = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """Where figures go, and how they are written."""
+
+    output_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="table|json",
+            callback=one_of("table", "json"),
+            help="Tables, or JSON for programs.  [default: table; json where --output ends in .json]",
+        ),
+    ] = None
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write to FILE; replaced only when complete."
+        ),
+    ] = None
+
+    @property
+    def is_json(self) -> bool:
+        """Whether JSON is wanted."""
+        if self.output_format is None:
+            return self.output is not None and self.output.suffix.lower() == ".json"
+        return self.output_format == "json"
 
 
 @dataclass(frozen=True)

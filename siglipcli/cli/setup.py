@@ -63,6 +63,8 @@ def classifier(engine: Engine, given: Walk, terminal: Terminal) -> Classifier:
         limits=Limits(max_megapixels=given.max_megapixels),
         exact=given.exact_decode,
         verify=engine.verify,
+        timeout=given.image_timeout,
+        isolate=given.isolate,
     )
     with terminal.fetching() as progress:
         found = Classifier.load(

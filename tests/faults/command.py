@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from siglipcli import demo
 
-__all__ = ["DEADLINE", "HEART", "LABELS", "STAR", "UNPRIVILEGED", "Done", "Siglip"]
+__all__ = ["DEADLINE", "DIES", "HANGS", "HEART", "LABELS", "STAR", "UNPRIVILEGED", "Done", "Siglip"]
+__all__ += ["left_over", "spoilt"]
 
 HEART = demo.PICTURES / "blue-heart.jpg"
 STAR = demo.PICTURES / "green-star.png"
@@ -37,6 +41,11 @@ if sys.platform == "linux":
     header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     assert ctypes.CDLL(None).capset(header, sets) == 0
 """
+
+# What becomes of a GIF, in the command's process and in every process that it starts.
+_GIF = "import os, signal\nfrom PIL import GifImagePlugin\nGifImagePlugin.GifImageFile.load = "
+DIES = _GIF + "lambda self: os.kill(os.getpid(), signal.SIGSEGV)\n"
+HANGS = _GIF + "lambda self: signal.sigwait([signal.SIGUSR1])\n"
 
 
 @dataclass(frozen=True)
@@ -122,3 +131,28 @@ class Siglip:
         done = self(*arguments, code=code, **options)
         (line,) = [line for line in note.read_text().splitlines() if line.startswith("VmHWM")]
         return done, int(line.split()[1]) / 1024
+
+
+def spoilt(siglip: Siglip, folder: Path, code: str) -> Siglip:
+    """The command where every Python that starts runs `code` first; `folder` marks its workers."""
+    home = folder / "spoilt"
+    home.mkdir()
+    (home / "sitecustomize.py").write_text(code)
+    return Siglip(siglip.env | {"PYTHONPATH": str(home)})
+
+
+def left_over(folder: Path) -> list[str]:
+    """The processes that name `folder` among their arguments, after a second to go (Linux)."""
+    end = time.monotonic() + 1
+    while (found := _naming(os.fsencode(folder))) and time.monotonic() < end:
+        time.sleep(0.02)
+    return found
+
+
+def _naming(words: bytes) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if words in (process / "cmdline").read_bytes():
+                found.append(process.name)
+    return found

@@ -5,19 +5,22 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import zoo
-from command import HEART, STAR, Done, Siglip
+from command import DIES, HANGS, HEART, STAR, Done, Siglip, left_over, spoilt
 from PIL import Image
 from zoo import drawn, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="signals; reads /proc")
 
 HEADER_ONLY = {
     "50000x50000.png": zoo.claiming(50_000, 50_000),
@@ -243,7 +246,7 @@ def test_plugins_are_named(siglip: Siglip, tmp_path: Path) -> None:
         "b.jxl": b"\xff\x0a" + b"\0" * 40,
         "c.png": encoded(drawn()),
     }
-    done = run(siglip, tmp_path / "in", files, code=WITHOUT_PLUGINS)
+    done = run(spoilt(siglip, tmp_path, WITHOUT_PLUGINS), tmp_path / "in", files)
     assert_rows(done, {"a.heic": "unsupported", "b.jxl": "unsupported"})
     rows = done.by_name()
     assert 'pip install "siglipcli[heif]"' in rows["a.heic"]["error"]["message"]
@@ -264,7 +267,7 @@ sys.modules["pillow_heif"] = plugin
 def test_heic_with_a_stand_in_for_the_plugin(siglip: Siglip, tmp_path: Path) -> None:
     """Where the plugin is present it is registered when the first HEIC is met, and reads it."""
     code = HEIF_STUB.format(path=str(STAR))
-    done = run(siglip, tmp_path / "in", {"a.heic": zoo.heic_stub()}, code=code)
+    done = run(spoilt(siglip, tmp_path, code), tmp_path / "in", {"a.heic": zoo.heic_stub()})
     assert_rows_of_star(done)
 
 
@@ -287,30 +290,120 @@ def assert_rows_of_star(done: Done) -> None:
     assert done.row["labels"][0]["label"] == "green star"
 
 
-DIES = """
-import os, signal
-from PIL import GifImagePlugin
-GifImagePlugin.GifImageFile.load = lambda self: os.kill(os.getpid(), signal.SIGSEGV)
-"""
-HANGS = DIES.replace("os.kill(os.getpid(), signal.SIGSEGV)", "signal.sigwait([signal.SIGUSR1])")
+GIF, JPEG, WEBP = (encoded(drawn(90, 60), kind) for kind in ("GIF", "JPEG", "WEBP"))
+LIMIT = ("--image-timeout", "3")  # seconds; enough for a worker to start on a busy machine
 
 
-@pytest.mark.xfail(
-    reason="decoders run in the process itself, until isolation is built", strict=True
-)
-def test_a_decoder_that_dies(siglip: Siglip, tmp_path: Path) -> None:
-    """A decoder that kills its process takes one row with it, not the run."""
-    files = {"a.png": encoded(drawn()), "b.gif": encoded(drawn(), "GIF"), "c.png": encoded(drawn())}
-    done = run(siglip, tmp_path / "in", files, code=DIES)
-    assert [row["status"] for row in done.rows] == ["ok", "error", "ok"]
+def among_good_ones(kinds: str) -> dict[str, bytes]:
+    """A folder's files in their order: G a GIF, j a JPEG, w a WebP, p a PNG."""
+    contents = {"G": GIF, "j": JPEG, "w": WEBP, "p": STAR.read_bytes()}
+    endings = {"G": "gif", "j": "jpg", "w": "webp", "p": "png"}
+    return {f"{n:03}.{endings[kind]}": contents[kind] for n, kind in enumerate(kinds)}
 
 
-@pytest.mark.xfail(reason="no time limit a picture, until isolation is built", run=False)
-def test_a_decoder_that_hangs(siglip: Siglip, tmp_path: Path) -> None:
-    """A decoder that never returns takes one row with it, not the run."""
-    files = {"a.png": encoded(drawn()), "b.gif": encoded(drawn(), "GIF"), "c.png": encoded(drawn())}
-    done = run(siglip, tmp_path / "in", files, code=HANGS)
-    assert [row["status"] for row in done.rows] == ["ok", "error", "ok"]
+def assert_gifs_failed(done: Done, files: Mapping[str, bytes], kind: str) -> None:
+    """Check that the GIFs are rows of this kind, the others answers, all in their places."""
+    assert list(done.by_name()) == list(files)
+    assert_rows(done, {name: kind for name in files if name.endswith("gif")})
+    assert len(done.stderr.splitlines()) == 1
+
+
+@linux_only
+@pytest.mark.parametrize("kinds", ["pGp", "GGjGwGGjpwGGGjG", "G"])
+def test_a_decoder_that_dies(siglip: Siglip, tmp_path: Path, kinds: str) -> None:
+    """A decoder that kills its process takes one row with it, not the run, however often."""
+    files = among_good_ones(kinds)
+    done = run(spoilt(siglip, tmp_path, DIES), tmp_path / "in", files)
+    assert_gifs_failed(done, files, "crashed")
+    messages = {row["error"]["message"] for row in done.rows if row["status"] == "error"}
+    (message,) = messages
+    assert "SIGSEGV" in message
+    assert "convert it" in message
+    assert left_over(tmp_path) == []
+
+
+@linux_only
+@pytest.mark.parametrize("kinds", ["pGp", "GwGjGwjGp"])
+def test_a_decoder_that_hangs(siglip: Siglip, tmp_path: Path, kinds: str) -> None:
+    """A decoder that never returns takes one row with it, not the run, once its time is up."""
+    files = among_good_ones(kinds)
+    spoilt_run = spoilt(siglip, tmp_path, HANGS)
+    folder = folder_of(tmp_path / "in", files)
+    done = spoilt_run.classify(folder, "--no-cache", *LIMIT, "--workers", "2")
+    assert_gifs_failed(done, files, "timeout")
+    assert "3 s" in next(row["error"]["message"] for row in done.rows if row["status"] == "error")
+    assert left_over(tmp_path) == []
+
+
+@linux_only
+@pytest.mark.parametrize(("code", "kind"), [(DIES, "crashed"), (HANGS, "timeout")])
+def test_a_hostile_picture_on_stdin(siglip: Siglip, tmp_path: Path, code: str, kind: str) -> None:
+    """What `-` brings is kept apart as a file is."""
+    done = spoilt(siglip, tmp_path, code).classify("-", *LIMIT, data=GIF)
+    assert_rows(done, {"-": kind})
+    assert left_over(tmp_path) == []
+
+
+@linux_only
+@pytest.mark.parametrize("options", [(), ("--no-isolate",)])
+def test_a_decoder_that_hangs_in_the_process_itself(
+    siglip: Siglip, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """JPEGs are decoded in the process itself: one that hangs is a row too, and the run ends."""
+    code = HANGS.replace("Gif", "Jpeg") + "JpegImagePlugin.MpoImageFile = None\n"
+    files = {"a.png": STAR.read_bytes(), "b.jpg": JPEG, "c.png": STAR.read_bytes()}
+    folder = folder_of(tmp_path / "in", files)
+    done = spoilt(siglip, tmp_path, code).classify(folder, "--no-cache", *LIMIT, *options)
+    assert_rows(done, {"b.jpg": "timeout"})
+    assert ("a decoder hangs" in done.stderr) is not bool(options)
+    assert left_over(tmp_path) == []
+
+
+@linux_only
+def test_which_decoders_are_kept_apart(siglip: Siglip, tmp_path: Path) -> None:
+    """`--isolate` takes JPEG and PNG out of the process, `--no-isolate` leaves all others in."""
+    code = DIES.replace("Gif", "Png").replace(".load", ".load_prepare")
+    one = folder_of(tmp_path / "in", {"a.png": STAR.read_bytes()})
+    gif = folder_of(tmp_path / "gif", {"a.gif": GIF})
+    run_of_png = spoilt(siglip, tmp_path, code)
+    assert_rows(run_of_png.classify(one, "--no-cache", "--isolate"), {"a.png": "crashed"})
+    assert run_of_png.classify(one, "--no-cache").status == -signal.SIGSEGV
+    (tmp_path / "spoilt" / "sitecustomize.py").write_text(DIES)
+    assert run_of_png.classify(gif, "--no-cache", "--no-isolate").status == -signal.SIGSEGV
+
+
+def test_isolation_changes_no_score(siglip: Siglip, tmp_path: Path) -> None:
+    """Pictures and complaints are the same wherever they are decoded."""
+    files = among_good_ones("jwpG") | {"x.gif": GIF[:400], "y.webp": WEBP[:90], "z.jpg": zoo.TEXT}
+    folder = folder_of(tmp_path / "in", files)
+    apart, here = (
+        siglip.classify(folder, "--all", "--no-cache", option)
+        for option in ("--isolate", "--no-isolate")
+    )
+    assert [row["status"] for row in here.rows] == ["ok"] * 4 + ["error"] * 3
+    assert apart.rows == here.rows
+
+
+def test_a_machine_that_starts_no_process(siglip: Siglip, tmp_path: Path) -> None:
+    """Where no worker can be started pictures are decoded all the same; `--isolate` is status 3."""
+    folder = folder_of(tmp_path / "in", among_good_ones("jGw"))
+    code = "import sys; sys.executable = '/nowhere/python'\n"
+    done = siglip.classify(folder, "--no-cache", code=code)
+    assert_rows(done, {})
+    assert done.stderr.count("all pictures are decoded in this one") == 1
+    done = siglip.classify(folder, "--no-cache", "--isolate", code=code)
+    assert (done.status, done.stdout) == (3, b"")
+    assert "a process for decoding cannot be started" in done.stderr
+
+
+@linux_only
+def test_few_descriptors_for_workers(siglip: Siglip, tmp_path: Path) -> None:
+    """`ulimit -n 64` is enough for eight workers, some of which die."""
+    files = among_good_ones("wGjw" * 12)
+    folder = folder_of(tmp_path / "in", files)
+    run = ("classify", "--model", "demo", "-L", "cat", folder, "--workers", "8", "--no-cache")
+    done = spoilt(siglip, tmp_path, DIES).shell('ulimit -n 64; exec "$@"', *run)
+    assert_gifs_failed(done, files, "crashed")
 
 
 ALLOWED = (
@@ -340,7 +433,8 @@ def test_what_decoders_raise(siglip: Siglip, tmp_path: Path) -> None:
     for number in range(len(ALLOWED)):
         for ending in ("png", "bmp"):
             files[f"{number}.{ending}"] = encoded(drawn(100 + number, 9), ending)
-    done = run(siglip, tmp_path / "in", files, code=RAISING.format(kinds=",".join(ALLOWED)))
+    code = RAISING.format(kinds=",".join(ALLOWED))
+    done = run(spoilt(siglip, tmp_path, code), tmp_path / "in", files)
     failed = {n: r["error"]["kind"] for n, r in done.by_name().items() if r["status"] == "error"}
     assert_rows(done, failed)
     assert set(files) - set(failed) == {"fine.png", "fine.bmp"}
@@ -355,10 +449,12 @@ def test_what_decoders_raise(siglip: Siglip, tmp_path: Path) -> None:
     assert {name for name, kind in failed.items() if kind == "too_large"} == large
 
 
-def test_a_bug_is_no_bad_picture(siglip: Siglip, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["png", "bmp"])
+def test_a_bug_is_no_bad_picture(siglip: Siglip, tmp_path: Path, ending: str) -> None:
     """What no decoder raises on damaged input is not blamed on the picture."""
-    files = {"a.png": encoded(drawn(100, 9))}
-    done = run(siglip, tmp_path / "in", files, code=RAISING.format(kinds="AssertionError"))
+    files = {f"a.{ending}": encoded(drawn(100, 9), ending)}
+    spoilt_run = spoilt(siglip, tmp_path, RAISING.format(kinds="AssertionError"))
+    done = run(spoilt_run, tmp_path / "in", files)
     assert (done.status, done.stdout) == (3, b"")
     assert "this is a bug in siglip" in done.stderr
 

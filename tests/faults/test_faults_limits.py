@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import re
 import struct
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import zoo
-from command import HEART, STAR, Siglip
+from command import HEART, LABELS, STAR, Siglip
 from PIL import Image
 
 from siglipcli import demo, images, sources
-from siglipcli.cli.options import DEFAULT_LIMIT
+from siglipcli.cli.options import DEFAULT_LIMIT, Walk
 from siglipcli.errors import ImageError
 from siglipcli.images import decode, load_bytes
+from siglipcli.isolation import readers, serve
 from siglipcli.labelsets import nodes, schema
 from siglipcli.models import weights
+from siglipcli.pipeline import Reading
 from siglipcli.records import Source
+from siglipcli.store import Entry, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +38,9 @@ def test_the_page_has_the_codes_numbers() -> None:
     assert {name: int(number.replace(",", "")) for name, number in rows.items()} == {
         "size of a picture, decoded": images.DEFAULT_LIMITS.max_megapixels,
         "size of a picture file, or of stdin": images.DEFAULT_LIMITS.max_bytes >> 20,
+        "time for a picture to be read and decoded": Reading().timeout,
+        "memory for a picture in a worker process (Linux)": serve._MEMORY >> 20,
+        "reading threads that may be stuck": readers._MOST_LOST,
         "frames or pages read of a file": 1,
         "size of a label file": nodes.MAX_BYTES >> 20,
         "YAML values, aliases expanded": nodes.MAX_NODES,
@@ -49,13 +57,15 @@ def test_the_page_has_the_codes_numbers() -> None:
         "stored embeddings": DEFAULT_LIMIT.bytes // 10**9,
     }
     assert sources.Options().stdin_limit == images.DEFAULT_LIMITS.max_bytes
+    assert Walk().image_timeout == Reading().timeout
+    assert f"and {serve._MEMORY_A_PIXEL} bytes for each pixel" in PAGE
 
 
 def test_formats_are_the_pages() -> None:
     """The formats that the page names are those that may be decoded."""
     said = " ".join(PAGE.split()).partition("Only ")[2].partition(" are ever")[0]
     named = {name.upper().replace(" ", "") for name in re.split(r", | and ", said)}
-    assert named == set(images._ALLOWED)
+    assert named == set(images.formats.ALLOWED)
 
 
 # ------------------------------------------------------------------------------------- pictures
@@ -229,3 +239,42 @@ def test_a_header_that_is_too_long(siglip: Siglip, tmp_path: Path, length: int) 
     done = siglip("classify", "--model", tmp_path, "-L", "cat", HEART)
     assert done.status == 3
     assert "is not a safetensors file" in done.stderr
+
+
+def test_a_header_that_is_just_short_enough(siglip: Siglip, tmp_path: Path) -> None:
+    """A table of contents of exactly the limit, padded as the format allows, is read and used."""
+    for path in demo.MODEL_DIR.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    path = tmp_path / "open_clip_model.safetensors"
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = data[8 : 8 + length].ljust(weights._HEADER_LIMIT)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data[8 + length :])
+    run = ("classify", "--runtime", "torch", "--no-cache", *LABELS, HEART)
+    padded, plain = (siglip(*run, "--model", model) for model in (tmp_path, "demo"))
+    assert padded.status == 0, padded.stderr
+    assert padded.row["labels"] == plain.row["labels"]
+
+
+# --------------------------------------------------------------------------------------- store
+
+
+def test_cache_limit(own: Siglip) -> None:
+    """A store of exactly --cache-limit stays as it is; one byte over, the least recently used go."""
+    folder = Path(own.env["SIGLIP_CACHE_DIR"])
+    vector = np.eye(1, 96, dtype=np.float32)[0]
+    with closing(Store(folder)) as store:
+        many = [Entry(n.to_bytes(32, "big"), vector) for n in range(3000)]
+        store.space("other", "other").keep(many)
+
+    def held_after(*options: str) -> tuple[int, int]:
+        done = own.classify(demo.PICTURES, *options)
+        assert done.status == 0, done.stderr
+        with closing(Store(folder)) as store:
+            return store.size(), sum(usage.vectors for usage in store.usage())
+
+    size, vectors = held_after()
+    assert held_after("--cache-limit", str(size)) == (size, vectors)
+    less, fewer = held_after("--cache-limit", str(size - 1))
+    assert less <= (size - 1) * 9 // 10
+    assert 0 < fewer < vectors

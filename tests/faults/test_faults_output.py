@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from command import DEADLINE, HEART, LABELS, STAR, Siglip
+from command import DEADLINE, HANGS, HEART, LABELS, STAR, Siglip, left_over, spoilt
 
 from siglipcli import demo
 
@@ -146,35 +146,51 @@ def test_signals(slow: Slow, numbers: list[int], status: int) -> None:
     assert "Traceback" not in stderr
 
 
-STUBBORN = """
-import time
-from PIL import GifImagePlugin
-GifImagePlugin.GifImageFile.load = lambda self: [time.sleep(0.1) for _ in range(10**6)]
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_second_interrupt_and_orphans(siglip: Siglip, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--no-isolate",)])
+def test_a_second_interrupt_and_orphans(
+    siglip: Siglip, tmp_path: Path, options: tuple[str, ...]
+) -> None:
     """Neither a decoder that does not return nor anything else outlives two interrupts."""
-    from PIL import Image
-
-    Image.new("P", (9, 9)).save(tmp_path / "slow.gif")
-    run = Slow(siglip, tmp_path, code=STUBBORN)
-    run.name(HEART, tmp_path / "slow.gif")
-    run.wait_for(1)
+    run = hanging(siglip, tmp_path, *options)
     status, stderr = run.end(signal.SIGINT, signal.SIGINT)
     run.close()
     assert status in {130, -signal.SIGINT}
     assert "Traceback" not in stderr
-    marked = [p for p in Path("/proc").glob("[0-9]*") if str(tmp_path).encode() in _command_line(p)]
-    assert marked == []
+    assert left_over(tmp_path) == []
 
 
-def _command_line(process: Path) -> bytes:
-    try:
-        return (process / "cmdline").read_bytes()
-    except OSError:
-        return b""
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_signals_while_a_decoder_hangs(
+    siglip: Siglip, tmp_path: Path, number: int, status: int
+) -> None:
+    """Ctrl-C, SIGTERM, even `kill -9` in a hang: at once, whole rows, and no process stays."""
+    run = hanging(siglip, tmp_path)
+    returned, stderr = run.end(number)
+    run.close()
+    assert returned == status
+    assert "Traceback" not in stderr
+    assert [json.loads(row)["status"] for row in run.answers.splitlines()] == ["ok"]
+    assert left_over(tmp_path) == []
+
+
+def hanging(siglip: Siglip, folder: Path, *options: str) -> Slow:
+    """A run that answered a picture, and in which a GIF now hangs."""
+    from PIL import Image
+
+    Image.new("P", (9, 9)).save(folder / "slow.gif")
+    said = HANGS.replace("lambda self:", f"lambda self: open({str(folder / 'now')!r}, 'w') and")
+    run = Slow(spoilt(siglip, folder, said), folder, *options)
+    run.name(HEART, folder / "slow.gif")
+    run.wait_for(1)
+    end = time.monotonic() + DEADLINE
+    while not (folder / "now").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    return run
 
 
 def test_killed_while_writing(siglip: Siglip, tmp_path: Path) -> None:

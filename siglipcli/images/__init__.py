@@ -1,0 +1,164 @@
+"""Bytes → upright, opaque RGB → uint8[size, size, 3], the model's own square.
+
+The pixels are the reference chain's: Pillow's antialiased bicubic resize to size by size pixels,
+both sides squeezed, nothing cropped. What the reference leaves out happens before it, so that the
+picture a person sees is the picture that is scored:
+
+    EXIF orientation → 16-bit, integer and float samples to 8 bits → transparency on white → RGB
+
+An RGB or grey picture without EXIF comes out bit for bit as open_clip's transform makes it. Colour
+profiles are not applied, as the reference applies none. Of animations and multi-page files the
+first frame is read.
+
+Every function may run in many threads at once. `decode` touches two things that belong to the
+whole process, on purpose and idempotently: it keeps Pillow's own warnings off stderr, and it
+raises Pillow's ceiling for decompression bombs where the caller's is higher (179 megapixels and up).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import logging
+import math
+import os
+import re
+import stat
+import sys
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PIL import Image, UnidentifiedImageError, _imaging
+
+from siglipcli.errors import ImageError
+from siglipcli.images.complaints import too_many_pixels, undecodable, unidentified
+from siglipcli.images.formats import DECODER_ERRORS, FORMATS, formats_for, is_delicate
+from siglipcli.images.pixels import eight_bit, opaque, square, upright
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from siglipcli.records import Source
+
+__all__ = ["DEFAULT_LIMITS", "FORMATS", "Limits", "decode", "is_delicate", "load_bytes", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a picture may cost: pixels once decoded (in millions), bytes before."""
+
+    max_megapixels: float = 100
+    max_bytes: int = 1 << 30
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def read(
+    source: Source, size: int, limits: Limits = DEFAULT_LIMITS, *, exact: bool = True
+) -> NDArray[np.uint8]:
+    """Do `load_bytes`, then `decode`: uint8[size, size, 3], or ImageError."""
+    return decode(load_bytes(source, limits), size, limits, exact=exact)
+
+
+def load_bytes(source: Source, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Return the source's whole content. Never waits on a FIFO, never opens a device.
+
+    Raises ImageError: vanished, permission, is_directory, not_a_file, unreadable, too_large.
+    """
+    if isinstance(source.content, bytes):
+        _check_bytes(len(source.content), limits)
+        return source.content
+    try:
+        return _read_file(source.content, limits)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError("vanished", "The file is gone: it was moved or deleted.") from None
+    except PermissionError:
+        raise ImageError("permission", "No permission to read this file.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageError("unreadable", f"The file cannot be read: {reason}.") from error
+    except MemoryError:
+        raise ImageError("too_large", "Not enough memory to read this file.") from None
+
+
+def decode(
+    data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, *, exact: bool = True
+) -> NDArray[np.uint8]:
+    """Decode one picture into uint8[size, size, 3], C-contiguous and writable.
+
+    With `exact=False` a large JPEG is decoded at a half, a quarter or an eighth of its size,
+    though never below twice `size` a side: several times faster, nearly the same pixels.
+    Raises ImageError: unidentified, unsupported, truncated, too_large, decode.
+    """
+    formats = formats_for(data)
+    _settle_pillow(limits)
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            if image.width * image.height > limits.max_megapixels * 1e6:
+                raise too_many_pixels(limits)
+            if not exact and image.format in {"JPEG", "MPO"}:
+                image.draft(None, (2 * size, 2 * size))
+            image.load()
+            return square(opaque(upright(eight_bit(image), image)), size)
+    except Image.DecompressionBombError:
+        raise too_many_pixels(limits) from None
+    except MemoryError:
+        raise ImageError("too_large", "Not enough memory to decode this picture.") from None
+    except UnidentifiedImageError:
+        raise unidentified(data) from None
+    except DECODER_ERRORS as error:
+        raise undecodable(data, error) from error
+
+
+def _read_file(path: Path, limits: Limits) -> bytes:
+    info = path.stat()  # before the open: opening a device can have effects
+    if stat.S_ISDIR(info.st_mode):
+        raise ImageError("is_directory", "This is a folder, not a picture.")
+    if not stat.S_ISREG(info.st_mode):
+        raise ImageError("not_a_file", "This is a pipe or a device; use - and send it on stdin.")
+    _check_bytes(info.st_size, limits)
+    with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+        data = file.readall() or b""
+    _check_bytes(len(data), limits)
+    return data
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # O_NONBLOCK: should a FIFO take the file's place after the check, the open returns at once.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _check_bytes(n_bytes: int, limits: Limits) -> None:
+    if n_bytes > limits.max_bytes:
+        raise ImageError("too_large", f"The file has more than {limits.max_bytes >> 20} MiB.")
+
+
+_HUSHED = [
+    ("ignore", None, category, re.compile(r"PIL\."), 0)
+    for category in (UserWarning, Image.DecompressionBombWarning)
+]
+# Damaged TIFFs: the plugin logs what it also raises, libtiff prints what the plugin also raises
+logging.getLogger("PIL").addHandler(logging.NullHandler())
+with suppress(AttributeError, OSError):  # a Pillow that does not show its libtiff (Windows)
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+
+def _settle_pillow(limits: Limits) -> None:
+    """Keep Pillow's warnings off stderr, and its bomb ceiling from answering before ours.
+
+    `warnings.catch_warnings` is not safe in threads, so the two filters stay; they name Pillow's
+    modules and two categories only. The ceiling is not removed: Pillow's plugins rely on it for
+    pictures inside pictures (an ICO holding a huge PNG).
+    """
+    if warnings.filters[: len(_HUSHED)] != _HUSHED:
+        for _, _, category, _, _ in reversed(_HUSHED):
+            warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
+    half = math.ceil(min(limits.max_megapixels * 1e6, sys.maxsize) / 2)
+    if Image.MAX_IMAGE_PIXELS is not None and half > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = half  # Pillow refuses from twice this number on

@@ -1,0 +1,104 @@
+"""What Pillow may open: the formats, told apart by their first bytes, and the plugins they need."""
+
+from __future__ import annotations
+
+import importlib
+import struct
+import zlib
+from contextlib import suppress
+
+from PIL import Image
+
+from siglipcli.errors import ImageError
+
+__all__ = ["ALLOWED", "DECODER_ERRORS", "FORMATS", "formats_for", "is_delicate", "kind_of"]
+
+_PLUGINS = ("Avif", "Bmp", "Gif", "Ico", "Jpeg", "Jpeg2K", "Mpo", "Png", "Ppm", "Tiff", "WebP")
+for _plugin in _PLUGINS:
+    with suppress(ImportError):  # a Pillow that is older, or was built without this one
+        importlib.import_module(f"PIL.{_plugin}ImagePlugin")
+
+ALLOWED = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
+FORMATS = tuple(name for name in ALLOWED if name in Image.OPEN)
+"""What Pillow may open. An allow-list: EPS would start Ghostscript, TGA has no signature."""
+
+DECODER_ERRORS = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError),
+    *(LookupError, ArithmeticError, struct.error, zlib.error),  # index, key, division, overflow
+    *(RuntimeError, NotImplementedError, ImportError),  # a codec this build lacks
+)
+"""What decoders raise on damaged input: Pillow's own fuzzers, its issues, and ours."""
+
+_SIGNATURES = {
+    "JPEG": (b"\xff\xd8\xff",),
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "JPEG 2000": (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "JPEG XL": (b"\xff\x0a", b"\x00\x00\x00\x0cJXL "),
+    "PDF": (b"%PDF-",),
+    "PostScript": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
+    "Photoshop": (b"8BPS",),
+}
+_HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_FOREIGN = {"PDF", "PostScript", "Photoshop", "video or audio"}
+
+_PLUGIN_FOR = {
+    "HEIC": ("pillow_heif", "HEIF", 'pip install "siglipcli[heif]"'),
+    "JPEG XL": ("pillow_jxl", "JXL", "pip install pillow-jxl-plugin"),
+}
+"""Kind of file → the module that teaches Pillow to read it, Pillow's name for it, the remedy."""
+
+
+def kind_of(data: bytes) -> str | None:
+    """Name the format that the first bytes claim; None where they claim nothing known."""
+    if data.startswith(b"RIFF"):
+        return "WebP" if data[8:12] == b"WEBP" else "video or audio"
+    if data[4:8] == b"ftyp":
+        length = min(int.from_bytes(data[:4], "big"), 4096)
+        brands = {data[8:12], *(data[i : i + 4] for i in range(16, length, 4))}
+        # a container's own brand says little (`mif1`): the compatible ones name the codec
+        if brands & _HEVC_BRANDS:
+            return "HEIC"
+        return "AVIF" if brands & _AVIF_BRANDS else "video or audio"
+    return next((kind for kind, starts in _SIGNATURES.items() if data.startswith(starts)), None)
+
+
+def formats_for(data: bytes) -> tuple[str, ...]:
+    """Choose what Pillow may try. Raises ImageError for what it need not be asked about."""
+    if not data:
+        raise ImageError("unidentified", "The file is empty (0 bytes).")
+    kind = kind_of(data)
+    if kind in _FOREIGN:
+        raise ImageError("unsupported", f"This is a {kind} file; export it as PNG or JPEG.")
+    if kind not in _PLUGIN_FOR:
+        return FORMATS
+    module, name, remedy = _PLUGIN_FOR[kind]
+    if not _plugin_present(module, name):
+        raise ImageError("unsupported", f"{kind} needs a plugin: {remedy}, or convert it to JPEG.")
+    return (name,)
+
+
+def is_delicate(data: bytes) -> bool:
+    """Whether a decoder other than JPEG's and PNG's will run on `data`: rarer, and met by fewer.
+
+    False where none will: what cannot be a picture is told by its first bytes.
+    """
+    if data.startswith(_SIGNATURES["JPEG"] + _SIGNATURES["PNG"]) or kind_of(data) in _FOREIGN:
+        return False
+    if kind_of(data) in _PLUGIN_FOR:
+        return True
+    start = data[:16]  # as much as Pillow looks at
+    tests = (Image.OPEN[name][1] for name in FORMATS)
+    return any(accepts is None or accepts(start) for accepts in tests)
+
+
+def _plugin_present(module: str, name: str) -> bool:
+    """Import a plugin once its kind of file is met; registering it twice is harmless."""
+    try:
+        plugin = importlib.import_module(module)
+    except ImportError:
+        return False
+    getattr(plugin, "register_heif_opener", int)()  # the other plugin registers by being imported
+    return name in Image.OPEN
