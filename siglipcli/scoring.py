@@ -56,7 +56,8 @@ class Selection:
     """Which labels an answer holds, and which of them are tags.
 
     The best `top` labels of a set (None: all), and every tag. Negative labels are left out unless `negatives`.
-    `threshold` replaces the set's own, never a label's. `bias_shift` is added to every logit.
+    `threshold` replaces the set's own, never a label's. `bias_shift` is added to every logit,
+    beside the set's own.
     """
 
     top: int | None = 5
@@ -102,7 +103,8 @@ def rank(
     images: NDArray[np.float32], labels: LabelBank, head: Head, selection: Selection
 ) -> list[tuple[Score, ...]]:
     """Score a batch against one set: for each image the chosen labels, best first."""
-    raw = logits(images, labels, head) + np.float32(selection.bias_shift)
+    shift = labels.labels.bias_shift + selection.bias_shift
+    raw = logits(images, labels, head) + np.float32(shift)
     scores, shares = sigmoid(raw), softmax(raw)
     chosen = tags(raw, scores, labels.labels, selection)
     names = [label.path for label in labels.labels.labels]

@@ -58,11 +58,13 @@ def test_show_prints_labels_prompts_and_thresholds() -> None:
     """A set's table says what the model reads for each label, and what is never a tag."""
     write(
         "pets.yaml",
-        "name: pets\ndescription: At home\naggregate: max\nthreshold: 0.2\nexclusive: true\nlabels:\n"
+        "name: pets\ndescription: At home\naggregate: max\nthreshold: 0.2\nbias_shift: 1.5\nexclusive: true\nlabels:\n"
         "- {name: cat, threshold: 0.3, children: [kitten]}\n- {name: other, negative: true}\n",
     )
     lines = siglip_labels("show", "pets.yaml").stdout.splitlines()
-    assert lines[0] == "pets: 3 labels (aggregate: max, threshold: 0.2, exclusive)"
+    assert (
+        lines[0] == "pets: 3 labels (aggregate: max, threshold: 0.2, bias_shift: +1.5, exclusive)"
+    )
     assert lines[1] == "At home"
     assert lines[2].split() == ["label", "threshold", "kind", "prompts"]
     assert [" ".join(line.split()) for line in lines[3:]] == [
@@ -85,6 +87,7 @@ def test_show_gives_json_to_programs() -> None:
         "aggregate": "mean",
         "threshold": None,
         "exclusive": False,
+        "bias_shift": 0.0,
     }
 
 

@@ -24,6 +24,7 @@ description: >
 templates: ["a photo of a {}.", "a {} at home."]
 aggregate: max
 threshold: 0.20
+bias_shift: -1.5
 exclusive: true
 labels:
   - cat
@@ -64,6 +65,7 @@ def test_every_key_of_the_schema_is_read() -> None:
         description="Cats, dogs and birds",
         aggregate="max",
         threshold=0.2,
+        bias_shift=-1.5,
         exclusive=True,
         labels=(
             Label("cat", ("a photo of a cat.", "a cat at home.")),
@@ -148,6 +150,14 @@ def test_thresholds_are_numbers_from_0_to_1(number: str) -> None:
     """Every usual spelling of a number is taken."""
     found = labelsets.parse(f"threshold: {number}\nlabels: [a]", "x")
     assert found.threshold == float(number.strip("'"))
+
+
+@pytest.mark.parametrize("number", ["-6", "+1.5", "0", "1e2", "'-.5'", "-1000", "1000"])
+def test_a_sets_bias_shift_is_a_number_with_a_sign(number: str) -> None:
+    """A set may carry the shift of its logits; nought where it does not."""
+    found = labelsets.parse(f"bias_shift: {number}\nlabels: [a]", "x")
+    assert found.bias_shift == float(number.strip("'"))
+    assert labelsets.parse("labels: [a]", "x").bias_shift == 0
 
 
 # -- how the text is read -----------------------------------------------------------------------
@@ -279,7 +289,7 @@ BROKEN = {
     "labels: [a]\ntreshold: 1": "x.yaml:2: treshold: unknown key; the nearest known is 'threshold'.",
     "labels: [a]\nzzz: 1": (
         "x.yaml:2: zzz: unknown key; known here: name, description, templates, aggregate, "
-        "threshold, exclusive, labels; quote a text that holds ': '."
+        "threshold, bias_shift, exclusive, labels; quote a text that holds ': '."
     ),
     "labels:\n- C: a language": (
         "x.yaml:2: labels[0].C: unknown key; known here: name, prompts, threshold, negative, "
@@ -362,6 +372,15 @@ def test_other_thresholds_are_refused(number: str) -> None:
     assert "threshold: expected a number from 0 to 1" in complaint(
         f"threshold: {number}\nlabels: [a]"
     )
+
+
+@pytest.mark.parametrize("number", ["1000.1", "-1001", "nan", "inf", "six", "--6", "[6]", "1e999"])
+def test_other_shifts_are_refused(number: str) -> None:
+    """What would make every score 0 or 1 is refused, with file, line and key."""
+    assert complaint(f"labels: [a]\nbias_shift: {number}").startswith(
+        "x.yaml:2: bias_shift: expected a number from -1000 to 1000, found "
+    )
+    assert "labels[0].bias_shift: unknown key" in complaint("labels: [{name: a, bias_shift: 1}]")
 
 
 def test_all_complaints_are_found_in_the_order_of_the_file() -> None:

@@ -271,6 +271,14 @@ def test_bias_shift_moves_every_logit_alike() -> None:
     assert [s.tag for s in moved] == [True, True]
 
 
+def test_a_sets_own_shift_is_added_to_the_callers() -> None:
+    """`bias_shift: X` in a set is the same as --bias-shift X, and both add up."""
+    own = labels("a", "b", bias_shift=2.0)
+    both = ranked(own, [-3.0, -4.0], Selection(top=None, bias_shift=1.5))
+    assert both == ranked(labels("a", "b"), [-3.0, -4.0], Selection(top=None, bias_shift=3.5))
+    assert [s.tag for s in ranked(own, [-3.0, -4.0])] == [True, False]
+
+
 # --- selection and order --------------------------------------------------------------------------
 
 

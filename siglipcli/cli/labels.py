@@ -173,6 +173,8 @@ def _print_set(labels: LabelSet) -> None:
     facts = [f"aggregate: {labels.aggregate}"]
     if labels.threshold is not None:
         facts.append(f"threshold: {labels.threshold:g}")
+    if labels.bias_shift:
+        facts.append(f"bias_shift: {labels.bias_shift:+g}")
     if labels.exclusive:
         facts.append("exclusive")
     typer.echo(

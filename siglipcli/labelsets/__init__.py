@@ -52,7 +52,7 @@ class LabelSet:
     """Labels that are scored together; the YAML form is described in the README.
 
     `aggregate` is `mean` (unit embeddings averaged, then renormalised) or `max` (best prompt).
-    `threshold` is None where the set has none of its own.
+    `threshold` is None where the set has none of its own. `bias_shift` is added to every logit.
     """
 
     name: str
@@ -61,6 +61,7 @@ class LabelSet:
     aggregate: str = "mean"
     threshold: float | None = None
     exclusive: bool = False
+    bias_shift: float = 0.0
 
     @classmethod
     def load(cls, reference: str | Path) -> LabelSet:

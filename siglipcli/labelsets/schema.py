@@ -13,6 +13,7 @@ What the schema means where its example is silent:
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from dataclasses import replace
 from operator import itemgetter
@@ -37,11 +38,21 @@ MAX_PROMPTS_PER_LABEL = 1_000
 MAX_NAME = 200
 MAX_TEXT = 2_000
 MAX_COMPLAINTS = 100
+MAX_SHIFT = 1_000  # of a logit; as --bias-shift has it
 
-_SET_KEYS = ["name", "description", "templates", "aggregate", "threshold", "exclusive", "labels"]
+_SET_KEYS = [
+    "name",
+    "description",
+    "templates",
+    "aggregate",
+    "threshold",
+    "bias_shift",
+    "exclusive",
+]
+_SET_KEYS += ["labels"]
 _LABEL_KEYS = ["name", "prompts", "threshold", "negative", "children"]
 _FLAGS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_NUMBER = re.compile(r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 _NOT_ONE_LINE = ("Cc", "Cs", "Zl", "Zp")
 
 
@@ -102,6 +113,7 @@ class _Reader:
             description=self._description(keys),
             aggregate=self._aggregate(keys),
             threshold=self._threshold(keys, ""),
+            bias_shift=self._number(keys, "bias_shift", (-MAX_SHIFT, MAX_SHIFT)) or 0.0,
             exclusive=self._flag(keys, "", "exclusive", default=False),
         )
 
@@ -215,11 +227,17 @@ class _Reader:
         return node.text if node else "mean"
 
     def _threshold(self, keys: dict[str, Node], prefix: str) -> float | None:
-        if (node := keys.get("threshold")) is None:
+        return self._number(keys, "threshold", (0, 1), prefix)
+
+    def _number(
+        self, keys: dict[str, Node], key: str, limits: tuple[int, int], prefix: str = ""
+    ) -> float | None:
+        if (node := keys.get(key)) is None:
             return None
-        number = float(node.text) if _NUMBER.fullmatch(node.text) else -1.0
-        if not 0 <= number <= 1:
-            self._expect(node, f"{prefix}threshold", "a number from 0 to 1")
+        least, most = limits
+        number = float(node.text) if _NUMBER.fullmatch(node.text) else math.nan
+        if not least <= number <= most:
+            self._expect(node, prefix + key, f"a number from {least} to {most}")
         return number
 
     def _flag(self, keys: dict[str, Node], prefix: str, key: str, *, default: bool) -> bool:
