@@ -19,6 +19,7 @@ from siglipcli.cli.options import (
     Saved,
     Voice,
 )
+from siglipcli.cli.reporting import Reporting
 from siglipcli.cli.terminal import complain
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def demo(answers: Answers, voice: Voice, cache_dir: CacheDir = None) -> None:
         | vars(Labels(labels=["labels.yaml"]))
         | vars(Choice(top=3))
         | vars(Answers(answers.output_format, output))
+        | vars(Reporting())
         | vars(Engine(model="demo", cache_dir=cache_dir))
         | vars(voice)
     )

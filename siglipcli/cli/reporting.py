@@ -1,0 +1,162 @@
+"""`--report`: a page for a browser, beside the ordinary answers and without a change to them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path  # Typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siglipcli.errors import UsageError
+from siglipcli.text import visible
+from siglipcli.writers.output import is_same, open_output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from siglipcli.classifier import Classifier
+    from siglipcli.cli.options import Inputs, Saved
+    from siglipcli.labelsets import LabelSet
+    from siglipcli.records import Failure, Result, Source
+    from siglipcli.report import Section, Sheet
+    from siglipcli.scoring import Selection
+    from siglipcli.vectors import SavedVectors
+
+__all__ = ["Asked", "Reported", "Reporting", "check", "reported", "title", "without"]
+
+_NAMES = 3  # of inputs in a title
+
+
+Page = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        show_default=False,
+        help="Also write a page for a browser: pictures, tags, a threshold to move.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """A page to look at."""
+
+    report: Page = None
+    report_thumbs: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Pictures with a thumbnail in --report: the first N."
+        ),
+    ] = 2000
+
+
+def check(given: Reporting, output: Path | None, read: Iterable[str | Path | None]) -> None:
+    """Complain of a report that would take the place of something the run reads or writes.
+
+    Raises UsageError.
+    """
+    report = given.report
+    if report is None:
+        return
+    if str(report) == "-":
+        raise UsageError("--report needs the name of a file")
+    if output and is_same(report, output):
+        raise UsageError(f"--report and --output are both {report}")
+    if report.is_file() and any(name and is_same(report, name) for name in read):
+        raise UsageError(f"the report {report} is one of the inputs")
+
+
+def without(
+    report: Path | None, pictures: Iterator[Source | Failure] | SavedVectors
+) -> Iterator[Source | Failure] | SavedVectors:
+    """Pass inputs on but for an earlier report, which a folder may hold."""
+    if report is None or not report.is_file():
+        return pictures
+    from siglipcli.vectors import SavedVectors
+
+    if isinstance(pictures, SavedVectors):
+        return pictures
+    return (each for each in pictures if not _is_report(each, report))
+
+
+def _is_report(item: Source | Failure, report: Path) -> bool:
+    name = getattr(item, "name", "")
+    return name.endswith(report.name) and is_same(name, report)
+
+
+def title(inputs: Inputs, saved: Saved) -> str:
+    """Name a report by what was read."""
+    names = [visible(name) for name in inputs.paths or ()]
+    if inputs.files_from:
+        names.append(f"pictures listed in {visible(inputs.files_from)}")
+    if saved.saved:
+        names.append(visible(saved.saved.name))
+    more = len(names) - _NAMES
+    return ", ".join(names[:_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run was asked: its title, its label sets, and which labels an answer holds."""
+
+    title: str
+    sets: Sequence[LabelSet]
+    selection: Selection
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Results on their way past a sheet, or past none; `sections` will stand before the pictures."""
+
+    asked: Asked
+    sheet: Sheet | None = None
+    sections: list[Section] = field(default_factory=list)
+
+    @property
+    def selection(self) -> Selection:
+        """What to score with: more labels than were asked for where a page is to show them."""
+        if self.sheet is None:
+            return self.asked.selection
+        from siglipcli.report import widened
+
+        return widened(self.asked.selection, self.asked.sets)
+
+    def passing(self, results: Iterable[Result]) -> Iterator[Result]:
+        """Put results on the sheet; pass on what was asked for, as it would be without a sheet."""
+        if self.sheet is None:
+            yield from results
+            return
+        from siglipcli.records import Prediction
+        from siglipcli.report import narrowed
+
+        for result in results:
+            self.sheet.add(result)  # type: ignore[arg-type]  # `classify` gives no other kind
+            if isinstance(result, Prediction):
+                yield narrowed(result, self.asked.selection, self.asked.sets)
+            else:
+                yield result
+
+
+@contextmanager
+def reported(given: Reporting, asked: Asked, classifier: Classifier) -> Iterator[Reported]:
+    """Give what results are to pass through; once the block ends well, the page is written.
+
+    The file is begun at once, so that a place where none can be is said before the work. Raises
+    OutputError.
+    """
+    if given.report is None:
+        yield Reported(asked)
+        return
+    from siglipcli.report import Heading, Sheet
+
+    heading = Heading(asked.title, classifier.encoder.name, asked.sets, asked.selection)
+    with (
+        open_output(given.report) as stream,
+        Sheet(heading, classifier.reading, thumbs=given.report_thumbs) as sheet,
+    ):
+        page = Reported(asked, sheet)
+        yield page
+        sheet.write(stream, page.sections)
