@@ -14,7 +14,21 @@ import typer
 from typer.core import TyperGroup
 
 from siglipcli import __version__
-from siglipcli.cli import cache, classify, demo, doctor, embed, labels, models, score, search
+from siglipcli.cli import (
+    cache,
+    calibrate,
+    classify,
+    compare,
+    demo,
+    doctor,
+    embed,
+    evaluate,
+    labels,
+    models,
+    prompts,
+    score,
+    search,
+)
 from siglipcli.cli.command import Command, spare_checks
 from siglipcli.cli.terminal import complain
 from siglipcli.errors import ExitStatus, OutputError, SiglipError
@@ -106,6 +120,10 @@ app.command(cls=Command, short_help="Score pictures against labels.")(classify.c
 app.command(cls=Command, short_help="Rank pictures against words or a picture.")(search.search)
 app.command(cls=Command, short_help="Score pictures with texts, pair by pair.")(score.score)
 app.command(cls=Command, short_help="Write embeddings, to be used again.")(embed.embed)
+app.command(cls=Command, short_help="Measure a label set on pictures you know.")(evaluate.evaluate)
+app.command(cls=Command, short_help="Fit thresholds to pictures you know.")(calibrate.calibrate)
+app.command(cls=Command, short_help="Compare two label sets on pictures you know.")(compare.compare)
+app.command(cls=Command, short_help="Say which prompts help and which hurt.")(prompts.prompts)
 app.command(short_help="Try it on bundled drawings, with no download.")(demo.demo)
 app.add_typer(labels.app, name="labels")
 app.add_typer(models.app, name="models")

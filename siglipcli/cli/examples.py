@@ -11,6 +11,8 @@ import typer
 from siglipcli.cli import setup
 from siglipcli.cli.options import Walk
 from siglipcli.errors import UsageError
+from siglipcli.records import Source
+from siglipcli.writers.output import is_same
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from siglipcli.evaluation.data import Data
     from siglipcli.evaluation.scored import Collection
     from siglipcli.labelsets import LabelSet
+    from siglipcli.records import Failure
 
 __all__ = ["Examples", "collection", "read", "truth"]
 
@@ -48,13 +51,18 @@ class Examples(Walk):
     ] = None
 
 
-def read(given: Examples) -> Data:
-    """Read what DATA lists, no picture yet. Raises UsageError."""
+def read(given: Examples, output: Path | None = None) -> Data:
+    """Read what DATA lists, no picture yet; `output` is never a part of it. Raises UsageError."""
     from siglipcli.evaluation import data
 
     if given.data is None:
         raise UsageError("nothing to read: give DATA, a folder per class, or a CSV or JSONL file")
-    return data.read(given.data, setup.walking(given))
+    if output and is_same(output, given.data):
+        raise UsageError(f"the output {output} is DATA")
+    known = data.read(given.data, setup.walking(given, output))
+    if output and output.is_file() and any(_is(each.input, output) for each in known.examples):
+        raise UsageError(f"the output {output} is one of the pictures in DATA")
+    return known
 
 
 def truth(given: Examples, names: list[tuple[str, ...]], labels: LabelSet) -> NDArray[np.bool_]:
@@ -73,11 +81,16 @@ def collection(known: Data, classifier: Classifier, tally: Tally, terminal: Term
         return scored.collect(known, counted(batches))
 
 
+def _is(item: Source | Failure, output: Path) -> bool:
+    return isinstance(item, Source) and is_same(item.name, output)
+
+
 def _renames(pairs: list[str] | tuple[()]) -> dict[str, str]:
-    renames = {}
+    renames: dict[str, str] = {}
     for pair in pairs:
-        name, equals, label = pair.partition("=")
-        if not (equals and name.strip() and label.strip()):
+        name, _, label = (part.strip() for part in pair.partition("="))
+        if not (name and label):
             raise UsageError(f"--map takes NAME=LABEL, not {pair!r}")
-        renames[name.strip()] = label.strip()
+        if renames.setdefault(name, label) != label:
+            raise UsageError(f"--map says two things of {name!r}: {renames[name]!r} and {label!r}")
     return renames

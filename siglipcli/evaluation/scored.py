@@ -28,13 +28,13 @@ __all__ = ["Collection", "Scored", "collect", "score"]
 class Collection:
     """A data set's pictures with their embeddings.
 
-    `vectors` is float32[n, d], unit rows; `names[i]` are the names that the data gives picture i.
+    `vectors` is float32[n, d], unit rows; `places[i]` is picture i's place among the data's examples.
     Pictures that could not be read are `failures`, and have no row.
     """
 
     dataset: str
     sources: Sequence[Source]
-    names: Sequence[tuple[str, ...]]
+    places: Sequence[int]
     vectors: NDArray[np.float32]
     failures: Sequence[Failure] = ()
 
@@ -58,20 +58,20 @@ class Scored:
 
 def collect(data: Data, batches: Iterable[Batch]) -> Collection:
     """Gather the embeddings of `data.inputs()`, which `batches` are of, in their order."""
-    names = iter(data.examples)
+    places = iter(range(len(data.examples)))
     sources: list[Source] = []
-    kept: list[tuple[str, ...]] = []
+    kept: list[int] = []
     vectors: list[NDArray[np.float32]] = []
     failures: list[Failure] = []
     for batch in batches:
         if batch.stored:
             vectors.append(batch.vectors)
-        for item, example in zip(batch.items, names, strict=False):  # the batch ends first
+        for item, place in zip(batch.items, places, strict=False):  # the batch ends first
             if isinstance(item, Failure):
                 failures.append(item)
             else:
                 sources.append(item)
-                kept.append(example.names)
+                kept.append(place)
     rows = np.concatenate(vectors) if vectors else np.empty((0, 0), np.float32)
     return Collection(data.name, sources, kept, rows, failures)
 
@@ -85,14 +85,20 @@ def score(
     model: str = "",
     bias_shift: float = 0.0,
 ) -> Scored:
-    """Hold every picture against every label; `truth` is bool[n, n_labels], of `data.truth`."""
-    logits = scoring.logits(collection.vectors, bank, head) + np.float32(bias_shift)
+    """Hold every picture against every label; `truth` is bool[n_examples, n_labels], of `data.truth`.
+
+    `bias_shift` is added to every logit, beside the set's own.
+    """
+    logits = np.empty((0, len(bank.labels.labels)), np.float32)
+    if collection.sources:
+        logits = scoring.logits(collection.vectors, bank, head)
+        logits += np.float32(bank.labels.bias_shift + bias_shift)
     return Scored(
         collection.dataset,
         model,
         bank.labels,
         collection.sources,
         logits,
-        truth,
+        truth[list(collection.places)],
         collection.failures,
     )

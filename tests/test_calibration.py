@@ -1,0 +1,425 @@
+"""Thresholds and a shift from labelled pictures: what is fitted, what is left alone, what is promised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siglipcli import scoring
+from siglipcli.evaluation import calibration
+from siglipcli.evaluation.calibration import Aim, Calibration, LabelFit, fit
+from siglipcli.evaluation.scored import Scored
+from siglipcli.labelsets import Label, LabelSet
+from siglipcli.records import Source
+from siglipcli.scoring import Selection
+
+NO_SHIFT = Aim(shift=False)
+
+
+def scored(labels: LabelSet, logits: object, truth: object) -> Scored:
+    values = np.asarray(logits, np.float32)
+    sources = [Source(f"{i}.jpg") for i in range(len(values))]
+    return Scored("data", "model", labels, sources, values, np.asarray(truth, np.bool_))
+
+
+def one(logits: object, right: object, **label: object) -> Scored:
+    """A set of one label, `a`."""
+    labels = LabelSet("set", (Label("a", ("a",), **label),))
+    return scored(labels, np.reshape(logits, (-1, 1)), np.reshape(right, (-1, 1)))
+
+
+def of(found: Calibration, label: str = "a") -> LabelFit:
+    return next(each for each in found.labels if each.label == label)
+
+
+def tags(answers: Scored, labels: LabelSet) -> np.ndarray:
+    """What `siglip classify` makes tags of with `labels`, whose shift replaces that of the answers."""
+    raw = answers.logits + np.float32(labels.bias_shift - answers.labels.bias_shift)
+    return scoring.tags(raw, scoring.sigmoid(raw), labels, Selection())
+
+
+def logit(score: float) -> float:
+    return float(np.log(score / (1 - score)))
+
+
+def clusters(seed: int, per_label: int, *, gap: float = 3.0, count: int = 4) -> Scored:
+    """Pictures of `count` classes, whose labels score `gap` more on their own, each at its own height."""
+    rng = np.random.default_rng(seed)
+    truth = np.repeat(np.eye(count, dtype=np.bool_), per_label, axis=0)
+    heights = np.linspace(-9, -4, count)
+    logits = rng.normal(size=truth.shape) + heights + gap * truth
+    return scored(LabelSet.of([f"l{i}" for i in range(count)]), logits, truth)
+
+
+def macro_f1(answers: Scored, labels: LabelSet) -> float:
+    found = tags(answers, labels)
+    hits = (found & answers.truth).sum(axis=0)
+    return float(np.mean(2 * hits / (found.sum(axis=0) + answers.truth.sum(axis=0))))
+
+
+# --- thresholds -----------------------------------------------------------------------------------
+
+
+def test_a_threshold_lies_in_the_middle_of_the_gap() -> None:
+    """Where right and wrong pictures are apart, the threshold is halfway between, as logits go."""
+    right = np.repeat([True, False], 20)
+    logits = np.where(right, -5.0, -9.0)
+    found = of(fit(one(logits, right), NO_SHIFT))
+    assert found.reason == ""
+    assert logit(found.new) == pytest.approx(-7, abs=0.01)
+    assert (found.examples, found.old) == (20, 0.2)
+    assert found.before is not None
+    assert found.fitted is not None
+    assert (found.before.f1, found.fitted.f1) == (0, 1)
+
+
+def test_the_best_f1_is_found_among_noise() -> None:
+    """With many pictures the threshold is about as good as the best that there is for them."""
+    rng = np.random.default_rng(0)
+    right = rng.random(2000) < 0.3
+    logits = rng.normal(size=2000) * 1.5 + 2 * right - 6
+    found = of(fit(one(logits, right), NO_SHIFT))
+
+    def f1(cut: float) -> float:
+        chosen = logits >= cut
+        return 2 * (chosen & right).sum() / (chosen.sum() + right.sum())
+
+    best = max(map(f1, logits))
+    assert f1(logit(found.new)) > best - 0.01
+    assert found.fitted is not None
+    assert found.fitted.f1 == pytest.approx(best, abs=0.03)
+
+
+def test_each_label_gets_its_own_and_they_hold_on_new_pictures() -> None:
+    """Thresholds fitted on some pictures raise the F1 on others, by what was said."""
+    known, new = clusters(1, 20), clusters(2, 200)
+    found = fit(known)
+    assert macro_f1(new, known.labels) < 0.25
+    assert macro_f1(new, found.calibrated) == pytest.approx(found.macro_f1()[1], abs=0.08)
+    assert macro_f1(new, found.calibrated) > 0.7
+
+
+def test_precision_is_what_was_asked_for_with_the_most_recall() -> None:
+    """`--precision P`: the threshold from which the share of right tags is P, and no higher one."""
+    rng = np.random.default_rng(0)
+    right = rng.random(2000) < 0.3
+    logits = rng.normal(size=2000) + 2 * right - 6
+    found = [of(fit(one(logits, right), Aim(precision=p, shift=False))) for p in (0.8, 0.9, 0.95)]
+    for wanted, each in zip((0.8, 0.9, 0.95), found, strict=True):
+        chosen = logits >= logit(each.new)
+        assert wanted <= right[chosen].mean() < wanted + 0.02
+    assert found[0].new < found[1].new < found[2].new
+
+
+def test_precise_tags_are_kept_where_the_fit_finds_no_more_of_them() -> None:
+    """A threshold that is precise already gives way only to one of more recall."""
+    right = np.tile([True, False], 30)
+    logits = np.where(right, np.linspace(-6, -4, 60), np.linspace(-9, -6.1, 60))
+    found = of(fit(one(logits, right, threshold=0.0023), Aim(precision=0.9, shift=False)))
+    assert found.reason
+    more = of(fit(one(logits, right, threshold=0.01), Aim(precision=0.9, shift=False)))
+    assert more.before is not None
+    assert more.fitted is not None
+    assert more.before.precision == 1
+    assert more.before.recall < more.fitted.recall
+    assert not more.reason
+
+
+def test_a_precision_that_cannot_be_reached_leaves_the_label_alone() -> None:
+    """Where a wrong picture always scores highest nothing is precise."""
+    right = np.tile([True, False, False], 20)
+    logits = np.where(right, -8.0, -5.0) + np.linspace(0, 1, 60)
+    found = of(fit(one(logits, right), Aim(precision=0.9, shift=False)))
+    assert (found.reason, found.new) == ("precision not reached", 0.2)
+
+
+def test_the_flat_threshold_is_the_sets_or_as_given_and_a_labels_own_wins() -> None:
+    """What the gain is measured against is what the user has now."""
+    right = np.repeat([True, False], 20)
+    logits = np.where(right, 1.0, -1.0)
+    assert of(fit(one(logits, right), Aim(threshold=0.9))).old == 0.9
+    assert of(fit(one(logits, right, threshold=0.8), Aim(threshold=0.9))).old == 0.8
+    labels = LabelSet("set", (Label("a", ("a",)),), threshold=0.7)
+    with_set = scored(labels, logits[:, None], right[:, None])
+    assert of(fit(with_set)).old == 0.7
+    found = of(fit(with_set, Aim(threshold=0.95)))
+    assert found.before is not None
+    assert found.before.f1 == 0
+
+
+def test_the_same_seed_gives_the_same_fit() -> None:
+    """Nothing is left to chance but what --seed says."""
+    answers = clusters(3, 8, gap=1.5)
+    assert fit(answers, Aim(seed=4)) == fit(answers, Aim(seed=4))
+    assert fit(answers, Aim(seed=4)) != fit(answers, Aim(seed=5))
+
+
+# --- what keeps few pictures from fooling it ------------------------------------------------------
+
+
+def test_labels_with_too_few_examples_are_left_alone() -> None:
+    """Fewer right pictures than asked for: said, and nothing changes but the shift."""
+    answers = clusters(1, 4)
+    found = fit(answers, Aim(shift=False))
+    assert found.calibrated == answers.labels
+    assert {each.reason for each in found.labels} == {"too few examples"}
+    assert not any(each.reason for each in fit(answers, Aim(min_examples=4)).labels)
+
+
+def test_a_label_that_no_picture_has_is_left_alone() -> None:
+    """No example, no measure, no threshold."""
+    found = of(fit(one([0.0, 1.0, -1.0], [False] * 3)))
+    assert (found.examples, found.reason, found.before) == (0, "no examples", None)
+
+
+def test_a_label_that_every_picture_has_is_left_alone() -> None:
+    """With nothing to tell it from there is no threshold to find."""
+    found = of(fit(one([-5.0] * 9 + [-4.0], [True] * 10)))
+    assert (found.reason, found.examples) == ("too few others", 10)
+
+
+def test_a_threshold_that_fits_is_kept_to_the_digit() -> None:
+    """What tags the same pictures as the fitted one is not replaced by it."""
+    right = np.repeat([True, False], 20)
+    found = of(fit(one(np.where(right, 2.0, -6.0), right, threshold=0.123), NO_SHIFT))
+    assert (found.reason, found.new) == ("fits already", 0.123)
+
+
+@pytest.mark.parametrize("per_label", [5, 8])
+def test_noise_is_not_taken_for_a_gain(per_label: int) -> None:
+    """Labels whose scores say nothing end no worse on new pictures than with the flat threshold."""
+    gains = []
+    for seed in range(25):
+        known, new = clusters(seed, per_label, gap=0), clusters(100 + seed, 100, gap=0)
+        found = fit(known)
+        gains.append(macro_f1(new, found.calibrated) - macro_f1(new, known.labels))
+        everything = tags(known, found.calibrated).all(axis=0)
+        assert not everything.any()
+    assert min(gains) >= -0.03
+    assert np.mean(gains) >= 0
+
+
+def test_what_is_said_of_few_examples_is_about_what_new_pictures_show() -> None:
+    """The F1 reported for five examples a label is measured on pictures held out, not on those fitted."""
+    said, true = [], []
+    for seed in range(25):
+        known, new = clusters(seed, 5), clusters(100 + seed, 100)
+        found = fit(known)
+        said.append(found.macro_f1()[1])
+        true.append(macro_f1(new, found.calibrated))
+    assert np.mean(said) == pytest.approx(np.mean(true), abs=0.05)
+
+
+@st.composite
+def any_scored(draw: st.DrawFn) -> Scored:
+    """Up to 40 pictures and 5 labels, of any structure, with ties."""
+    paths = ["a", "b", "b/c", "b/c/d", "e"]
+    own = st.one_of(st.none(), st.floats(0, 1))
+    labels = LabelSet(
+        "set",
+        tuple(
+            Label(path, (path,), threshold=draw(own), negative=path == "e" and draw(st.booleans()))
+            for path in paths
+        ),
+        threshold=draw(own),
+        exclusive=draw(st.booleans()),
+        bias_shift=draw(st.sampled_from([0.0, -6.0, 2.5])),
+    )
+    count = draw(st.integers(4, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    truth = rng.random((count, 5)) < draw(st.sampled_from([0.1, 0.4, 0.8]))
+    logits = rng.normal(size=(count, 5)) * draw(st.sampled_from([0.5, 3.0])) + truth * 2
+    logits = (logits + draw(st.sampled_from([-9.0, 0.0, 3.0]))).astype(np.float32)
+    return scored(labels, logits.round(1) if draw(st.booleans()) else logits, truth)
+
+
+AIMS = st.builds(
+    Aim,
+    precision=st.one_of(st.none(), st.sampled_from([0.5, 0.8, 1.0])),
+    min_examples=st.integers(2, 6),
+    folds=st.integers(2, 6),
+    seed=st.integers(0, 5),
+    shift=st.booleans(),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(any_scored(), AIMS)
+def test_nobody_ends_worse_than_before(answers: Scored, aim: Aim) -> None:
+    """A fitted label is better on held-out pictures than it was; any other keeps every tag."""
+    found = fit(answers, aim)
+    before, after = tags(answers, answers.labels), tags(answers, found.calibrated)
+    places = {label.path: j for j, label in enumerate(answers.labels.labels)}
+    for each in found.labels:
+        j = places[each.label]
+        if each.reason:
+            assert (before[:, j] == after[:, j]).all()
+        elif aim.precision is None:
+            assert each.fitted is not None
+            assert each.before is not None
+            assert each.fitted.f1 > each.before.f1
+    assert found.macro_f1()[1] >= found.macro_f1()[0] or aim.precision is not None
+    if not aim.shift:
+        assert found.calibrated.bias_shift == answers.labels.bias_shift
+
+
+@settings(max_examples=150, deadline=None)
+@given(any_scored(), AIMS)
+def test_a_fitted_precision_holds_on_the_pictures_it_was_fitted_to(
+    answers: Scored, aim: Aim
+) -> None:
+    """The tags of the written threshold, digits cut, have the precision on the data at hand."""
+    found = fit(answers, aim)
+    after = tags(answers, found.calibrated)
+    right = calibration.relevant(answers)
+    for j, label in enumerate(answers.labels.labels):
+        if aim.precision and not label.negative and not of(found, label.path).reason:
+            assert after[:, j].any()
+            assert right[after[:, j], j].mean() >= aim.precision - 1e-9
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(-30, 15, width=32), st.floats(1e-6, 20), st.floats(0, 1))
+def test_thresholds_are_short_and_on_the_right_side(low: float, gap: float, part: float) -> None:
+    """A threshold has few digits, and still lies between the two scores it separates."""
+    raw = np.array([low, low + gap], np.float32)
+    below, above = scoring.sigmoid(raw)
+    if below == above:
+        return
+    found = calibration._readable(low + gap * part, float(below), float(above))
+    assert below < np.float32(found) <= above
+    if gap > 1:
+        middle = calibration._readable(low + gap / 2, float(below), float(above))
+        lacking = min(middle, 1 - middle)
+        assert float(f"{lacking:.3g}") == pytest.approx(lacking, rel=1e-4)
+
+
+def test_every_readable_threshold_survives_the_file() -> None:
+    """Three digits of the score; near 1, of what it lacks."""
+    assert calibration._readable(-7.0, 0.0, 0.5) == 0.000911
+    assert calibration._readable(7.0, 0.5, 1.0) == 0.999089
+    assert calibration._readable(-np.inf, -1.0, 1.0) == 0
+    assert calibration._readable(np.inf, 0.5, 2.0) == 1
+
+
+# --- the shift ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("true_shift", [-4.0, 0.0, 6.5])
+def test_the_shift_that_made_the_data_is_found(true_shift: float) -> None:
+    """Pictures drawn right with probability sigmoid(logit + b) give b back."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 3)) * 3 - true_shift
+    truth = rng.random(logits.shape) < 1 / (1 + np.exp(-(logits + true_shift)))
+    answers = scored(LabelSet.of(["a", "b", "c"]), logits, truth)
+    assert fit(answers).calibrated.bias_shift == pytest.approx(true_shift, abs=0.1)
+
+
+def test_after_the_shift_scores_sum_to_what_is_right() -> None:
+    """But for the prior, which is worth one pair a logit: that makes the shift the likeliest."""
+    answers = clusters(1, 30, gap=2)
+    shift = fit(answers).calibrated.bias_shift
+    total = scoring.sigmoid(answers.logits + np.float32(shift)).sum()
+    assert total == pytest.approx(answers.truth.sum() - shift, abs=0.1)
+
+
+def test_the_shift_is_added_to_what_the_set_has() -> None:
+    """A set that is shifted already ends where an unshifted one does."""
+    plain = clusters(1, 20)
+    labels = LabelSet(plain.labels.name, plain.labels.labels, bias_shift=-6.0)
+    moved = scored(labels, plain.logits - 6, plain.truth)
+    first, second = fit(plain), fit(moved)
+    assert second.calibrated.bias_shift == pytest.approx(first.calibrated.bias_shift, abs=0.011)
+    assert second.old_shift == -6
+    for a, b in zip(first.calibrated.labels, second.calibrated.labels, strict=True):
+        assert a.threshold == pytest.approx(b.threshold, rel=0.05)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_shift_is_finite_where_all_is_right_or_nothing(right: bool) -> None:
+    """Data without a contrast moves scores by a bounded amount, or not at all."""
+    answers = one(np.full(50, -8.0), np.full(50, right))
+    shift = fit(answers).calibrated.bias_shift
+    assert (1 < shift < 10) if right else shift == 0
+
+
+def test_a_set_that_tells_its_pictures_apart_is_hardly_shifted() -> None:
+    """Scores of 0.95 and 0.001 are good as they are, though all of the former are right."""
+    right = np.arange(60) < 30
+    logits = np.where(right, 3.0, -7.0)[:, None]
+    shift = fit(scored(LabelSet.of(["a"]), logits, right[:, None])).calibrated.bias_shift
+    assert 0 <= shift < 1
+
+
+def test_labels_that_no_picture_is_named_after_do_not_move_the_shift() -> None:
+    """A large vocabulary beside few classes says nothing: pictures may show what nobody named."""
+    few = clusters(1, 20)
+    labels = LabelSet.of([label.path for label in few.labels.labels] + ["x", "y"])
+    more = np.full((len(few.logits), 2), 5.0)
+    many = scored(labels, np.hstack([few.logits, more]), np.hstack([few.truth, more < 0]))
+    assert fit(many).calibrated.bias_shift == fit(few).calibrated.bias_shift
+
+
+def test_labels_left_alone_go_on_with_the_sets_threshold() -> None:
+    """With a shift the set's own threshold moves for all of them; the labels stay without one."""
+    answers = clusters(1, 20)
+    labels = LabelSet("set", (*answers.labels.labels, Label("rare", ("rare",))))
+    logits = np.hstack([answers.logits, np.linspace(-8, 8, 80)[:, None]])
+    truth = np.hstack([answers.truth, np.zeros((80, 1), np.bool_)])
+    found = fit(scored(labels, logits, truth))
+    shift = found.calibrated.bias_shift
+    assert found.calibrated.labels[-1].threshold is None
+    assert logit(found.calibrated.threshold or 0) == pytest.approx(logit(0.2) + shift, abs=0.01)
+    assert of(found, "rare").new == found.calibrated.threshold
+    unmoved = fit(scored(labels, logits, truth), NO_SHIFT).calibrated
+    assert unmoved.threshold is None
+    other = fit(scored(labels, logits, truth), Aim(shift=False, threshold=0.4)).calibrated
+    assert other.threshold == 0.4
+
+
+# --- what can be a tag ----------------------------------------------------------------------------
+
+
+def test_in_an_exclusive_set_only_the_best_label_counts_against_a_threshold() -> None:
+    """A picture in which another label is better moves no threshold, however high this one scores."""
+    truth = np.repeat(np.eye(2, dtype=np.bool_), 20, axis=0)
+    logits = np.where(truth[:, :1], [[-5.0, -9.0]], [[-4.0, -3.0]])  # a's best is on b's pictures
+    labels = LabelSet("set", (Label("a", ("a",)), Label("b", ("b",))), exclusive=True)
+    found = fit(scored(labels, logits, truth), NO_SHIFT)
+    assert found.macro_f1() == (0, 1)
+    assert (tags(scored(labels, logits, truth), found.calibrated) == truth).all()
+
+
+def test_a_picture_that_a_negative_label_wins_counts_against_no_threshold() -> None:
+    """Nor does one where a negative label outranks it; negative labels themselves get no threshold."""
+    right = np.repeat([True, False], 20)
+    logits = np.stack([np.where(right, -5.0, -4.0), np.where(right, -7.0, -3.0)], axis=1)
+    labels = LabelSet("set", (Label("a", ("a",)), Label("none", ("n",), negative=True)))
+    answers = scored(labels, logits, np.stack([right, ~right], axis=1))
+    found = fit(answers, NO_SHIFT)
+    assert [each.label for each in found.labels] == ["a"]
+    assert (tags(answers, found.calibrated)[:, 0] == right).all()
+    assert found.calibrated.labels[1].threshold is None
+
+
+def test_a_label_that_is_always_outranked_is_left_alone() -> None:
+    """Where it is right it can never be a tag: no threshold helps."""
+    right = np.repeat([True, False], 20)
+    logits = np.stack([np.full(40, -5.0), np.where(right, -3.0, -7.0)], axis=1)
+    labels = LabelSet("set", (Label("a", ("a",)), Label("none", ("n",), negative=True)))
+    found = fit(scored(labels, logits, np.stack([right, ~right], axis=1)))
+    assert of(found).reason == "always outranked"
+
+
+def test_parents_are_right_where_a_child_is() -> None:
+    """A tag `bird` on an owl is no mistake, and is fitted from owls where nothing else is named."""
+    labels = LabelSet("set", (Label("bird", ("b",)), Label("bird/owl", ("o",))))
+    right = np.repeat([True, False], 20)
+    logits = np.stack([np.where(right, -5.0, -9.0)] * 2, axis=1)
+    truth = np.stack([np.zeros(40, np.bool_), right], axis=1)
+    found = fit(scored(labels, logits, truth), NO_SHIFT)
+    assert of(found, "bird").examples == 20
+    assert of(found, "bird").fitted == of(found, "bird/owl").fitted
+    assert found.macro_f1() == (0, 1)

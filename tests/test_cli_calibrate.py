@@ -1,0 +1,404 @@
+"""`siglip calibrate`: from labelled drawings to a label set that fits them, and its comments kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from labelled import NOTHING, draw_folder, draw_picture, write_manifest
+from settings import settle
+from sklearn.metrics import f1_score
+from typer.testing import CliRunner
+
+from siglipcli import labelsets
+from siglipcli.cli import app
+
+if TYPE_CHECKING:
+    from typer.testing import Result
+
+NAMES = ["red circle", "blue star", "green square", "yellow triangle"]
+PER_CLASS = 8
+
+LABELS = """\
+# what the drawings show
+name: drawings
+templates: ["a {}.", "a photo of a {}."]
+bias_shift: -6        # the test's
+labels:
+  - red circle        # round
+  - name: blue star
+    prompts: ["a blue star"]   # one
+  - name: shapes
+    children: [green square, {name: yellow triangle, threshold: 0.5}]
+  - green star
+  - purple star
+"""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with drawings to fit on, others to hold out, and the cache of all tests here."""
+    folder = tmp_path_factory.mktemp("calibrate")
+    for seed, name in enumerate(["known", "new"]):
+        draw_folder(folder / name, NAMES, PER_CLASS, seed + 1)
+        draw_folder(folder / name, ["green star"], 2, seed + 1)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch: pytest.MonkeyPatch, shared: Path, tmp_path: Path) -> None:
+    """No test sees this machine's settings, nor fetches a model."""
+    settle(monkeypatch, tmp_path, shared / "cache", columns=100)
+    Path("set.yaml").write_text(LABELS, encoding="utf-8")
+
+
+@pytest.fixture
+def known(shared: Path) -> Path:
+    return shared / "known"
+
+
+def siglip(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def calibrate(*arguments: str | Path) -> Result:
+    return siglip("calibrate", *arguments)
+
+
+def report(*arguments: str | Path) -> dict[str, Any]:
+    result = calibrate(*arguments, "-f", "json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def label(found: dict[str, Any], path: str) -> dict[str, Any]:
+    return next(each for each in found["labels"] if each["label"] == path)
+
+
+def measured(labels: str, folder: Path) -> float:
+    """The macro F1 of the tags that `siglip classify` gives to pictures in a folder per class."""
+    paths = [each.path for each in labelsets.load(labels).labels]
+    right, tagged = [], []
+    for line in siglip("classify", folder, "-l", labels, "-f", "jsonl").stdout.splitlines():
+        row = json.loads(line)
+        name = Path(row["file"]).parent.name
+        right.append([path.rpartition("/")[2] == name for path in paths])
+        tags = {each["label"] for each in row["labels"] if each["tag"]}
+        tagged.append([path in tags for path in paths])
+    used = [i for i, path in enumerate(paths) if path.rpartition("/")[2] in NAMES]
+    columns = ([[row[i] for i in used] for row in rows] for rows in (right, tagged))
+    return float(f1_score(*columns, average="macro", zero_division=0))
+
+
+# --- what it is for -------------------------------------------------------------------------------
+
+
+def test_f1_rises_on_pictures_that_were_held_out(known: Path, shared: Path) -> None:
+    """Scores are shifted so that the flat threshold fails; fitted on some drawings, it holds on others."""
+    assert calibrate(known, "-l", "set.yaml", "-o", "fitted.yaml").exit_code == 0
+    flat, fitted = measured("set.yaml", shared / "new"), measured("fitted.yaml", shared / "new")
+    assert flat < 0.3
+    assert fitted > 0.9
+
+
+def test_thresholds_hold_without_a_shift_too(known: Path, shared: Path) -> None:
+    """--no-shift fits thresholds to the scores as they are."""
+    assert calibrate(known, "-l", "set.yaml", "--no-shift", "-o", "fitted.yaml").exit_code == 0
+    assert labelsets.load("fitted.yaml").bias_shift == -6
+    assert measured("fitted.yaml", shared / "new") > 0.9
+
+
+def test_the_set_is_written_back_with_all_that_was_in_it(known: Path) -> None:
+    """Comments, order and untouched labels stay; numbers are few-digit and where they belong."""
+    calibrate(known, "-l", "set.yaml", "-o", "fitted.yaml")
+    text = Path("fitted.yaml").read_text(encoding="utf-8")
+    number = r"threshold: [0-9.e-]+"
+    assert re.fullmatch(
+        r"# what the drawings show\nname: drawings\n"
+        r'templates: \["a \{\}\.", "a photo of a \{\}\."\]\n'
+        rf"{number}\nbias_shift: -?[0-9.]+ +# the test's\nlabels:\n"
+        rf"  - name: red circle  +# round\n    {number}\n"
+        rf'  - name: blue star\n    {number}\n    prompts: \["a blue star"\]   # one\n'
+        rf"  - name: shapes\n(    {number}\n)?"
+        rf"    children: \[\{{name: green square, {number}\}},"
+        rf" \{{name: yellow triangle, {number}\}}\]\n"
+        r"  - green star\n  - purple star\n",
+        text,
+    )
+    for found in re.findall(r"threshold: ([0-9.e-]+)", text):
+        lacking = min(float(found), 1 - float(found))
+        assert float(f"{lacking:.3g}") == pytest.approx(lacking, rel=1e-6)
+
+
+def test_labels_left_alone_keep_their_tags(known: Path, shared: Path) -> None:
+    """Two pictures are too few, none are too: said, and these labels' tags stay what they are."""
+    found = report(known, "-l", "set.yaml", "-o", "fitted.yaml")
+    assert label(found, "green star")["kept"] == "too few examples"
+    assert label(found, "purple star")["kept"] == "no examples"
+
+    def tags(labels: str) -> list[list[str]]:
+        rows = siglip("classify", shared, "-l", labels, "-f", "jsonl").stdout.splitlines()
+        return [
+            [x["label"] for x in json.loads(row)["labels"] if x["tag"] and "star" in x["label"]]
+            for row in rows
+        ]
+
+    kept = [[x for x in row if x != "blue star"] for row in tags("set.yaml")]
+    assert [[x for x in row if x != "blue star"] for row in tags("fitted.yaml")] == kept
+    assert label(report(known, "-l", "set.yaml", "--min-examples", "2"), "green star")["fitted"]
+    few = report(known, "-l", "set.yaml", "--min-examples", "9")
+    assert [x["label"] for x in few["labels"] if x["fitted"]] in ([], ["shapes"])
+
+
+def test_calibrating_twice_changes_nothing(known: Path) -> None:
+    """What fits already is left to the character."""
+    calibrate(known, "-l", "set.yaml", "-o", "fitted.yaml")
+    found = report(known, "-l", "fitted.yaml", "-o", "again.yaml")
+    assert not any(each["fitted"] for each in found["labels"])
+    assert Path("again.yaml").read_text() == Path("fitted.yaml").read_text()
+
+
+# --- what is said ---------------------------------------------------------------------------------
+
+
+def test_the_table_says_examples_thresholds_and_gain_of_each_label(known: Path) -> None:
+    """One row a label, old → new, and a line for all."""
+    result = calibrate(known, "-l", "set.yaml", "-o", "fitted.yaml")
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[0] == "label examples threshold F1 gain"
+    assert re.fullmatch(r"red circle 8 0\.2 → \S+ 0\.\d\d → [01]\.\d\d \+[01]\.\d\d", lines[1])
+    assert any(
+        re.fullmatch(r"green star 2 0\.2 → \S+ 0\.\d\d kept: too few examples", line)
+        for line in lines
+    )
+    assert re.match(r"\d of 7 labels fitted; mean F1 0\.\d+ → 0\.\d+, on pictures held", lines[-2])
+    assert re.match(r"bias_shift -6 → \S+: thresholds are scores after it;", lines[-1])
+    assert result.stderr.count("\n") == 1
+
+
+def test_json_says_the_same_to_programs(known: Path) -> None:
+    """One document: what was measured, before and held out, label by label."""
+    found = report(known, "-l", "set.yaml", "-o", "fitted.yaml")
+    assert (found["dataset"], found["model"], found["set"]) == ("known", "demo", "drawings")
+    assert found["images"] == len(NAMES) * PER_CLASS + 2
+    labels = labelsets.load("fitted.yaml")
+    assert found["bias_shift"] == {"before": -6, "after": labels.bias_shift}
+    one = label(found, "red circle")
+    assert one["threshold"] == {"before": 0.2, "after": labels.labels[0].threshold}
+    assert one["examples"] == PER_CLASS
+    assert one["held_out"]["f1"] > one["before"]["f1"]
+    assert label(found, "shapes/yellow triangle")["threshold"]["before"] == 0.5
+    assert label(found, "shapes")["examples"] == 2 * PER_CLASS
+    metrics = found["metrics"]
+    assert metrics["macro_f1_held_out"] > metrics["macro_f1_before"] + 0.4
+
+
+def test_without_an_output_it_only_says_what_would_be_gained(known: Path) -> None:
+    """Nothing is written, and that is said."""
+    result = calibrate(known, "-l", "set.yaml")
+    assert result.exit_code == 0
+    assert "nothing is written: --output FILE" in result.stderr
+    assert [path.name for path in Path().iterdir()] == ["set.yaml"]
+
+
+def test_the_set_on_stdout_keeps_the_table_off_it(known: Path) -> None:
+    """`-o -` gives the YAML to a pipe; the table goes to stderr, or nowhere with --quiet."""
+    calibrate(known, "-l", "set.yaml", "-o", "fitted.yaml")
+    result = calibrate(known, "-l", "set.yaml", "-o", "-")
+    assert result.stdout == Path("fitted.yaml").read_text()
+    assert "red circle" in result.stderr
+    assert calibrate(known, "-l", "set.yaml", "-o", "-", "-q").stderr == ""
+
+
+def test_the_gain_can_be_held_against_another_flat_threshold(known: Path) -> None:
+    """--threshold is what is used now in place of the set's; labels left alone take it along."""
+    found = report(known, "-l", "set.yaml", "-t", "0.01", "--no-shift", "-o", "fitted.yaml")
+    assert label(found, "red circle")["threshold"]["before"] == 0.01
+    assert label(found, "shapes/yellow triangle")["threshold"]["before"] == 0.5
+    assert labelsets.load("fitted.yaml").threshold == 0.01
+
+
+def test_precision_can_be_asked_for(known: Path) -> None:
+    """--precision P: the tags held out are that right, and the table says how many are found."""
+    found = report(known, "-l", "set.yaml", "--precision", "0.9")
+    fitted = [each for each in found["labels"] if each["fitted"]]
+    assert len(fitted) >= 4
+    assert all(each["held_out"]["precision"] > 0.8 for each in fitted)
+    shown = calibrate(known, "-l", "set.yaml", "--precision", "0.9").stdout
+    assert shown.splitlines()[0].split() == [
+        "label", "examples", "threshold", "precision", "recall", "gain",
+    ]  # fmt: skip
+
+
+def test_names_act_on_no_terminal(known: Path) -> None:
+    """Rich markup and control characters in a label are shown as they are written."""
+    Path("x.yaml").write_text('labels: ["[bold]red[/bold]", "a\\u202eb"]')
+    write_manifest(Path("d.csv"), {str(known / "red circle" / "000.png"): ["[bold]red[/bold]"]})
+    shown = calibrate("d.csv", "-l", "x.yaml").stdout
+    assert "[bold]red[/bold]" in shown
+    assert r"a\u202eb" in shown
+
+
+# --- what goes in ---------------------------------------------------------------------------------
+
+
+def test_names_on_the_spot_become_a_set(known: Path) -> None:
+    """-L names give a plain new file, with the thresholds that were found."""
+    Path("two").mkdir()
+    for name in NAMES[:2]:
+        Path("two", name).symlink_to(known / name)
+    result = calibrate("two", "-L", NAMES[0], "-L", NAMES[1], "-t", "0.999", "-o", "new.yaml")
+    assert result.exit_code == 0, result.stderr
+    assert [x.path for x in labelsets.load("new.yaml").labels] == NAMES[:2]
+    assert Path("new.yaml").read_text().startswith("name: labels\n")
+
+
+def test_built_in_sets_and_renamed_classes(known: Path) -> None:
+    """A built-in set is the start of one's own; --map says what a folder is called in it."""
+    Path("data").mkdir()
+    Path("data", "a").symlink_to(known / NAMES[0])
+    Path("data", "b").symlink_to(known / NAMES[1])
+    result = calibrate("data", "-l", "animals", "--map", "a=cat", "--map", "b=dog", "-o", "x.yaml")
+    assert result.exit_code == 0, result.stderr
+    before, after = labelsets.load("animals"), labelsets.load("x.yaml")
+    assert [x.prompts for x in before.labels] == [x.prompts for x in after.labels]
+
+
+def test_a_label_set_from_a_pipe_is_read_once(known: Path) -> None:
+    """`--labels <(…)` works."""
+    code = "from siglipcli.cli import main; main()"
+    done = subprocess.run(
+        ["bash", "-c", '"$@" --labels <(cat set.yaml) -o - -q', "sh",
+         sys.executable, "-c", code, "calibrate", str(known)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("# what the drawings show\n")
+
+
+def test_pictures_that_cannot_be_read_are_said_and_status_1(known: Path) -> None:
+    """The others are fitted to; each failure has a line, and the set is written."""
+    rows = {str(path): [path.parent.name] for path in sorted(known.rglob("*.png"))}
+    Path("bad.jpg").write_text("<html>")
+    write_manifest(Path("d.csv"), {**rows, "bad.jpg": ["red circle"], "gone.jpg": ["red circle"]})
+    result = calibrate("d.csv", "-l", "set.yaml", "-o", "fitted.yaml")
+    assert result.exit_code == 1
+    assert "bad.jpg: unidentified: " in result.stderr
+    assert "gone.jpg: vanished: " in result.stderr
+    assert ", 2 failed, " in result.stderr
+    assert labelsets.load("fitted.yaml").labels[0].threshold is not None
+
+
+def test_pictures_without_a_label_count_as_wrong_for_all(known: Path) -> None:
+    """A manifest may hold pictures that show nothing of the set."""
+    rows = {str(path): [path.parent.name] for path in sorted(known.rglob("*.png"))}
+    for i in range(6):
+        rows[str(draw_picture(Path(f"{i}.png"), NOTHING, i))] = []
+    found = report(write_manifest(Path("d.jsonl"), rows), "-l", "set.yaml")
+    assert found["images"] == len(rows)
+    assert label(found, "red circle")["held_out"]["f1"] > 0.8
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "calibrate takes one label set, and none is given: --labels FILE"),
+        (["-l", "set.yaml", "-l", "animals"], "one label set, and several are given"),
+        (["-l", "set.yaml", "-L", "cat"], "one label set, and several are given"),
+        (["-l", "animals"], "match no label of the set 'animals'"),
+        (["-l", "set.yaml", "-o", "-", "-f", "json"], "would both write to stdout"),
+        (["-l", "set.yaml", "-o", "set.yaml"], "is the label set that is read; --force replaces"),
+        (["-l", "gone.yaml"], "no file and no built-in label set"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments: list[str], message: str, known: Path) -> None:
+    """Status 2 and one line, before a model is looked for."""
+    result = calibrate(known, *arguments, "-m", "no-such-model")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert (result.stdout, result.stderr.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--precision", "1.5"], "is not a number from 0 to 1"),
+        (["--precision", "high"], "'high' is not a number from 0 to 1"),
+        (["--precision", "nan"], "is not a number from 0 to 1"),
+        (["--precision", "fp32"], "here --arithmetic"),
+        (["--folds", "1"], "--folds"),
+        (["--min-examples", "1"], "--min-examples"),
+    ],
+)
+def test_values_out_of_range_are_refused(arguments: list[str], message: str, known: Path) -> None:
+    """The option's name, and what would do."""
+    result = calibrate(known, "-l", "set.yaml", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_no_data_is_refused() -> None:
+    """Nothing to read: said."""
+    result = calibrate("-l", "set.yaml")
+    assert result.exit_code == 2
+    assert "nothing to read: give DATA" in result.stderr
+
+
+def test_the_set_itself_is_replaced_only_on_request(known: Path) -> None:
+    """--force writes over the label set that was read; a picture or the manifest never."""
+    assert calibrate(known, "-l", "set.yaml", "-o", "set.yaml", "--force").exit_code == 0
+    assert labelsets.load("set.yaml").labels[0].threshold is not None
+    picture = draw_picture(Path("data", NAMES[0], "a.png"), NAMES[0])
+    write_manifest(Path("d.csv"), {str(picture): [NAMES[0]]})
+    for data, output, what in (
+        ("d.csv", picture, "is one of the pictures in DATA"),
+        ("d.csv", "d.csv", "is DATA"),
+    ):
+        result = calibrate(data, "-l", "set.yaml", "-o", output, "--force")
+        assert result.exit_code == 2
+        assert what in result.stderr
+
+
+def test_an_output_that_cannot_be_written_is_status_3(known: Path) -> None:
+    """Said in one line; no part of a file is left."""
+    result = calibrate(known, "-l", "set.yaml", "-o", "no/such/folder/x.yaml")
+    assert result.exit_code == 3
+    assert "its folder does not exist" in result.stderr
+    assert [path.name for path in Path().iterdir()] == ["set.yaml"]
+
+
+def test_nothing_that_can_be_read_is_an_error() -> None:
+    """Without a single picture there is nothing to fit, and nothing is written."""
+    write_manifest(Path("d.csv"), {"gone.jpg": ["red circle"]})
+    result = calibrate("d.csv", "-l", "set.yaml", "-o", "x.yaml")
+    assert result.exit_code == 2
+    assert "none of the pictures could be read" in result.stderr
+    assert not Path("x.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("room", "library"),
+    [
+        ("siglipcli.labelsets.rewrite", "ruamel.yaml"),
+        ("siglipcli.evaluation.calibration", "sklearn.model_selection"),
+    ],
+)
+def test_without_the_extra_it_says_what_to_install(
+    room: str, library: str, known: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 2 and the command that installs what is missing, before any picture is read."""
+    package, _, name = room.rpartition(".")
+    monkeypatch.delattr(sys.modules[package], name, raising=False)
+    monkeypatch.delitem(sys.modules, room, raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    result = calibrate(known, "-l", "set.yaml", "-m", "no-such-model")
+    assert result.exit_code == 2
+    assert 'pip install "siglipcli[eval]"' in result.stderr
