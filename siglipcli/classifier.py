@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ from siglipcli.vectors.form import SavedVectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -215,11 +218,17 @@ class Classifier:
         See `classify` for `inputs`. Raises UsageError where the query cannot be used.
         """
         asked = Query([query]) if isinstance(query, str) else query
-        vector = self.encode_query(asked)
-        head = self.encoder.head
-        yield from search.rank(
-            self.batches(inputs), vector, head, ranking or Ranking(), is_text=asked.is_text
-        )
+        with self.querying(asked) as vector:
+            batches = self.batches(inputs)
+            yield from search.rank(
+                batches, vector, self.encoder.head, ranking or Ranking(), is_text=asked.is_text
+            )
+
+    @contextmanager
+    def querying(self, query: Query) -> Iterator[Future[NDArray[np.float32]]]:
+        """Do `encode_query` on a thread of its own: inputs are listed and looked up meanwhile."""
+        with ThreadPoolExecutor(1, thread_name_prefix="siglip-query") as aside:
+            yield aside.submit(self.encode_query, query)
 
     def encode_query(self, query: Query) -> NDArray[np.float32]:
         """Return a query's unit vector, float32[d]. Raises UsageError where it cannot be used."""

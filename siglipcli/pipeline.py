@@ -8,17 +8,16 @@ the folder. What the store knows travels in columns: no object is made for each 
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, groupby
-from threading import Condition, Thread
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from siglipcli import images
+from siglipcli.ahead import Ahead
 from siglipcli.errors import ImageError
 from siglipcli.isolation.readers import Decoder, Readers, Task
 from siglipcli.isolation.worker import too_slow
@@ -27,7 +26,7 @@ from siglipcli.records import Failure, Source
 from siglipcli.store import Entry, FileState, content_digest, file_states
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -41,12 +40,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Embedded", "Reading", "batches", "embed"]
 
-T = TypeVar("T")
-
-_PAUSE = 0.25
-"""Seconds without a new input after which a batch goes on as it is: a list may come from a watcher."""
 _CHUNK = 256
 """Inputs that the store is asked for at once, at most."""
+_LISTED = 16_384
+"""Inputs that are listed ahead, at most. Listing is quick, but takes turns with the look-up of what was
+listed, which it slows: in bursts it does so seldom."""
 _NO_VECTORS = np.empty((0, 0), np.float32)
 
 
@@ -167,15 +165,15 @@ def batches(
 
     readers = Readers(workers, read, late, seconds=reading.timeout, isolate=reading.isolate)
     with closing(readers), _threads(encoder.in_flight) as encoders:
-        listing = _Ahead(inputs, _CHUNK)
-        recalled = _recalled(listing.chunks(), space, verify=reading.verify)
-        decoding = _Ahead(_reads(recalled, readers), workers + encoder.batch_size)
+        listing = Ahead(inputs, _LISTED, refill=_LISTED // 2, is_heavy=_holds_bytes)
+        recalled = _recalled(listing.chunks(_CHUNK), space, verify=reading.verify)
+        decoding = Ahead(_reads(recalled, readers), workers + encoder.batch_size)
         cut = _cut(decoding, encoder)
-        encoding = _Ahead((encoders.submit(encode, parts) for parts in cut), encoder.in_flight)
+        encoding = Ahead(_encodings(cut, encoders, encode), encoder.in_flight)
         with closing(listing), closing(decoding), closing(encoding):
             for batch in encoding:
                 if batch is not None:
-                    yield batch.result()
+                    yield batch if isinstance(batch, Batch) else batch.result()
 
 
 @contextmanager
@@ -186,85 +184,6 @@ def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-class _Ahead(Generic[T]):
-    """A stream run on a thread of its own, at most `ahead` items before the one asked for.
-
-    One thread may take from it, one by one or in chunks. `close` may be called from any thread.
-    """
-
-    def __init__(self, items: Iterable[T], ahead: int) -> None:
-        self._ready: deque[T] = deque()  # appends and pops are atomic
-        self._ahead = ahead
-        self._changed = Condition()
-        self._taker_waits = self._filler_waits = False  # so that locks are rarely taken
-        self._ended = self._closed = False
-        self._error: BaseException | None = None
-        # A daemon: nothing can wake it while `items` itself waits, and no exit should wait too.
-        Thread(target=self._fill, args=(items,), name="siglip-ahead", daemon=True).start()
-
-    def __iter__(self) -> Iterator[T | None]:
-        """Yield the items; None stands for a pause of the stream."""
-        while (ready := self._take(1, _PAUSE)) is not None:
-            yield ready[0] if ready else None
-
-    def chunks(self) -> Iterator[list[T]]:
-        """Yield what is ready as soon as something is: the slower the taker, the more at a time."""
-        while (ready := self._take(self._ahead, None)) is not None:
-            yield ready
-
-    def close(self) -> None:
-        """Let the thread end after its next item, and drop what is ready."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    def _take(self, most: int, patience: float | None) -> list[T] | None:
-        """Return up to `most` items, none after `patience` seconds; None at the end."""
-        if not self._ready:
-            with self._changed:
-                self._taker_waits = True
-                if not (self._ready or self._ended or self._closed):
-                    self._changed.wait(patience)
-                self._taker_waits = False
-        ended = self._ended  # asked first: nothing is added after the end
-        if self._closed:
-            return None
-        if ended and not self._ready:
-            if self._error:
-                raise self._error
-            return None
-        taken = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
-        if self._filler_waits:
-            self._wake()
-        return taken
-
-    def _fill(self, items: Iterable[T]) -> None:
-        try:
-            for item in items:
-                self._ready.append(item)
-                if self._taker_waits:
-                    self._wake()
-                if len(self._ready) >= self._ahead:
-                    self._wait_for_room()
-                if self._closed:
-                    return
-        except BaseException as error:  # noqa: BLE001  # raised where the items are wanted
-            self._error = error
-        self._ended = True
-        self._wake()
-
-    def _wait_for_room(self) -> None:
-        with self._changed:
-            self._filler_waits = True
-            while len(self._ready) >= self._ahead and not self._closed:
-                self._changed.wait()
-            self._filler_waits = False
-
-    def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
 
 
 def _recalled(
@@ -284,6 +203,10 @@ def _recalled(
             count = sum(isinstance(item, Source) for item in items)
             yield Batch(items, vectors[row : row + count], [True] * count)
             row += count
+
+
+def _holds_bytes(item: Source | Failure) -> bool:
+    return isinstance(item, Source) and isinstance(item.given, bytes)
 
 
 def _path(item: Source | Failure) -> str | Path | None:
@@ -347,6 +270,17 @@ def _cut(
             parts, inputs, pictures = [], 0, 0
     if parts:
         yield parts
+
+
+def _encodings(
+    cut: Iterable[list[_Part]],
+    pool: ThreadPoolExecutor,
+    encode: Callable[[list[_Part]], Batch],
+) -> Iterator[Batch | Future[Batch]]:
+    """Hand what is to be encoded to a pool, in order; what is not goes on as it is."""
+    for parts in cut:
+        done = [part for part in parts if isinstance(part, Batch)]
+        yield _joined(done) if len(done) == len(parts) else pool.submit(encode, parts)
 
 
 def _is_new(part: _Part) -> bool:

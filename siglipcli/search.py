@@ -19,6 +19,7 @@ from siglipcli.scoring import sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -29,6 +30,7 @@ __all__ = ["Best", "Query", "Ranking", "combine", "pairs", "rank"]
 
 T = TypeVar("T")
 
+_HELD = 20_000  # rows that may wait for the query to be encoded
 _NOTHING = 1e-6  # the length of a sum that has no direction left
 
 
@@ -123,7 +125,7 @@ class Best(Generic[T]):
 
 def rank(
     batches: Iterable[Batch],
-    vector: NDArray[np.float32],
+    query: Future[NDArray[np.float32]],
     head: Head,
     ranking: Ranking,
     *,
@@ -131,18 +133,31 @@ def rank(
 ) -> Iterator[Match | Failure]:
     """Yield failures as they come, then the wanted matches, best first.
 
-    `vector` is the query's, float32[d]. Scores are given for a query that is text.
+    `query` is to be its vector, float32[d]. Scores are given for a query that is text. Raises what
+    `query` raises.
     """
     best: Best[Source] = Best(ranking.top, _floor(ranking, head, is_text=is_text))
-    for batch in batches:
+    for batch in _held(batches, query):
         yield from batch.failures
         if len(batch.vectors):
+            vector = query.result()
             best.add(_cosines(batch.vectors, vector[None])[:, 0], batch.sources)
     similarities, sources = best.ranked()
     scores = sigmoid(_logits(similarities, head)).tolist() if is_text else [None] * len(sources)
     found = zip(sources, similarities.tolist(), scores, strict=True)
     for place, (source, similarity, score) in enumerate(found, 1):
         yield Match(source, place, similarity, score)
+
+
+def _held(batches: Iterable[Batch], query: Future[NDArray[np.float32]]) -> Iterator[Batch]:
+    """Pass batches on once the query is known; until then they are held, up to a number of rows."""
+    held: list[Batch] = []
+    for batch in batches:
+        held.append(batch)
+        if query.done() or sum(len(each.items) for each in held) > _HELD:
+            yield from held
+            held.clear()
+    yield from held
 
 
 def pairs(

@@ -253,15 +253,21 @@ def test_a_list_that_pauses_holds_no_answer_back(
     assert starved == []
 
 
-def test_reading_ahead_is_bounded(encoder: FakeEncoder, reading_by: Callable) -> None:
-    """A million files cost no more memory than a hundred: inputs are drawn as answers are taken."""
+@pytest.mark.parametrize(("given", "listed"), [(b"", 16), (None, 16_384)])
+def test_reading_ahead_is_bounded(
+    encoder: FakeEncoder, reading_by: Callable, given: bytes | None, listed: int
+) -> None:
+    """A million files cost no more memory than a hundred: inputs are drawn as answers are taken.
+
+    Pictures that are in memory already are drawn a few at a time, as they may be large.
+    """
     drawn = 0
 
     def endless() -> Iterator[Source]:
         nonlocal drawn
         while True:
             drawn += 1
-            yield Source(str(drawn % 60_000), b"")
+            yield Source(str(drawn % 60_000), given)
 
     stream = embed(endless(), encoder, Reading(workers=2, batch_size=8))
     taken, ahead = 0, []
@@ -272,7 +278,7 @@ def test_reading_ahead_is_bounded(encoder: FakeEncoder, reading_by: Callable) ->
     stream.close()
     # what is listed, and a part of it that the store was asked for; 2 workers and 8 to read, a batch
     # being cut, and batches before, in and after the encoder
-    assert max(ahead) <= 2 * 256 + 2 + 8 + 6 * 8
+    assert max(ahead) <= listed + 256 + 2 + 8 + 6 * 8
     assert taken == 1 + 39 * 8
 
 

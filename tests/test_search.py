@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,7 +185,9 @@ def test_neighbours_do_not_change_a_score(count: int) -> None:
     sources = [Source(str(i)) for i in range(count)]
     whole = [Batch(sources, images[:count], [False] * count)]
     single = [Batch([s], v[None], [False]) for s, v in zip(sources, images, strict=False)]
-    ranked = [list(search.rank(b, rows[0], head, Ranking(), is_text=True)) for b in (whole, single)]
+    query: Future[Any] = Future()
+    query.set_result(rows[0])
+    ranked = [list(search.rank(b, query, head, Ranking(), is_text=True)) for b in (whole, single)]
     assert ranked[0] == ranked[1]
 
 

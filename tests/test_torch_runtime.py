@@ -214,11 +214,11 @@ def test_a_device_that_differs_from_the_cpu_is_refused(
 ) -> None:
     """The check that Metal runs once: right vectors pass, wrong ones end the run with a remedy."""
     fresh.encode_images(pixels(1))
-    fresh._check_against_cpu()
+    fresh._check_against_cpu(fresh._image)
     right = fresh._encode_pixels
-    monkeypatch.setattr(fresh, "_encode_pixels", lambda batch: np.roll(right(batch), 1, axis=1))
+    monkeypatch.setattr(fresh, "_encode_pixels", lambda *given: np.roll(right(*given), 1, axis=1))
     with pytest.raises(DeviceError, match="use --precision fp32 or --device cpu"):
-        fresh._check_against_cpu()
+        fresh._check_against_cpu(fresh._image)
 
 
 # --- out of memory --------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ def test_a_gpus_batch_is_found_by_its_memory(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1_100)
     for free, batch in [(20_000, 100), (150, 1), (10**9, 256)]:
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**10))
-        assert encoder._batch_that_fits() == batch
+        assert encoder._batch_that_fits(encoder._image) == batch
 
 
 def test_no_memory_to_load_a_tower_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -137,10 +137,11 @@ def search(
     pictures = setup.pictures(inputs, saved, answers.output)
     tally = Tally(origin=setup.origin(saved))
     with setup.classifier(engine, inputs, terminal) as classifier:
-        with terminal.waiting("encoding the query"):
-            vector = classifier.encode_query(query)
         encoder, chosen = classifier.encoder, _ranking(found)
-        with terminal.bar(lambda: setup.total(inputs, answers.output)) as counted:
+        with (
+            classifier.querying(query) as vector,
+            terminal.bar(lambda: setup.total(inputs, answers.output)) as counted,
+        ):
             batches = counted(tally.adding_batches(classifier.batches(pictures)))
             # Whole before the first is written: the bar is gone by then.
             results = list(rank(batches, vector, encoder.head, chosen, is_text=query.is_text))

@@ -143,10 +143,10 @@ class OpenVINOEncoder:
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts → float32[len(texts), d], unit rows."""
         ids = self.tokenizer(texts)
-        with self._lock:
+        parts = [ids[i : i + _TEXT_CHUNK] for i in range(0, len(ids), _TEXT_CHUNK)]
+        with self._lock:  # until the end: a picture meanwhile would bring the other tower
             tower = self._tower("text", 1)
-        chunks = range(0, len(ids), _TEXT_CHUNK)
-        return np.concatenate([tower.run(ids[i : i + _TEXT_CHUNK]) for i in chunks])
+            return np.concatenate([tower.run(part) for part in parts])
 
     def _tower(self, name: str, count: int) -> _Tower:
         """Return a tower compiled for `count` streams; the one held before is let go first."""

@@ -82,8 +82,9 @@ class TorchEncoder:
         Out of device memory: the batch is halved, down to one image; then DeviceError.
         """
         try:
-            self._ready_for("visual")
-            return self._encode_pixels(pixels)
+            with self._lock:
+                tower = self._tower("visual")
+            return self._encode_pixels(pixels, tower)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -97,38 +98,40 @@ class TorchEncoder:
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts → float32[len(texts), d], unit rows."""
         ids = self.tokenizer(texts)
-        chunks = range(0, len(ids), _TEXT_CHUNK)
+        parts = [ids[i : i + _TEXT_CHUNK] for i in range(0, len(ids), _TEXT_CHUNK)]
         try:
-            self._ready_for("text")
-            return np.concatenate([self._encode_ids(ids[i : i + _TEXT_CHUNK]) for i in chunks])
+            with self._lock:  # until the end: a picture meanwhile would bring the other tower
+                tower = self._tower("text")
+                return np.concatenate([self._encode_ids(part, tower) for part in parts])
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             raise self._too_small("the text tower") from error
 
-    def _ready_for(self, tower: str) -> None:
-        """Load a tower if it is not here; the CPU's memory is for one at a time."""
-        with self._lock:
-            if (self._image if tower == "visual" else self._text) is not None:
-                return
-            if self.device.type == "cpu":
-                self._image = self._text = None
-            loaded = build_tower(self.checkpoint, tower).to(self.device, self._dtype)
-            if tower == "text":
-                self._text = loaded
-                return
-            self._image = loaded
-            if self.device.type == "mps":
-                self._check_against_cpu()
-            elif self.device.type == "cuda":
-                self.batch_size = self._batch_that_fits()
+    def _tower(self, name: str) -> Any:
+        """Return a tower, loaded if it is not here; the CPU's memory is for one at a time."""
+        held = self._image if name == "visual" else self._text
+        if held is not None:
+            return held
+        if self.device.type == "cpu":
+            self._image = self._text = None
+        loaded = build_tower(self.checkpoint, name).to(self.device, self._dtype)
+        if name == "text":
+            self._text = loaded
+            return loaded
+        self._image = loaded
+        if self.device.type == "mps":
+            self._check_against_cpu(loaded)
+        elif self.device.type == "cuda":
+            self.batch_size = self._batch_that_fits(loaded)
+        return loaded
 
-    def _batch_that_fits(self) -> int:
+    def _batch_that_fits(self, tower: Any) -> int:
         """Return how many images fit in half the free memory, by what one of them takes."""
         size = self.image_size
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
-        self._encode_pixels(np.zeros((1, size, size, 3), np.uint8))
+        self._encode_pixels(np.zeros((1, size, size, 3), np.uint8), tower)
         one = max(1, torch.cuda.max_memory_allocated(self.device) - before)
         free, _ = torch.cuda.mem_get_info(self.device)
         return int(min(_MOST, max(1, free // (2 * one))))
@@ -137,7 +140,7 @@ class TorchEncoder:
         return DeviceError(f"{self.device} has too little free memory for {what}; try --device cpu")
 
     @torch.inference_mode()
-    def _encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _encode_pixels(self, pixels: NDArray[np.uint8], tower: Any) -> NDArray[np.float32]:
         c = self.checkpoint
         batch = torch.from_numpy(pixels)
         if self.device.type == "cuda":
@@ -145,18 +148,18 @@ class TorchEncoder:
         batch = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (c.mean, c.std))
         x = batch.float().div_(255).sub_(mean).div_(std)  # (n, 3, size, size)
-        return _unit(self._image(x.to(self._dtype)))
+        return _unit(tower(x.to(self._dtype)))
 
     @torch.inference_mode()
-    def _encode_ids(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        return _unit(self._text(torch.from_numpy(ids).to(self.device)))
+    def _encode_ids(self, ids: NDArray[np.int64], tower: Any) -> NDArray[np.float32]:
+        return _unit(tower(torch.from_numpy(ids).to(self.device)))
 
-    def _check_against_cpu(self) -> None:
+    def _check_against_cpu(self, tower: Any) -> None:
         """Compare one embedding with the CPU's: Metal kernels have returned wrong vectors."""
         size = self.image_size
         probe = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
         reference = TorchEncoder(self.checkpoint, "cpu", "fp32").encode_images(probe)
-        if not agrees(self._encode_pixels(probe), reference):
+        if not agrees(self._encode_pixels(probe, tower), reference):
             raise DeviceError(
                 f"{self.device} at {self.precision} gives other embeddings than the CPU; "
                 "use --precision fp32 or --device cpu"
