@@ -23,7 +23,7 @@ from siglipcli.store import Entry, text_digest
 from siglipcli.vectors.form import SavedVectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     Input = str | os.PathLike[str] | Source | Failure
     Inputs = Input | Iterable[Input] | SavedVectors
+    Counting = Callable[[int, int], None]
 
 __all__ = ["Classifier"]
 
@@ -99,28 +100,38 @@ class Classifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def encode_labels(self, labels: LabelSet) -> LabelBank:
-        """Encode a label set's prompts, each once; none that the store holds."""
-        return scoring.bank(labels, self.encode_texts)
+    def encode_labels(self, labels: LabelSet, progress: Counting | None = None) -> LabelBank:
+        """Encode a label set's prompts, each once; none that the store holds.
+
+        `progress` is told how many of how many are encoded, where they are more than a few hundred.
+        """
+        return scoring.bank(labels, lambda texts: self._texts(texts, progress)[0])
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts → float32[len(texts), d], unit rows; none that the store holds."""
         return self._texts(texts)[0]
 
-    def _texts(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], list[bool]]:
+    def _texts(
+        self, texts: Sequence[str], progress: Counting | None = None
+    ) -> tuple[NDArray[np.float32], list[bool]]:
         """Return the texts' vectors, and which of them the store had."""
         space = self._space("text")
         digests = [text_digest(text) for text in texts]
         known = space.vectors(digests) if space else {}
         stored = [digest in known for digest in digests]
-        missing = {d: text for d, text in zip(digests, texts, strict=True) if d not in known}
-        if missing:
-            rows = self.encoder.encode_texts(list(missing.values()))
+        missing = [
+            each for each in dict(zip(digests, texts, strict=True)).items() if each[0] not in known
+        ]
+        for done in range(0, len(missing), _TEXTS):
+            part = dict(missing[done : done + _TEXTS])
+            if progress and done:
+                progress(done, len(missing))
+            rows = self.encoder.encode_texts(list(part.values()))
             if not np.isfinite(rows).all():
                 raise ModelError("the model gives values that are not finite for these labels")
-            known |= dict(zip(missing, rows, strict=True))
+            known |= dict(zip(part, rows, strict=True))
             if space:
-                space.keep([Entry(digest, known[digest]) for digest in missing])
+                space.keep([Entry(digest, known[digest]) for digest in part])
         return np.stack([known[digest] for digest in digests]), stored
 
     def embed(self, inputs: Inputs) -> Iterator[list[Embedded | Failure]]:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import siglipcli
-from siglipcli import Classifier, Failure, Label, LabelSet, Prediction, Selection, Source, demo
+from siglipcli import (
+    Classifier,
+    Failure,
+    Label,
+    LabelSet,
+    Prediction,
+    Selection,
+    Source,
+    Store,
+    demo,
+)  # fmt: skip
 from siglipcli.errors import DeviceError, UnknownModelError, UsageError
 
 if TYPE_CHECKING:
@@ -128,6 +138,33 @@ def test_labels_are_encoded_once_a_run(
     )
     assert len(list(clf.classify([pictures] * 5, [COLOURS, MOODS]))) == 20
     assert calls == [3, 2]
+
+
+def test_many_labels_are_counted_and_kept_as_they_are_encoded(
+    encoder: FakeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress is told between parts; a run that is stopped half-way has the first half for the next."""
+    labels = LabelSet.of([f"label {i}" for i in range(600)])
+    told: list[tuple[int, int]] = []
+    plain = encoder.encode_texts
+
+    def stopping(texts: list[str]) -> Any:
+        if told:
+            raise KeyboardInterrupt
+        return plain(texts)
+
+    store = Store(tmp_path)
+    clf = Classifier(encoder, store=store)
+    monkeypatch.setattr(encoder, "encode_texts", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        clf.encode_labels(labels, lambda done, total: told.append((done, total)))
+    assert told == [(256, 600)]
+    monkeypatch.setattr(encoder, "encode_texts", plain)
+    told.clear()
+    bank = clf.encode_labels(labels, lambda done, total: told.append((done, total)))
+    assert told == [(256, 344)]
+    np.testing.assert_array_equal(bank.vectors, Classifier(encoder).encode_labels(labels).vectors)
+    store.close()
 
 
 def test_the_stream_is_lazy(clf: Classifier, pictures: Path) -> None:

@@ -172,8 +172,8 @@ def calibrate(
     tally = Tally()
     with setup.classifier(engine, given, terminal) as classifier, _opened(target.output) as stream:
         setup.warn_of_prompts([written.labels], classifier.encoder, terminal)
-        with terminal.waiting("encoding labels"):
-            bank = classifier.encode_labels(written.labels)
+        with terminal.waiting("encoding labels") as told:
+            bank = classifier.encode_labels(written.labels, told)
         found = examples.collection(known, classifier, tally, terminal)
         encoder = classifier.encoder
         answers = scored.score(found, bank, encoder.head, right, model=encoder.name)

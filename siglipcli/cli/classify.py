@@ -45,8 +45,8 @@ def classify(
     tally = Tally(origin=setup.origin(saved))
     with setup.classifier(engine, inputs, terminal) as classifier:
         setup.warn_of_prompts(sets, classifier.encoder, terminal)
-        with terminal.waiting("encoding labels"):
-            banks = [classifier.encode_labels(each) for each in sets]
+        with terminal.waiting("encoding labels") as told:
+            banks = [classifier.encode_labels(each, told) for each in sets]
         asked = reporting.Asked(reporting.title(inputs, saved), sets, _selection(choice))
         with (
             reporting.reported(report, asked, classifier) as page,

@@ -69,8 +69,8 @@ def evaluate(
         reporting.reported(report, on_page, classifier) as page,
     ):
         setup.warn_of_prompts([asked], classifier.encoder, terminal)
-        with terminal.waiting("encoding labels"):
-            bank = classifier.encode_labels(asked)
+        with terminal.waiting("encoding labels") as told:
+            bank = classifier.encode_labels(asked, told)
         found = collection(data, classifier, tally, terminal)
         name, head = classifier.encoder.name, classifier.encoder.head
         answers = scored.score(found, bank, head, right, model=name, bias_shift=cut.bias_shift)

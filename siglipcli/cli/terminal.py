@@ -61,13 +61,13 @@ class Terminal:
             complain(f"[{time.perf_counter() - self.started:.2f} s] {message}")
 
     @contextmanager
-    def waiting(self, message: str) -> Iterator[None]:
-        """Show a spinner while something slow has nothing to count."""
+    def waiting(self, message: str) -> Iterator[Callable[[int, int], None]]:
+        """Show a spinner while something slow happens; give what tells it how many of how many are done."""
         if not self.animated:
-            yield
+            yield lambda _done, _total: None
             return
-        with self._console().status(message):
-            yield
+        with self._console().status(message) as status:
+            yield lambda done, total: status.update(f"{message}: {done:,} of {total:,}")
 
     @contextmanager
     def fetching(self) -> Iterator[FetchProgress | None]:
