@@ -76,7 +76,7 @@ def show(name: str, runs: list[tuple[float, float]]) -> None:
 def process(command: list[Any], turn: int) -> tuple[float, float]:
     """Run `siglip` once: wall seconds and peak resident megabytes. NEW becomes words never seen."""
     words = [f"a dog on beach {time.time_ns()} {turn}" if w == "NEW" else str(w) for w in command]
-    line = [sys.executable, "-c", "from siglipcli.cli import main; main()", *words, "--quiet"]
+    line = [sys.executable, "-c", "from siglipcli.__main__ import main; main()", *words, "--quiet"]
     started = time.perf_counter()
     with subprocess.Popen(line, stdout=subprocess.DEVNULL) as child:
         _, status, usage = os.wait4(child.pid, 0)

@@ -16,7 +16,7 @@ __all__ += ["set_aside", "touch"]
 
 _SCHEMA = 1  # PRAGMA user_version
 BUSY = 10.0  # seconds to wait for another process
-_CACHE = 16_384  # KiB of pages in memory; faster here than mmap, and no more for a larger store
+_CACHE = 4_096  # KiB of pages in memory; no slower here than mmap, and no more for a larger store
 _TABLES = """
 CREATE TABLE models (
     id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
