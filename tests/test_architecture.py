@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation/comparison": {"numpy", "evaluation", "labelsets", "scoring", "sklearn"},
     "evaluation/prompts": {"numpy", "evaluation", "labelsets", "scoring", "sklearn"},
     "labelsets/rewrite": {"labelsets", "ruamel"},
-    "report": {"report", "images", "isolation", "PIL", "scoring", "writers"},
+    "report": {"numpy", "report", "images", "isolation", "PIL", "scoring", "writers"},
     "classifier": {
         "numpy", "labelsets", "models", "pipeline", "scoring", "search", "sources", "store", "vectors",
     },

@@ -173,7 +173,8 @@ def test_parents_and_negatives() -> None:
     assert found["metrics"]["acc1"] == 1.0
     assert found["confused"] == []
     parent, child, star, other = found["labels"]
-    assert (parent["label"], parent["examples"], parent["precision"]) == ("round", 0, 1.0)
+    assert (parent["label"], parent["examples"], parent["precision"]) == ("round", 2, 1.0)
+    assert parent["recall1"] is None
     assert (child["label"], child["examples"], child["recall"]) == (f"round/{CIRCLE}", 2, 1.0)
     assert (other["examples"], other["average_precision"]) == (0, None)
     assert star["examples"] == 2
@@ -258,8 +259,8 @@ def test_names_that_no_label_matches_are_one_error(drawn: Path) -> None:
     [
         (LABELS, "nothing to read: give DATA, a folder per class, or a CSV or JSONL file"),
         (["shapes"], "nothing to measure: give a label set, --labels SET"),
-        (["shapes", *LABELS, "-l", "everyday"], "siglip compare is for two label sets; give one"),
-        (["shapes", *LABELS, "-L", "x"], "siglip compare is for two label sets; give one"),
+        (["shapes", *LABELS, "-l", "everyday"], "evaluate takes one label set; siglip compare takes two"),
+        (["shapes", *LABELS, "-L", "x"], "evaluate takes one label set; siglip compare takes two"),
         (["gone", *LABELS], "there is no file or folder gone"),
         (["shapes", *LABELS, "--map", "x"], "--map takes NAME=LABEL, not 'x'"),
         (["shapes", *LABELS, "--map", f"{STAR}="], f"--map takes NAME=LABEL, not '{STAR}='"),
@@ -366,10 +367,14 @@ def test_a_file_gets_what_it_is_called(drawn: Path) -> None:
 
 
 def test_the_output_is_never_a_picture_of_the_data(drawn: Path) -> None:
-    """In a folder it is passed over, in a manifest it is refused."""
-    draw_picture(Path(drawn, STAR, "out.png"), CIRCLE)
-    assert evaluate(drawn, *LABELS, "-o", f"{drawn}/{STAR}/out.png", "-f", "json").exit_code == 0
-    assert json.loads(Path(drawn, STAR, "out.png").read_text())["images"] == 14
+    """In a folder and in a manifest it is refused, and the picture stays."""
+    taken = draw_picture(Path(drawn, STAR, "out.png"), CIRCLE).read_bytes()
+    result = evaluate(drawn, *LABELS, "-o", f"{drawn}/{STAR}/out.png", "-f", "json")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"siglip: the output {drawn}/{STAR}/out.png is one of the pictures in DATA\n",
+    )
+    assert Path(drawn, STAR, "out.png").read_bytes() == taken
     write_manifest(Path("m.csv"), {f"{drawn}/{STAR}/000.png": [STAR]})
     result = evaluate("m.csv", *LABELS, "-o", f"{drawn}/{STAR}/../{STAR}/000.png")
     assert result.exit_code == 2
@@ -423,9 +428,38 @@ def test_a_page_holds_the_figures_and_the_pictures(chrome: Chrome, drawn: Path) 
 
 def test_a_page_takes_the_place_of_no_input(drawn: Path) -> None:
     """The manifest, the label set and the output stay what they are."""
-    write_manifest(Path("m.csv"), {str(drawn / STAR / "000.png"): STAR})
-    for words in (["--report", "m.csv"], ["--report", "x.json", "-o", "x.json"]):
-        result = evaluate("m.csv", *LABELS, *words)
-        assert result.exit_code == 2
-        assert words[1] in result.stderr
-    assert Path("m.csv").read_text(encoding="utf-8").startswith("file,label")
+    write_manifest(Path("m.csv"), {str(drawn / STAR / "000.png"): [STAR]})
+    write_labels(Path("set.html"), NAMES)
+    taken = {name: Path(name).read_bytes() for name in ("m.csv", "set.html")}
+    for words, message in (
+        (["-l", "set.yaml", "--report", "m.csv"], "should end in .html"),
+        (["-l", "set.yaml", "--report", f"{drawn}/{STAR}/000.png"], "should end in .html"),
+        (["-l", "set.html", "--report", "set.html"], "is one of the inputs"),
+        (["-l", "set.yaml", "--report", "x.html", "-o", "x.html"], "are both x.html"),
+    ):
+        result = evaluate("m.csv", *words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert message in result.stderr
+    assert {name: Path(name).read_bytes() for name in taken} == taken
+
+
+def test_a_page_without_figures(chrome: Chrome, drawn: Path) -> None:
+    """No picture can be read, or none has a label: a page that says so, and no mistake of ours."""
+    write_manifest(Path("gone.csv"), {"gone.png": [STAR]})
+    write_manifest(Path("none.csv"), {str(drawn / STAR / "000.png"): []})
+    write_manifest(Path("one.csv"), {str(drawn / STAR / "000.png"): [STAR]})
+    for name, status in (("gone.csv", 1), ("none.csv", 0), ("one.csv", 0)):
+        result = evaluate(name, *LABELS, "--report", "page.html", "--quiet")
+        assert (result.exit_code, result.stderr) == (status, "")
+        chrome.get(Path("page.html").absolute().as_uri())
+        assert console(chrome) == []
+
+
+def test_the_page_says_what_a_wrong_picture_is(drawn: Path) -> None:
+    """Below the name of each picture whose best label is wrong, and of no other."""
+    found = figures(drawn, *LABELS, "--report", "page.html")
+    page = Path("page.html").read_text(encoding="utf-8")
+    wrong = sum(each["count"] for each in found["confused"])
+    assert wrong > 0
+    assert page.count("wrong: it is ") == wrong
+    assert f'"wrong: it is {CIRCLE}"' in page

@@ -223,27 +223,29 @@ def test_a_parent_is_neither_right_nor_wrong_in_the_ranking() -> None:
     assert [(each.true, each.predicted) for each in found.confused] == [("bird/owl", "cat")]
 
 
-def test_a_parent_that_the_data_names_is_right() -> None:
-    """For a picture that is called a bird, owl is a wrong guess."""
-    found = measure(scored(BIRDS, [[0, 3, 2], [0, 2, 3]], [[0, 1, 0], [0, 1, 0]]), Selection())
-    assert found.acc1 == 0.5
-    assert found.confused[0].predicted == "bird/owl"
+def test_a_finer_answer_than_the_data_has_is_not_wrong_in_the_ranking() -> None:
+    """A picture that is called a bird and ranked as owl, then bird, is no mistake; as cat it is."""
+    logits = [[0, 3, 2], [0, 2, 3], [4, 2, 3]]
+    found = measure(scored(BIRDS, logits, [[0, 1, 0]] * 3), Selection())
+    assert found.acc1 == pytest.approx(2 / 3)
+    assert [(each.true, each.predicted) for each in found.confused] == [("bird", "cat")]
 
 
-def test_a_parent_as_a_tag_is_no_false_positive() -> None:
-    """It counts for precision and is asked for by no recall; the scores agree that an owl is a bird."""
+def test_a_parent_is_right_where_its_child_is() -> None:
+    """An owl is a bird: that tag is no false positive, and is missed where it is not given."""
     data = scored(BIRDS, [[-9, 3, 3], [-9, -9, 3], [-9, 3, -9]], [[0, 0, 1], [0, 0, 1], [1, 0, 0]])
     found = measure(data, Selection())
     bird = found.labels[1]
     assert (bird.examples, bird.tags, bird.precision, bird.recall, bird.f1) == (
-        0,
+        2,
         2,
         0.5,
-        None,
-        None,
+        0.5,
+        0.5,
     )
+    assert bird.recall1 is None
     assert found.micro_precision == pytest.approx(3 / 4)
-    assert found.micro_recall == pytest.approx(2 / 3)
+    assert found.micro_recall == pytest.approx(3 / 5)
     assert metrics.relevant(data)[:, 1].tolist() == [True, True, False]
     assert bird.average_precision == pytest.approx(
         reference.average_precision_score([1, 1, 0], data.logits[:, 1])

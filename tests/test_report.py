@@ -590,52 +590,42 @@ def test_saved_vectors_have_thumbnails_where_their_pictures_are(here: Path) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a.png", "--report", "a.png"], "is one of the inputs"),
-        (["link.png", "--report", "a.png"], "is one of the inputs"),
-        (["--files-from", "list", "--report", "list"], "is one of the inputs"),
-        (["a.png", "-l", "list", "--report", "list"], "is one of the inputs"),
-        (["a.png", "-o", "b.jsonl", "--report", "./b.jsonl"], "--report and --output are both"),
-        (["a.png", "--report", "-"], "needs the name of a file"),
+        (["a.png", "--report", "a.png"], "should end in .html"),
+        (["link.html", "--report", "list.html"], "is one of the inputs"),
+        (["--files-from", "list.html", "--report", "list.html"], "is one of the inputs"),
+        (["a.png", "-l", "list.html", "--report", "./list.html"], "is one of the inputs"),
+        (["a.png", "-o", "b.html", "-f", "csv", "--report", "./b.html"], "--output are both"),
+        (["a.png", "--report", "-"], "should end in .html"),
+        (["a.png", "--report", "/dev/stdout"], "should end in .html"),
         (["a.png", "--report", "b.html", "--report-thumbs", "-1"], "--report-thumbs"),
     ],
 )
 def test_a_report_takes_the_place_of_no_input(here: Path, words: list[str], message: str) -> None:
     """A report that would overwrite what the run reads or writes is refused before any work."""
     content = Path(picture(here / "a.png")).read_bytes()
-    Path("link.png").symlink_to("a.png")
-    Path("list").write_text("a.png\n")
+    Path("link.html").symlink_to("list.html")
+    Path("list.html").write_text("a.png\n")
     result = run(*words, *THREE)
     assert result.exit_code == 2
     assert message in result.stderr
     assert Path("a.png").read_bytes() == content
-    assert Path("list").read_text() == "a.png\n"
+    assert Path("list.html").read_text() == "a.png\n"
 
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [("folder", "is a folder"), ("nowhere/a.html", "its folder does not exist")],
+    [("folder.html", "is a folder"), ("nowhere/a.html", "its folder does not exist")],
 )
 def test_a_report_that_cannot_be_written_is_said_before_the_work(
     here: Path, target: str, message: str
 ) -> None:
     """A folder in its place, or none to put it in: status 3, one line, no answers."""
-    Path("folder").mkdir()
+    Path("folder.html").mkdir()
     result = run(HEART, *THREE, "--report", target)
     assert result.exit_code == 3
     assert result.stderr.startswith("siglip: write error: ")
     assert message in result.stderr
     assert result.stdout == ""
-
-
-def test_an_earlier_report_in_the_folder_is_not_read(here: Path) -> None:
-    """A report beside the pictures is no picture, whatever its name; the second run replaces it."""
-    Path("pictures").mkdir()
-    Path("pictures/a.jpg").write_bytes(Path(HEART).read_bytes())
-    for _ in range(2):
-        result = run("pictures", *THREE, "--report", "pictures/sheet.png")
-        assert result.exit_code == 0
-        assert len(result.stdout.splitlines()) == 1
-    assert sorted(path.name for path in Path("pictures").iterdir()) == ["a.jpg", "sheet.png"]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])

@@ -41,7 +41,7 @@ def classify(
     form = setup.output_format(answers)
     terminal = Terminal(voice, rows_on_screen=form == "table" and answers.output is None)
     sets = setup.label_sets(labels, terminal)
-    pictures = reporting.without(report.report, setup.pictures(inputs, saved, answers.output))
+    pictures = setup.pictures(inputs, saved, answers.output)
     tally = Tally(origin=setup.origin(saved))
     with setup.classifier(engine, inputs, terminal) as classifier:
         setup.warn_of_prompts(sets, classifier.encoder, terminal)

@@ -48,10 +48,11 @@ def compare(
     terminal = Terminal(voice, rows_on_screen=False)
     sets = judging.label_sets(labels, 2, _USAGE)
     judging.refuse_inputs(answer.output, sets)
+    as_json = answer.is_json
     run = judging.examine(given, sets, resampling, answer.output, engine, terminal)
     with terminal.waiting("comparing"):
         found = _compared(run)
-    if answer.is_json:
+    if as_json:
         judging.write_json(answer, _document(run, found))
     else:
         judging.write_tables(answer, _parts(run, found))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from siglipcli.cli import reporting, setup
 from siglipcli.cli.answering import Tally
-from siglipcli.cli.examples import Examples, collection, read, truth
+from siglipcli.cli.examples import Examples, collection, read, say_failures, truth
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.options import Cut, Document, Engine, Labels, Voice
 from siglipcli.cli.reporting import Reporting  # noqa: TC001  # Typer reads the annotations
@@ -62,6 +62,7 @@ def evaluate(
     asked = _one_set(labels, answer.output, terminal)
     data = read(examples, answer.output)
     right = truth(examples, [each.names for each in data.examples], asked)
+    as_json = answer.is_json
     selection, tally = Selection(threshold=cut.threshold, bias_shift=cut.bias_shift), Tally()
     on_page = reporting.Asked(visible(data.name), [asked], selection)
     with (
@@ -77,12 +78,11 @@ def evaluate(
         with terminal.waiting("measuring"):
             measures = measure(answers, selection)
             if page.sheet:
-                evaluate_page.fill(page.sheet, found, bank, head, page.selection)
+                evaluate_page.fill(page.sheet, found, answers, bank, head, page.selection)
                 page.sections.extend(evaluate_page.sections(answers, measures))
-        _write(answers, measures, answer)
-        for failure in answers.failures:
-            terminal.note(f"{failure.source.name}: {failure.kind}: {failure.message}")
-        tally.report(terminal)
+    _write(answers, measures, answer.output, as_json=as_json)
+    say_failures(answers.failures, terminal)
+    tally.report(terminal)
     tally.leave()
 
 
@@ -90,7 +90,7 @@ def _one_set(labels: Labels, output: Path | None, terminal: Terminal) -> LabelSe
     given = len(labels.labels or ()) + bool(labels.label)
     if given != 1:
         raise UsageError(
-            "siglip compare is for two label sets; give one"
+            "evaluate takes one label set; siglip compare takes two"
             if given
             else "nothing to measure: give a label set, --labels SET"
         )
@@ -99,9 +99,9 @@ def _one_set(labels: Labels, output: Path | None, terminal: Terminal) -> LabelSe
     return setup.label_sets(labels, terminal)[0]
 
 
-def _write(answers: Scored, measures: Measures, answer: Document) -> None:
-    with open_output(answer.output, "utf-8" if answer.is_json else None) as stream:
-        if answer.is_json:
+def _write(answers: Scored, measures: Measures, output: Path | None, *, as_json: bool) -> None:
+    with open_output(output, "utf-8" if as_json else None) as stream:
+        if as_json:
             content = _content(answers, measures)
             json.dump(content, stream, ensure_ascii=False, allow_nan=False, indent=2)
             stream.write("\n")

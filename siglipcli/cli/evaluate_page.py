@@ -27,16 +27,34 @@ _NONE = "–"
 
 
 def fill(
-    sheet: Sheet, found: Collection, bank: LabelBank, head: Head, selection: Selection
+    sheet: Sheet,
+    found: Collection,
+    answers: Scored,
+    bank: LabelBank,
+    head: Head,
+    selection: Selection,
 ) -> None:
-    """Put every picture on the sheet with what it was scored; `selection` is a widened one."""
+    """Put every picture on the sheet with what it was scored; `selection` is a widened one.
+
+    Where a wrong label is ranked above a right one, it is said what the picture is.
+    """
     for failure in found.failures:
         sheet.add(failure)
+    notes = iter(_notes(answers))
     for start in range(0, len(found.sources), _CHUNK):
         part = slice(start, start + _CHUNK)
         ranked = scoring.rank(found.vectors[part], bank, head, selection)
         for source, scores in zip(found.sources[part], ranked, strict=True):
-            sheet.add(Prediction(source, scores))
+            sheet.add(Prediction(source, scores), next(notes))
+
+
+def _notes(answers: Scored) -> list[str]:
+    paths = [label.path for label in answers.labels.labels]
+    notes = []
+    for rank, right in zip(metrics.ranks(answers).tolist(), answers.truth, strict=True):
+        names = [path for path, is_right in zip(paths, right, strict=True) if is_right]
+        notes.append(f"wrong: it is {', '.join(names)}" if rank > 0 else "")
+    return notes
 
 
 def sections(answers: Scored, measures: Measures) -> Iterator[Section]:

@@ -21,6 +21,7 @@ __all__ = ["write"]
 
 MOST_LABELS, MOST_PAIRS = 30, 10
 _WIDEST = 100  # the eye follows no longer line
+_NAME = 14  # columns for names at least; what does not fit beside them is cut
 
 
 def write(stream: TextIO, answers: Scored, measures: Measures) -> None:
@@ -143,7 +144,7 @@ class _Page:
 
 def _table(first: str, *columns: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(first, overflow="fold")
+    table.add_column(first, overflow="fold", min_width=_NAME)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table

@@ -12,9 +12,11 @@ from siglipcli.cli import setup
 from siglipcli.cli.options import Walk
 from siglipcli.errors import UsageError
 from siglipcli.records import Source
-from siglipcli.writers.output import is_same
+from siglipcli.writers.output import check, is_same
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from siglipcli.labelsets import LabelSet
     from siglipcli.records import Failure
 
-__all__ = ["Examples", "collection", "read", "truth"]
+__all__ = ["Examples", "collection", "read", "say_failures", "truth"]
+
+_SAID = 10
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,21 @@ class Examples(Walk):
 
 
 def read(given: Examples, output: Path | None = None) -> Data:
-    """Read what DATA lists, no picture yet; `output` is never a part of it. Raises UsageError."""
+    """Read what DATA lists, no picture yet.
+
+    Raises UsageError, also where `output` would take the place of a part of it; OutputError where no file
+    can be.
+    """
     from siglipcli.evaluation import data
 
     if given.data is None:
         raise UsageError("nothing to read: give DATA, a folder per class, or a CSV or JSONL file")
     if output and is_same(output, given.data):
         raise UsageError(f"the output {output} is DATA")
-    known = data.read(given.data, setup.walking(given, output))
+    known = data.read(given.data, setup.walking(given))
     if output and output.is_file() and any(_is(each.input, output) for each in known.examples):
         raise UsageError(f"the output {output} is one of the pictures in DATA")
+    check(output)
     return known
 
 
@@ -79,6 +88,14 @@ def collection(known: Data, classifier: Classifier, tally: Tally, terminal: Term
     batches = tally.adding_batches(classifier.batches(known.inputs()))
     with terminal.bar(lambda: len(known.examples)) as counted:
         return scored.collect(known, counted(batches))
+
+
+def say_failures(failures: Sequence[Failure], terminal: Terminal) -> None:
+    """Say on stderr what could not be read: the first few, and how many more."""
+    for failure in failures[:_SAID]:
+        terminal.note(f"{failure.source.name}: {failure.kind}: {failure.message}")
+    if (more := len(failures) - _SAID) > 0:
+        terminal.note(f"{more:,} more like these")
 
 
 def _is(item: Source | Failure, output: Path) -> bool:

@@ -43,6 +43,7 @@ NO_EXAMPLES = "no examples"
 FEW_EXAMPLES = "too few examples"
 _LISTED = 10  # names in a line
 _ROWS = 30
+_NAME = 14  # columns for names at least
 
 T = TypeVar("T")
 
@@ -180,8 +181,7 @@ def examine(
 
 def _report(collection: Collection, tally: Tally, terminal: Terminal) -> None:
     """Tell what failed; if all did, that ends the command."""
-    for failure in collection.failures:
-        terminal.note(f"{failure.source.name}: {failure.kind}: {failure.message}")
+    examples.say_failures(collection.failures, terminal)
     tally.report(terminal)
     if not collection.sources:
         tally.leave()
@@ -308,7 +308,7 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(titles[0], overflow="fold")
+    table.add_column(titles[0], overflow="fold", min_width=_NAME)
     for title in titles[1:-1]:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column(titles[-1], no_wrap=True)

@@ -13,6 +13,7 @@ import typer
 
 from siglipcli import writers
 from siglipcli.cli.values import Size, auto_or_count, device, moderate, one_of, probability
+from siglipcli.errors import UsageError
 
 __all__ = ["DEFAULT_LIMIT", "Answers", "CacheDir", "CacheLimit", "Choice", "Cut"]
 __all__ += ["Document", "Engine", "Inputs", "JsonOrTable", "Labels", "Saved", "Voice", "Walk"]
@@ -320,10 +321,15 @@ class Document:
 
     @property
     def is_json(self) -> bool:
-        """Whether JSON is wanted."""
-        if self.output_format is None:
-            return self.output is not None and self.output.suffix.lower() == ".json"
-        return self.output_format == "json"
+        """Whether JSON is wanted. Raises UsageError for a file's ending that names no format."""
+        if self.output_format:
+            return self.output_format == "json"
+        ending = self.output.suffix.lower() if self.output else ""
+        if ending not in {"", ".txt", ".json"}:
+            raise UsageError(
+                f"the ending of {str(self.output)!r} names no format; use .json or .txt, or give --format"
+            )
+        return ending == ".json"
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def prompts(
     terminal = Terminal(voice, rows_on_screen=False)
     sets = judging.label_sets(labels, 1, _USAGE)
     judging.refuse_inputs(answer.output, sets)
+    as_json = answer.is_json
     if all(len(label.prompts) == 1 for label in sets[0].labels.labels):
         raise UsageError(
             f"each label of {sets[0]} has one prompt, so none can be left out; give the set"
@@ -58,7 +59,7 @@ def prompts(
     run = judging.examine(given, sets, resampling, answer.output, engine, terminal)
     with terminal.waiting("trying prompts"):
         found = _tried(run)
-    if answer.is_json:
+    if as_json:
         judging.write_json(answer, _document(run, found))
     else:
         judging.write_tables(answer, _parts(run, found))

@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from siglipcli.classifier import Classifier
     from siglipcli.cli.options import Inputs, Saved
     from siglipcli.labelsets import LabelSet
-    from siglipcli.records import Failure, Result, Source
+    from siglipcli.records import Result
     from siglipcli.report import Section, Sheet
     from siglipcli.scoring import Selection
-    from siglipcli.vectors import SavedVectors
 
-__all__ = ["Asked", "Reported", "Reporting", "check", "reported", "title", "without"]
+__all__ = ["Asked", "Reported", "Reporting", "check", "reported", "title"]
 
 _NAMES = 3  # of inputs in a title
 
@@ -61,30 +60,12 @@ def check(given: Reporting, output: Path | None, read: Iterable[str | Path | Non
     report = given.report
     if report is None:
         return
-    if str(report) == "-":
-        raise UsageError("--report needs the name of a file")
+    if report.suffix.lower() not in {".html", ".htm"}:  # so it takes the place of no picture
+        raise UsageError(f"--report writes a page: {str(report)!r} should end in .html")
     if output and is_same(report, output):
         raise UsageError(f"--report and --output are both {report}")
     if report.is_file() and any(name and is_same(report, name) for name in read):
         raise UsageError(f"the report {report} is one of the inputs")
-
-
-def without(
-    report: Path | None, pictures: Iterator[Source | Failure] | SavedVectors
-) -> Iterator[Source | Failure] | SavedVectors:
-    """Pass inputs on but for an earlier report, which a folder may hold."""
-    if report is None or not report.is_file():
-        return pictures
-    from siglipcli.vectors import SavedVectors
-
-    if isinstance(pictures, SavedVectors):
-        return pictures
-    return (each for each in pictures if not _is_report(each, report))
-
-
-def _is_report(item: Source | Failure, report: Path) -> bool:
-    name = getattr(item, "name", "")
-    return name.endswith(report.name) and is_same(name, report)
 
 
 def title(inputs: Inputs, saved: Saved) -> str:

@@ -2,11 +2,13 @@
 
 What is right, where labels have parents (`bird` of `bird/owl`) or are marked negative:
 
-- Ranking (acc1, acc5, recall of each class, confusions): which label comes first? Parents of a right label
-  are neither right nor wrong for a picture, and are left out. Negative labels take part only if
-  the data names them. Of equal scores the label that comes first in its set is ranked first.
-- Labels on their own (average precision, calibration, precision): an owl is a bird, so what a right label's parents
-  say of the picture is right too. Recall asks for no more than what the data names.
+- Ranking (acc1, acc5, recall of each class, confusions): which label comes first? What is above or below a
+  right label (of an owl `bird`, of a bird `bird/owl`) is neither right nor wrong for a picture, and is
+  left out. Negative labels take part only if the data names them. Of equal scores the label that comes
+  first in its set is ranked first.
+- Labels on their own (average precision, precision, recall, F1, calibration): an owl is a bird, so the parents
+  of a right label are right too. A label below the one that the data names is wrong here: name
+  pictures as finely as the set does.
 
 A measure of nothing (no examples, no tags) is None.
 """
@@ -24,7 +26,6 @@ from siglipcli.errors import UsageError
 try:
     from sklearn.metrics import (
         average_precision_score,
-        confusion_matrix,
         precision_score,
         recall_score,
     )
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from siglipcli.scoring import Selection
 
 __all__ = ["Bin", "Confusion", "LabelMeasures", "Measures", "average_precision", "confusion"]
-__all__ += ["measure", "ranks", "relevant", "reliability", "top1"]
+__all__ += ["measure", "ranked", "ranks", "relevant", "reliability", "top1"]
 
 BINS = 15
 FILES = 3  # examples of each confusion
@@ -52,8 +53,8 @@ _FIRST = 5  # acc5
 class LabelMeasures:
     """One label.
 
-    `examples` are the pictures that the data names it for; `tags` those that got it as a tag. `recall1` is the
-    share of its examples in which it is ranked above every wrong label.
+    `examples` are the pictures that it is right for, itself or as a parent; `tags` those that got it as a tag.
+    `recall1` is the share of pictures named after it in which it is ranked above every wrong label.
     """
 
     label: str
@@ -97,8 +98,8 @@ class Measures:
     one label a picture the balanced accuracy. mean_average_precision: the mean over labels that a picture has,
     itself or as a parent.
 
-    macro_*: the mean over labels that occur, negative ones apart, where a label without a tag counts 0; micro_*: over
-    all tags.
+    macro_*: the mean over labels that a picture has, negative ones apart, where a label without a tag counts 0;
+    micro_*: over all tags.
 
     ece: the expected calibration error over all pairs of picture and label, in 15 bins of equal width: the mean
     distance of a bin's mean score from the share of its pairs that are right, weighted by
@@ -176,7 +177,7 @@ def ranks(scored: Scored) -> NDArray[np.int64]:
     value = np.take_along_axis(logits, best[:, None], axis=1)
     before = np.arange(truth.shape[1]) < best[:, None]
     above = (logits > value) | ((logits == value) & before)
-    count = (above & _ranked(scored)).sum(axis=1)
+    count = (above & ranked(scored)).sum(axis=1)
     return np.where(truth.any(axis=1), count, -1)
 
 
@@ -186,10 +187,12 @@ def top1(scored: Scored) -> NDArray[np.float64]:
     return np.where(rank < 0, np.nan, (rank == 0).astype(np.float64))
 
 
-def _ranked(scored: Scored) -> NDArray[np.bool_]:
+def ranked(scored: Scored) -> NDArray[np.bool_]:
     """Return bool[n, n_labels]: the labels that take part in each picture's ranking."""
-    taking_part = ~_unnamed(scored)
-    return np.asarray(taking_part & (scored.truth | ~relevant(scored)))
+    related = relevant(scored)
+    for label, parents in _parents(scored.labels).items():
+        related[:, label] |= scored.truth[:, parents].any(axis=1)
+    return np.asarray(~_unnamed(scored) & (scored.truth | ~related))
 
 
 def _unnamed(scored: Scored) -> NDArray[np.bool_]:
@@ -227,7 +230,7 @@ def _duels(
     rows, columns = np.nonzero(scored.truth)
     if not scored.truth.size:
         return rows, columns, np.empty(0, np.bool_), np.empty(len(scored.truth), np.intp)
-    others = np.where(_ranked(scored) & ~scored.truth, scored.logits, -np.inf)
+    others = np.where(ranked(scored) & ~scored.truth, scored.logits, -np.inf)
     wrong = others.argmax(axis=1)
     right_value, wrong_value = scored.logits[rows, columns], others[rows, wrong[rows]]
     first = (right_value == wrong_value) & (columns < wrong[rows])
@@ -241,9 +244,9 @@ def confusion(scored: Scored) -> NDArray[np.int64]:
     picture with two labels counts twice. Memory is the square of the labels.
     """
     rows, columns, hits, wrong = _duels(scored)
-    count = scored.truth.shape[1]
-    taken = np.where(hits, columns, wrong[rows])
-    return np.asarray(confusion_matrix(columns, taken, labels=np.arange(count)), np.int64)
+    counts = np.zeros((scored.truth.shape[1],) * 2, np.int64)
+    np.add.at(counts, (columns, np.where(hits, columns, wrong[rows])), 1)
+    return counts
 
 
 def _confusions(
@@ -276,18 +279,18 @@ def _labels(
     thresholds = scoring.thresholds(scored.labels, selection)
     precision = _per_label(precision_score, right, tags)
     # What can be no tag is not missed: a negative label that the data names.
-    recall = _per_label(recall_score, scored.truth & ~_negative(scored.labels), tags)
+    recall = _per_label(recall_score, right & ~_negative(scored.labels), tags)
     first = np.bincount(columns, weights=hits, minlength=len(precision))
     rows = []
     for j, label in enumerate(scored.labels.labels):
-        examples = int(scored.truth[:, j].sum())
+        named = int(scored.truth[:, j].sum())
         rows.append(
             LabelMeasures(
                 label=label.path,
-                examples=examples,
+                examples=int(right[:, j].sum()),
                 tags=int(tags[:, j].sum()),
                 threshold=float(f"{thresholds[j]:.6g}"),
-                recall1=float(first[j]) / examples if examples else None,
+                recall1=float(first[j]) / named if named else None,
                 average_precision=average_precision(right[:, j], scored.logits[:, j]),
                 precision=precision[j],
                 recall=recall[j],
@@ -318,8 +321,8 @@ def _per_label(
 
 def _micro(scored: Scored, selection: Selection) -> tuple[float | None, float | None]:
     """Return precision and recall over all tags."""
-    tags, possible = _tags(scored, selection), ~_negative(scored.labels)
-    return _mean(relevant(scored)[tags]), _mean(tags[scored.truth & possible])
+    tags, right = _tags(scored, selection), relevant(scored)
+    return _mean(right[tags]), _mean(tags[right & ~_negative(scored.labels)])
 
 
 def _f1(precision: float | None, recall: float | None) -> float | None:

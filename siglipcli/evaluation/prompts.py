@@ -159,10 +159,7 @@ class Race:
     """Which label is ranked first, while one label's logits change."""
 
     def __init__(self, scored: Scored) -> None:
-        negative = np.array([label.negative for label in scored.labels.labels])
-        # As `metrics` ranks: parents of a right label do not, nor negative ones that no picture has.
-        self.runs = scored.truth | ~metrics.relevant(scored)
-        self.runs &= ~negative | scored.truth.any(axis=0)
+        self.runs = metrics.ranked(scored)
         self._truth = scored.truth
         self._judged = scored.truth.any(axis=1)
         logits = np.where(self.runs, scored.logits, -np.inf)

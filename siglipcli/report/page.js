@@ -3,7 +3,7 @@
 const at = (id) => document.getElementById(id);
 const about = JSON.parse(at("about").textContent);
 const rows = JSON.parse(at("rows").textContent).map(
-  ([name, labels, scores, marks], index) => ({ index, name, labels, scores, marks, tags: [] }),
+  ([name, labels, scores, marks, note = ""], index) => ({ index, name, note, labels, scores, marks, tags: [] }),
 );
 const negative = new Set(about.negative);
 const PAGE = 96; // cards in the document, at most
@@ -93,7 +93,7 @@ const orders = {
 };
 
 function isChosen(row) {
-  if (state.name && !row.name.toLowerCase().includes(state.name)) return false;
+  if (state.name && !`${row.name}\n${row.note}`.toLowerCase().includes(state.name)) return false;
   if (state.label === ANY) return true;
   if (state.label === UNTAGGED) return row.tags.length === 0;
   return row.tags.some((j) => row.labels[j] === state.label);
@@ -152,7 +152,8 @@ function card(row) {
   mats.set(mat, row);
   near.observe(mat);
   const name = element("bdi", "name", row.name);
-  const button = element("button", "card", mat, name, element("span", "scores"));
+  const note = row.note ? [element("bdi", "note", row.note)] : [];
+  const button = element("button", "card", mat, name, ...note, element("span", "scores"));
   button.type = "button";
   button.dataset.row = row.index;
   return element("li", "", button);
@@ -357,7 +358,8 @@ function scoreTable(row, places, name) {
 
 function drawView() {
   const row = shown[opened];
-  at("view-name").replaceChildren(element("bdi", "", row.name));
+  const note = row.note ? [element("bdi", "note", row.note)] : [];
+  at("view-name").replaceChildren(element("bdi", "", row.name), ...note);
   fill(at("view-mat"), row, `thumbnail of ${row.name}`);
   const tables = about.sets.map((name, set) => {
     const places = row.labels.map((_, j) => j).filter((j) => about.set_of[row.labels[j]] === set);

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from siglipcli.records import Prediction, Score
     from siglipcli.scoring import Selection
 
-__all__ = ["ALWAYS", "KEPT", "LEAST", "Row", "kept", "narrowed", "widened"]
+__all__ = ["ALWAYS", "KEPT", "LEAST", "NONE", "Row", "kept", "narrowed", "widened"]
 
 KEPT = 20
 """Labels of a set that a picture keeps at most, beside every tag."""
@@ -30,6 +30,7 @@ LEAST = 0.001
 """What the others score at least; the slider of the page ends there."""
 
 TAG, CANDIDATE, NEVER = "t", "c", "-"
+NONE = -1.0  # a floor below every threshold
 _SET = attrgetter("set")
 
 Names: TypeAlias = "Mapping[tuple[str, str], int]"
@@ -75,7 +76,7 @@ def _negatives(sets: Sequence[LabelSet]) -> set[tuple[str, str]]:
 
 def kept(scores: Sequence[Score], sets: Mapping[str, LabelSet], numbers: Names) -> Row:
     """Choose what a report keeps of a wide prediction's scores. `numbers` is (set, label) → number."""
-    row = Row([], [], "", 0.0)
+    row = Row([], [], "", NONE)
     for name, group in groupby(scores, _SET):
         row = _joined(row, _of_set(list(group), sets[name], numbers))
     return row
@@ -112,12 +113,12 @@ def _marks(ranked: list[Score], labels: LabelSet) -> Iterator[str]:
 
 
 def _floor(ranked: list[Score], marks: list[str], places: list[int], labels: LabelSet) -> float:
-    """Return the highest score that a label left out may have and yet be a tag; 0 for none."""
+    """Return the highest score that a label left out may have and yet be a tag; NONE for none."""
     left_out = set(range(len(ranked))) - set(places)
-    floor = max((ranked[i].score for i in left_out if marks[i] == CANDIDATE), default=0.0)
+    floor = max((ranked[i].score for i in left_out if marks[i] == CANDIDATE), default=NONE)
     if len(ranked) < len(labels.labels) and not labels.exclusive and not _has_rival(ranked, labels):
         floor = max(floor, ranked[min(KEPT, len(ranked)) - 1].score)
-    return round_probability(floor)
+    return floor if floor == NONE else round_probability(floor)
 
 
 def _has_rival(ranked: list[Score], labels: LabelSet) -> bool:

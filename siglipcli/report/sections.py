@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
 from siglipcli.report.page import text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["Html", "Section", "confusion", "figure", "metrics", "place", "table"]
@@ -85,12 +86,12 @@ def confusion(
     Of many labels only the `most` with the most confusions are shown, and that is said; the others
     are left out, not added up. A cell is shaded by its part of the row's pictures (its root, so that few are seen).
     """
-    worst = _most_confused(counts)[:most]
-    order = [i for i in range(len(labels)) if i in set(worst)]
+    order = sorted(_most_confused(counts)[:most])
+    totals = counts.sum(axis=1)
     head = "".join(f'<th scope="col"><bdi>{text(labels[j])}</bdi></th>' for j in order)
     body = "".join(
         f'<tr><th scope="row"><bdi>{text(labels[i])}</bdi></th>'
-        + "".join(_cell(int(counts[i][j]), int(sum(counts[i])), right=i == j) for j in order)
+        + "".join(_cell(int(counts[i][j]), int(totals[i]), right=i == j) for j in order)
         + "</tr>\n"
         for i in order
     )
@@ -126,11 +127,8 @@ def figure(svg: Html, *, caption: str = "", label: str = "") -> Html:
 
 def _most_confused(counts: NDArray[np.int64]) -> list[int]:
     """Return the labels' numbers, those with the most pictures off the diagonal first."""
-    n = len(counts)
-    wrong = [
-        sum(int(counts[i][j]) + int(counts[j][i]) for j in range(n) if j != i) for i in range(n)
-    ]
-    return sorted(range(n), key=lambda i: (-wrong[i], i))
+    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    return [int(i) for i in np.argsort(-wrong, kind="stable")]
 
 
 def _cell(count: int, total: int, *, right: bool) -> Html:

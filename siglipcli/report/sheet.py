@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from siglipcli import scoring
 from siglipcli.records import Failure
 from siglipcli.report.page import as_data, pieces, text
-from siglipcli.report.rows import kept
+from siglipcli.report.rows import NONE, kept
 from siglipcli.report.sections import Section, place, table
 from siglipcli.report.thumbnails import CHUNK, MIME, Thumbnails
 from siglipcli.scoring import Selection
@@ -66,7 +66,7 @@ class Sheet:
         self._rows = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # `close` is ours
         self._pictures = self._errors = 0
         self._failures: list[Failure] = []
-        self._floor = 0.0
+        self._floor = NONE
 
     def __enter__(self) -> Self:
         return self
@@ -79,8 +79,11 @@ class Sheet:
         self._thumbs.close()
         self._rows.close()
 
-    def add(self, result: Prediction | Failure) -> None:
-        """Take the next result. Raises OutputError where the temporary file cannot be written."""
+    def add(self, result: Prediction | Failure, note: str = "") -> None:
+        """Take the next result, with a line to show below its name.
+
+        Raises OutputError where the temporary file cannot be written.
+        """
         if isinstance(result, Failure):
             self._errors += 1
             if self._errors <= ERRORS:
@@ -89,7 +92,7 @@ class Sheet:
         self._pictures += 1
         if self._pictures <= PICTURES:
             self._thumbs.add(result.source)
-            self._keep(result)
+            self._keep(result, note)
 
     def write(self, stream: TextIO, sections: Sequence[Section] = ()) -> None:
         """Write the page, `sections` before the pictures. Raises what the stream does, and OutputError."""
@@ -106,10 +109,11 @@ class Sheet:
         }
         stream.writelines(pieces(slots))
 
-    def _keep(self, result: Prediction) -> None:
+    def _keep(self, result: Prediction, note: str) -> None:
         row = kept(result.scores, self._sets, self._numbers)
         self._floor = max(self._floor, row.floor)
-        line = as_data([visible(result.source.name), row.labels, row.scores, row.marks])
+        fields = [visible(result.source.name), row.labels, row.scores, row.marks]
+        line = as_data([*fields, visible(note)] if note else fields)
         with translated("temporary file"):
             self._rows.write(line.encode() + b"\n")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["is_same", "open_binary", "open_output", "translated"]
+__all__ = ["check", "is_same", "open_binary", "open_output", "translated"]
 
 # Answers are flushed one by one, so a buffer that holds the largest of them is empty whenever one
 # is written: an interrupt can then delay the rest of it until `close`, but never cut it off.
@@ -49,6 +49,12 @@ def open_output(
     if _takes_a_rename(path):
         return _replaced_file(path, encoding or "utf-8")
     return _direct(path, encoding or "utf-8")
+
+
+def check(path: Path | None) -> None:
+    """Raise the OutputError of `open_output` for a place where no file can be; nothing is made."""
+    if path is not None and str(path) not in _STDOUT_NAMES and _takes_a_rename(path):
+        _check_folder(Path(os.path.realpath(path)), path)
 
 
 @contextmanager
@@ -223,10 +229,14 @@ def _part_of(path: Path) -> Iterator[int]:
         raise
 
 
+def _check_folder(file: Path, shown: Path) -> None:
+    if not file.parent.is_dir():
+        raise OutputError(f"write error: {shown}: its folder does not exist. Make it first.")
+
+
 def _create(part: Path, *, like: Path, shown: Path) -> int:
     """Create a file as the umask has it, or with the mode of the one that it will replace."""
-    if not part.parent.is_dir():
-        raise OutputError(f"write error: {shown}: its folder does not exist. Make it first.")
+    _check_folder(part, shown)
     descriptor = os.open(
         part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
     )
