@@ -1,31 +1,87 @@
-"""Write `docs/demo.svg`: the table of a real run of the demo model, as a picture for the README.
+"""Write the pictures of the README: real runs of the demo model in a terminal, as SVG in `docs`.
 
-    python scripts/render_picture.py
+    python scripts/render_picture.py            # all
+    python scripts/render_picture.py compare    # those named
 
-The picture names no font and no address that a reader's browser would have to fetch, and has a
-ground of its own, so that it reads the same on light and dark pages.
+The pictures name no font and no address that a reader's browser would have to fetch, and have a
+ground of their own, so that they read the same on light and dark pages.
 """
 
 from __future__ import annotations
 
+import io
 import re
+import sys
+import tempfile
+from dataclasses import dataclass
 from html import escape, unescape
 from pathlib import Path
 
+import render_readme
 from rich.cells import cell_len
+from rich.console import Console
 from rich.terminal_theme import TerminalTheme
+from rich.text import Text
 
-from siglipcli import Classifier, LabelSet, Selection, Source
-from siglipcli.demo import LABELS, PICTURES
-from siglipcli.writers import Header
-from siglipcli.writers.table import render
+__all__ = ["PICTURES", "Picture", "draw", "shortened"]
 
-__all__ = ["COMMAND", "PICTURE", "draw"]
-
-PICTURE = Path(__file__).parent.parent / "docs" / "demo.svg"
-COMMAND = "siglip classify pictures --ext jpg --labels labels.yaml --model demo --top 3"
+DOCS = Path(__file__).parent.parent / "docs"
 WIDTH = 80  # columns
-ENDING, TOP = ".jpg", 3  # what COMMAND says
+KNOWN = "python draw.py"  # makes the README's folder of drawings whose labels are known
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A command and what it prints, run in the README's folder after `before`.
+
+    Of a long answer only the first `lines` are shown, and that more follow.
+    """
+
+    name: str
+    title: str
+    command: str
+    before: str = ""
+    lines: int | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the picture is."""
+        return DOCS / f"{self.name}.svg"
+
+
+PICTURES = (
+    Picture(
+        "demo",
+        "siglip classify in a terminal: each picture with its best labels, scores and bars",
+        "siglip classify pictures --ext jpg --labels labels.yaml --model demo --top 3",
+    ),
+    Picture(
+        "evaluate",
+        "siglip evaluate in a terminal: accuracy, average precision and F1, label by label",
+        "siglip evaluate known --labels shapes.yaml",
+        KNOWN,
+        lines=28,
+    ),
+    Picture(
+        "calibrate",
+        "siglip calibrate in a terminal: each label's threshold and F1, before and after",
+        "siglip calibrate known --labels shapes.yaml --output calibrated.yaml",
+        KNOWN,
+    ),
+    Picture(
+        "compare",
+        "siglip compare in a terminal: two label sets, their difference and its interval",
+        "siglip compare known --labels shapes.yaml --labels plain.yaml",
+        KNOWN,
+    ),
+    Picture(
+        "prompts",
+        "siglip prompts in a terminal: each template and prompt, and whether it helps",
+        "siglip prompts known --labels shapes.yaml",
+        KNOWN,
+        lines=18,
+    ),
+)
 
 MARGIN = 14  # pixels
 GROUND, INK, EDGE = "#0d1117", "#e6edf3", "#3d444d"
@@ -43,7 +99,7 @@ FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', mono
 # Rich fills this in. Its own frame has buttons and a title; here the command takes their place.
 FORMAT = f"""\
 <svg xmlns="http://www.w3.org/2000/svg" SIZE="{{width}} {{height}}" role="img">
-<title>siglip in a terminal: each picture with its best labels, scores and bars</title>
+<title>TITLE</title>
 <style>
 .{{unique_id}}-matrix, .{{unique_id}}-command {{{{ font-family: {FONTS}; font-size: {{char_height}}px; }}}}
 .{{unique_id}}-command {{{{ fill: {INK} }}}}
@@ -62,20 +118,38 @@ _WORDS = re.compile(r"\S+(?: \S+)*")
 _CELL = 12.2  # a character's width in Rich's pictures, in pixels
 
 
-def draw() -> str:
-    """Run the demo model over some of its pictures and return the table as SVG."""
-    labels = LabelSet.load(LABELS)
-    names = sorted(path.name for path in PICTURES.glob(f"*{ENDING}"))
-    model = Classifier.load("demo", precision="fp32")  # the same figures on every processor
-    inputs = [Source(f"pictures/{name}", PICTURES / name) for name in names]
-    results = model.classify(inputs, labels, Selection(top=TOP))
-    header = Header("demo", (labels.name,), tuple(label.path for label in labels.labels))
-    console = render(results, header, width=WIDTH)
+def draw(picture: Picture) -> str:
+    """Run the picture's command and return what the terminal shows as SVG."""
+    shown = shortened(_run(picture), picture.lines)
+    console = Console(file=io.StringIO(), record=True, width=WIDTH, color_system="truecolor")
+    console.print(Text.from_ansi(shown), soft_wrap=True)
     svg = console.export_svg(theme=THEME, code_format=FORMAT, unique_id="siglip")
-    return _finished(svg)
+    return _finished(svg, picture)
 
 
-def _finished(svg: str) -> str:
+def _run(picture: Picture) -> str:
+    """Return what the command writes on a terminal, with its colours."""
+    markdown = render_readme.README.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name:
+        folder = render_readme.sandbox(Path(name, "demo"), markdown)
+        variables = render_readme.environment(Path(name, "cache"))
+        del variables["NO_COLOR"]
+        variables["TERM"] = "xterm-256color"
+        if picture.before:
+            render_readme.capture(picture.before, folder, variables)
+        written = render_readme.capture(picture.command, folder, variables)
+    return "\n".join(line.rstrip() for line in written.splitlines()).strip("\n")
+
+
+def shortened(text: str, lines: int | None) -> str:
+    """Cut a text after so many lines, and say so by a line `…`."""
+    every = text.splitlines()
+    if lines is None or len(every) <= lines:
+        return text
+    return "\n".join([*every[:lines], render_readme.MORE])
+
+
+def _finished(svg: str, picture: Picture) -> str:
     """Fill in what Rich does not know, and put every piece of text at its own place."""
     width, height = (float(side) for side in re.findall(r'SIZE="(\S+) (\S+)"', svg)[0])
     left, right, bottom = -MARGIN, width + 2 * MARGIN, height + MARGIN
@@ -83,7 +157,7 @@ def _finished(svg: str) -> str:
     svg = svg.replace(
         "FRAME", f'x="{left + 1}" y="1" width="{right - 2:g}" height="{bottom - 2:g}"'
     )
-    svg = svg.replace("COMMAND", escape(COMMAND))
+    svg = svg.replace("TITLE", escape(picture.title)).replace("COMMAND", escape(picture.command))
     return "".join(f"{line}\n" for line in _TEXT.sub(_pieces, svg).splitlines() if line.strip())
 
 
@@ -107,10 +181,12 @@ def _shape(style: str, x: float, y: float, text: str) -> str:
 
 
 def main() -> None:
-    """Write the picture."""
-    PICTURE.parent.mkdir(exist_ok=True)
-    PICTURE.write_text(draw(), encoding="utf-8")
-    print(f"wrote {PICTURE}")
+    """Write the pictures, all or those that are named."""
+    named = sys.argv[1:] or [picture.name for picture in PICTURES]
+    for picture in PICTURES:
+        if picture.name in named:
+            picture.path.write_text(draw(picture), encoding="utf-8")
+            print(f"wrote {picture.path}")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ __all__ = [
     "Block",
     "Step",
     "blocks",
+    "capture",
     "environment",
     "made_parts",
     "named_files",
@@ -145,14 +146,19 @@ def environment(cache: Path) -> dict[str, str]:
 
 
 def run(command: str, folder: Path, cache: Path) -> str:
-    """Run a command line as on a terminal and return what it shows."""
+    """Run a command line as on a terminal and return what it shows, without its colours."""
+    return _plain(capture(command, folder, environment(cache)))
+
+
+def capture(command: str, folder: Path, variables: dict[str, str]) -> str:
+    """Run a command line as on a terminal and return what is written there, colours and all."""
     import pty
 
     terminal, its_end = pty.openpty()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # noqa: S603  # our own README
             ["/bin/sh", "-c", command],
-            cwd=folder, env=environment(cache),
+            cwd=folder, env=variables,
             stdin=subprocess.DEVNULL, stdout=its_end, stderr=errors,
         )  # fmt: skip
         os.close(its_end)
@@ -160,7 +166,7 @@ def run(command: str, folder: Path, cache: Path) -> str:
         failed = process.wait() != 0
         errors.seek(0)
         said = errors.read() if failed and not shown else shown
-    return _plain(said.decode())
+    return said.decode()
 
 
 def _read(terminal: int) -> Iterator[bytes]:

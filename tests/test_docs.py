@@ -1,4 +1,4 @@
-"""The reference is whole and fresh, and the picture is fit for any page."""
+"""The reference is whole and fresh, and the pictures are fit for any page."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ def test_every_environment_variable_is_listed() -> None:
             assert not parameter.envvar or f"| `{parameter.envvar}` |" in PAGE
 
 
-def test_the_picture_fetches_nothing() -> None:
+@pytest.mark.parametrize("picture", render_picture.PICTURES, ids=lambda each: each.name)
+def test_a_picture_fetches_nothing(picture: render_picture.Picture) -> None:
     """The SVG is well-formed and holds no address, no font file, no script and no other picture."""
-    text = render_picture.PICTURE.read_text(encoding="utf-8")
+    text = picture.path.read_text(encoding="utf-8")
     root = ET.fromstring(text)
     assert {each.tag.rpartition("}")[2] for each in root.iter()} <= {
         *("svg", "title", "style", "rect", "text", "g"),
@@ -54,9 +55,10 @@ def test_the_picture_fetches_nothing() -> None:
     assert "url(" not in text
 
 
-def test_the_picture_has_a_ground_of_its_own() -> None:
+@pytest.mark.parametrize("picture", render_picture.PICTURES, ids=lambda each: each.name)
+def test_a_picture_has_a_ground_of_its_own(picture: render_picture.Picture) -> None:
     """It reads the same on a light page and on a dark one: a filled frame lies below all text."""
-    root = ET.fromstring(render_picture.PICTURE.read_bytes())
+    root = ET.fromstring(picture.path.read_bytes())
     frame = next(each for each in root if each.tag.endswith("rect"))
     left, _, width, height = (float(side) for side in root.attrib["viewBox"].split())
     assert frame.attrib["fill"] == render_picture.GROUND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ from typer.main import get_command
 from siglipcli import images, labelsets, scoring, writers
 from siglipcli.cli import app
 from siglipcli.errors import ExitStatus
+from siglipcli.evaluation import metrics
 from siglipcli.labelsets import schema
 from siglipcli.models.catalog import DEFAULT
 
@@ -61,25 +63,42 @@ def test_a_command_prints_what_is_shown_below_it(
 
 
 @with_terminal
-def test_the_picture_shows_a_real_run(cache: Path, tmp_path: Path) -> None:
-    """The picture's text is what its own command prints, but for blank lines."""
+@pytest.mark.parametrize("picture", render_picture.PICTURES, ids=lambda each: each.name)
+def test_a_picture_shows_a_real_run(
+    picture: render_picture.Picture, cache: Path, tmp_path: Path
+) -> None:
+    """A picture's text is what its own command prints, but for blank lines."""
     folder = render_readme.sandbox(tmp_path / "demo", TEXT)
-    got = render_readme.run(render_picture.COMMAND, folder, cache)
-    command, *lines = text_of_picture()
-    assert command == f"$ {render_picture.COMMAND}"
-    shown = "\n".join(line for line in got.splitlines() if line)
-    assert render_readme.same("\n".join(lines), shown), "`make docs` refreshes this"
+    if picture.before:
+        render_readme.run(picture.before, folder, cache)
+    got = render_readme.run(picture.command, folder, cache)
+    command, *lines = text_of(picture)
+    assert command == f"$ {picture.command}"
+    cut = render_picture.shortened(got, picture.lines)
+    shown, got = ("\n".join(line for line in text.splitlines() if line) for text in (cut, got))
+    assert render_readme.same("\n".join(lines), shown), f"`make docs` refreshes this\n{got}"
 
 
-def text_of_picture() -> list[str]:
-    """The lines of the picture, top to bottom: its pieces joined by blanks."""
-    root = ET.fromstring(render_picture.PICTURE.read_bytes())
+def text_of(picture: render_picture.Picture) -> list[str]:
+    """The lines of a picture, top to bottom: its pieces joined by blanks."""
+    root = ET.fromstring(picture.path.read_bytes())
     space = "{http://www.w3.org/2000/svg}"
     command = "".join(each.text or "" for each in root.findall(f"{space}text"))
     lines: dict[str, list[str]] = {}
     for piece in root.iterfind(f"{space}g/{space}text"):
         lines.setdefault(piece.attrib["y"], []).append(piece.text or "")
     return [command, *(" ".join(pieces) for pieces in lines.values())]
+
+
+def test_every_picture_is_shown_and_said() -> None:
+    """Each picture in docs is on a page, with a text for those who cannot see it, and is small."""
+    pages = [TEXT, *(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))]
+    shown = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", "\n".join(pages))
+    shown += re.findall(r'<img alt="([^"]+)" src="([^"]+)">', TEXT)
+    shown += [("dark", name) for name in re.findall(r'srcset="([^"]+)"', TEXT)]
+    files = [each for each in (ROOT / "docs").iterdir() if each.suffix in {".png", ".svg"}]
+    assert {Path(name).name for _, name in shown} == {each.name for each in files}
+    assert all(each.stat().st_size <= 200 * 1024 for each in files)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
@@ -180,6 +199,25 @@ def test_defaults_are_the_program_s_own() -> None:
     assert f"(default {images.Limits().max_megapixels:g})" in TEXT
 
 
+def test_extras_are_all_explained() -> None:
+    """Each extra that can be installed is in the table of extras, and no other."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = re.search(r"\[project\.optional-dependencies\]\n((?:\w.*\n)+)", project)
+    assert extras
+    named = [codes(row[0])[0] for row in rows("extra")]
+    assert named == re.findall(r"^(\w+) =", extras[1], re.MULTILINE)
+
+
+def test_the_measures_are_all_explained() -> None:
+    """The page on evaluating names each measure of the whole set that JSON has, but parts of others."""
+    page = (ROOT / "docs" / "evaluating.md").read_text(encoding="utf-8")
+    parts = {"images", "labels", "confused", "reliability", "macro_precision", "macro_recall"}
+    parts |= {"micro_precision", "micro_recall"}
+    measures = {each.name for each in dataclasses.fields(metrics.Measures)} - parts
+    explained = re.findall(r"^\| [^|]+ \| `(\w+)` \|", page, re.MULTILINE)
+    assert set(explained) == measures
+
+
 def test_formats_that_are_read_and_written_are_named() -> None:
     """The page names each picture format that is read and each answer format that is written."""
     names = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
@@ -191,12 +229,18 @@ def test_formats_that_are_read_and_written_are_named() -> None:
 
 def test_links_lead_somewhere() -> None:
     """Each link inside the project names a file that is there, and a heading that is in it."""
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", TEXT):
-        file, _, heading = target.partition("#")
-        page = (ROOT / file).read_text(encoding="utf-8") if file else TEXT
-        if heading:
-            titles = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
-            assert heading in {re.sub(r"[^\w -]", "", t).lower().replace(" ", "-") for t in titles}
+    for page in (render_readme.README, ROOT / "docs" / "evaluating.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+            file, _, heading = target.partition("#")
+            there = page.parent / file if file else page
+            assert there.is_file(), target
+            assert not heading or heading in anchors(there)
+
+
+def anchors(page: Path) -> set[str]:
+    """What links may name in a page: its headings."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize(
