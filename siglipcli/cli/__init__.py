@@ -14,22 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from siglipcli import __version__
-from siglipcli.cli import (
-    cache,
-    calibrate,
-    classify,
-    compare,
-    demo,
-    doctor,
-    embed,
-    evaluate,
-    labels,
-    models,
-    prompts,
-    score,
-    search,
-)
-from siglipcli.cli.command import Command, spare_checks
+from siglipcli.cli.command import Commands, spare_checks
 from siglipcli.cli.terminal import complain
 from siglipcli.errors import ExitStatus, OutputError, SiglipError
 
@@ -60,8 +45,29 @@ class _Closed(io.TextIOBase):
         return False
 
 
+_COMMANDS = {
+    "classify": "Score pictures against labels.",
+    "search": "Rank pictures against words or a picture.",
+    "score": "Score pictures with texts, pair by pair.",
+    "embed": "Write embeddings, to be used again.",
+    "evaluate": "Measure a label set on pictures you know.",
+    "calibrate": "Fit thresholds to pictures you know.",
+    "compare": "Compare two label sets on pictures you know.",
+    "prompts": "Say which prompts help and which hurt.",
+    "demo": "Try it on bundled drawings, with no download.",
+    "labels": "List, show, check and start label sets.",
+    "models": "List the models, look into one, and get its files.",
+    "cache": "Show and manage stored embeddings and engines.",
+    "doctor": "Show what this machine has, and time one encode.",
+}
+
+
 class _Commands(TyperGroup):
     """Every command, run where errors are translated; help is printed while a context is made."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: Any = Commands(_COMMANDS)
 
     def get_params(self, ctx: Any) -> list[Any]:
         return spare_checks(super().get_params(ctx))
@@ -116,19 +122,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(cls=Command, short_help="Score pictures against labels.")(classify.classify)
-app.command(cls=Command, short_help="Rank pictures against words or a picture.")(search.search)
-app.command(cls=Command, short_help="Score pictures with texts, pair by pair.")(score.score)
-app.command(cls=Command, short_help="Write embeddings, to be used again.")(embed.embed)
-app.command(cls=Command, short_help="Measure a label set on pictures you know.")(evaluate.evaluate)
-app.command(cls=Command, short_help="Fit thresholds to pictures you know.")(calibrate.calibrate)
-app.command(cls=Command, short_help="Compare two label sets on pictures you know.")(compare.compare)
-app.command(cls=Command, short_help="Say which prompts help and which hurt.")(prompts.prompts)
-app.command(short_help="Try it on bundled drawings, with no download.")(demo.demo)
-app.add_typer(labels.app, name="labels")
-app.add_typer(models.app, name="models")
-app.add_typer(cache.app, name="cache", short_help="Show and manage stored embeddings and engines.")
-app.command(short_help="Show what this machine has, and time one encode.")(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:

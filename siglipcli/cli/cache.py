@@ -23,6 +23,7 @@ app = typer.Typer(
     name="cache",
     help="Show and manage what is kept: compiled engines and stored embeddings.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 

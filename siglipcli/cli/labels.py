@@ -23,6 +23,7 @@ app = typer.Typer(
     name="labels",
     help="List, show, check and start label sets.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 

@@ -25,6 +25,7 @@ app = typer.Typer(
     name="models",
     help="List the models, look into one, and get its files.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 
