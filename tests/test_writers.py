@@ -166,13 +166,6 @@ def test_an_unknown_format_names_the_known_ones() -> None:
         writers.open_writer("xml", io.StringIO(), HEADER)
 
 
-def test_every_format_is_described() -> None:
-    """The help text has a few words about every format."""
-    assert set(writers.names()) == {"table", "json", "jsonl", "csv"}
-    for entry in writers.FORMATS.values():
-        assert f"{entry.name}: {entry.help}" in writers.describe()
-
-
 def test_no_format_but_the_table_loads_rich() -> None:
     """Writing JSON, JSONL or CSV does not pay for importing Rich."""
     code = """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from siglipcli.errors import UnknownModelError
 
-__all__ = ["CATALOG", "DEFAULT", "Entry", "find", "unknown"]
+__all__ = ["CATALOG", "DEFAULT", "Entry", "unknown"]
 
 DEFAULT = "ViT-B-16-SigLIP-384"
 
@@ -120,14 +120,6 @@ _ENTRIES = (
 )  # fmt: skip
 
 CATALOG: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
-
-
-def find(name: str) -> Entry:
-    """Return the entry called `name`, or raise UnknownModelError with the nearest names."""
-    try:
-        return CATALOG[name]
-    except KeyError:
-        raise unknown(name) from None
 
 
 def unknown(name: str) -> UnknownModelError:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from siglipcli.records import Answer, Result
 
-__all__ = ["FORMATS", "Format", "Header", "Writer", "describe", "for_path", "names", "open_writer"]
+__all__ = ["FORMATS", "Format", "Header", "Writer", "for_path", "names", "open_writer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +101,6 @@ FORMATS: dict[str, Format] = {
 def names() -> tuple[str, ...]:
     """Return the names that `--format` takes."""
     return tuple(FORMATS)
-
-
-def describe() -> str:
-    """Return one line that says what each format is, for help texts."""
-    return "; ".join(f"{entry.name}: {entry.help}" for entry in FORMATS.values())
 
 
 def for_path(path: str | os.PathLike[str]) -> str:
