@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +20,8 @@ from typer.testing import CliRunner
 
 from siglipcli import labelsets
 from siglipcli.cli import app
+from siglipcli.cli.answering import print_json
+from siglipcli.cli.calibrate import _threshold
 
 if TYPE_CHECKING:
     from typer.testing import Result
@@ -74,6 +79,16 @@ def report(*arguments: str | Path) -> dict[str, Any]:
     result = calibrate(*arguments, "-f", "json")
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
+
+
+def process(encoding: str, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+    """Run it as a process whose streams have that encoding."""
+    code = "from siglipcli.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, "calibrate", *map(str, arguments)],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
 
 
 def label(found: dict[str, Any], path: str) -> dict[str, Any]:
@@ -152,7 +167,16 @@ def test_labels_left_alone_keep_their_tags(known: Path, shared: Path) -> None:
     assert [[x for x in row if x != "blue star"] for row in tags("fitted.yaml")] == kept
     assert label(report(known, "-l", "set.yaml", "--min-examples", "2"), "green star")["fitted"]
     few = report(known, "-l", "set.yaml", "--min-examples", "9")
-    assert [x["label"] for x in few["labels"] if x["fitted"]] in ([], ["shapes"])
+    left = {x["label"] for x in few["labels"] if x["kept"] == "too few examples"}
+    assert left == {
+        "red circle",
+        "blue star",
+        "shapes/green square",
+        "shapes/yellow triangle",
+        "green star",
+    }
+    assert [x["label"] for x in few["labels"] if x["fitted"]] == ["shapes"]
+    assert all(x["held_out"] is None for x in few["labels"] if x["label"] in left)
 
 
 def test_calibrating_twice_changes_nothing(known: Path) -> None:
@@ -177,8 +201,63 @@ def test_the_table_says_examples_thresholds_and_gain_of_each_label(known: Path) 
         for line in lines
     )
     assert re.match(r"\d of 7 labels fitted; mean F1 0\.\d+ → 0\.\d+, on pictures held", lines[-2])
-    assert re.match(r"bias_shift -6 → \S+: thresholds are scores after it;", lines[-1])
+    assert re.fullmatch(
+        r"bias_shift -6 → \S+: thresholds are scores after it; those of the \d kept labels moved with it,"
+        r" and tag as in the set\.",
+        lines[-1],
+    )
     assert result.stderr.count("\n") == 1
+
+
+def test_the_table_shows_the_thresholds_that_are_written(known: Path) -> None:
+    """Digit for digit, also near 1, where three of them would all be 1."""
+    result = calibrate(known, "-l", "set.yaml", "-o", "fitted.yaml")
+    written = labelsets.load("fitted.yaml")
+    rows = dict(re.findall(r"^(\S+ ?\S*) +\d+ +[\d.]+ → (\S+) ", result.stdout, re.MULTILINE))
+    assert float(rows["red circle"]) == written.labels[0].threshold
+    assert float(rows["green star"]) == written.threshold
+    for value, text in (
+        *((0.2, "0.2"), (0.999089, "0.999089"), (0.99957, "0.99957"), (1.0, "1"), (0.0, "0")),
+        *((0.9999971, "0.999997"), (0.99999971, "0.9999997"), (1.5e-09, "1.5e-09")),
+        *((0.12345678, "0.123457"), (1e-320, "1e-320")),
+    ):
+        assert _threshold(value) == text
+
+
+def test_one_label_is_no_labels(known: Path) -> None:
+    """Singular and plural are right, and one kept label has moved with the shift, which is said."""
+    Path("one.yaml").write_text("labels: [{name: red circle, threshold: 0.5}]\nbias_shift: -6\n")
+    write_manifest(
+        Path("d.csv"),
+        {str(path): [path.parent.name] for path in known.glob("red circle/*.png")}
+        | {str(path): [] for path in known.glob("blue star/*.png")},
+    )
+    lines = calibrate("d.csv", "-l", "one.yaml", "--min-examples", "9").stdout.splitlines()
+    assert lines[-2].startswith("0 of 1 label fitted; mean F1 ")
+    assert lines[-1].endswith("; that of the kept label moved with it, and tags as in the set.")
+
+
+def test_every_terminal_can_show_it(known: Path) -> None:
+    """What an encoding lacks is spelt out on stdout and stderr; JSON is UTF-8 whatever the locale."""
+    Path("x.yaml").write_text('bias_shift: -6\nlabels: [red circle, "星"]', encoding="utf-8")
+    data = write_manifest(
+        Path("d.csv"), {str(path): ["red circle"] for path in known.glob("red*/*")}
+    )
+    shown = {}
+    for encoding in ("cp1252", "utf-8"):
+        ran = [process(encoding, data, "-l", "x.yaml", *more) for more in ((), ("-o", "-"))]
+        assert [done.returncode for done in ran] == [0, 0], ran
+        for stream in (ran[0].stdout, ran[1].stderr):
+            shown[encoding] = stream.decode(encoding)
+            assert re.search(r"bias_shift -6 (→|->) \S+: thresholds", shown[encoding])
+        assert "bias_shift" in ran[1].stdout.decode("utf-8")
+    assert "→" in shown["utf-8"]
+    assert "星" in shown["utf-8"]
+    assert "→" not in shown["cp1252"]
+    assert "->" in shown["cp1252"]
+    assert r"\u661f" in shown["cp1252"]
+    found = json.loads(process("cp1252", data, "-l", "x.yaml", "-f", "json").stdout.decode("utf-8"))
+    assert [each["label"] for each in found["labels"]] == ["red circle", "星"]
 
 
 def test_json_says_the_same_to_programs(known: Path) -> None:
@@ -216,11 +295,16 @@ def test_the_set_on_stdout_keeps_the_table_off_it(known: Path) -> None:
 
 
 def test_the_gain_can_be_held_against_another_flat_threshold(known: Path) -> None:
-    """--threshold is what is used now in place of the set's; labels left alone take it along."""
+    """--threshold is what is used now in place of the set's, and is not written."""
     found = report(known, "-l", "set.yaml", "-t", "0.01", "--no-shift", "-o", "fitted.yaml")
     assert label(found, "red circle")["threshold"]["before"] == 0.01
     assert label(found, "shapes/yellow triangle")["threshold"]["before"] == 0.5
-    assert labelsets.load("fitted.yaml").threshold == 0.01
+    assert labelsets.load("fitted.yaml").threshold is None
+    few = ("--min-examples", "99", "--no-shift", "-t", "0.3", "-o", "same.yaml")
+    shown = calibrate(known, "-l", "set.yaml", *few).stdout
+    assert "0 of 7 labels fitted; " in shown
+    assert "held out" not in shown
+    assert Path("same.yaml").read_text() == LABELS
 
 
 def test_precision_can_be_asked_for(known: Path) -> None:
@@ -292,6 +376,33 @@ def test_pictures_that_cannot_be_read_are_said_and_status_1(known: Path) -> None
     assert "gone.jpg: vanished: " in result.stderr
     assert ", 2 failed, " in result.stderr
     assert labelsets.load("fitted.yaml").labels[0].threshold is not None
+
+
+def test_failures_are_told_to_programs_as_everywhere(known: Path) -> None:
+    """A row per file with status, kind and message; a name that is not UTF-8 gives its bytes too."""
+    folder = os.fsencode(Path.cwd()) + b"/data\xff"
+    os.makedirs(folder + b"/red circle")  # noqa: PTH103  # pathlib takes no bytes
+    picture = (known / "red circle" / "000.png").read_bytes()
+    for name, content in ((b"a.png", picture), (b"bad\xe9.png", b"<html>")):
+        Path(os.fsdecode(folder + b"/red circle/" + name)).write_bytes(content)
+    done = process("cp1252", os.fsdecode(folder), "-L", "red circle", "-f", "json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout.decode("utf-8"))
+    assert found["dataset"] == "data\ufffd"
+    (lost,) = found["failures"]
+    assert set(lost) == {"file", "file_bytes", "status", "error"}
+    assert base64.b64decode(lost["file_bytes"]) == folder + b"/red circle/bad\xe9.png"
+    assert (lost["status"], lost["error"]["kind"]) == ("error", "unidentified")
+
+
+def test_what_is_printed_as_json_is_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`labels`, `models`, `cache` and `doctor` too, whatever the locale; what is no number is no JSON."""
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    print_json({"label": "星"})
+    assert stdout.buffer.getvalue() == '{\n  "label": "星"\n}\n'.encode()
+    with pytest.raises(ValueError, match="JSON compliant"):
+        print_json(float("nan"))
 
 
 def test_pictures_without_a_label_count_as_wrong_for_all(known: Path) -> None:
@@ -375,13 +486,36 @@ def test_an_output_that_cannot_be_written_is_status_3(known: Path) -> None:
     assert [path.name for path in Path().iterdir()] == ["set.yaml"]
 
 
-def test_nothing_that_can_be_read_is_an_error() -> None:
-    """Without a single picture there is nothing to fit, and nothing is written."""
+def test_nothing_that_can_be_read_is_status_1() -> None:
+    """As with every command: each failure is said; there is nothing to fit, and the old file stays."""
     write_manifest(Path("d.csv"), {"gone.jpg": ["red circle"]})
-    result = calibrate("d.csv", "-l", "set.yaml", "-o", "x.yaml")
+    Path("x.yaml").write_text("old")
+    for more in ((), ("-f", "json"), ("-o", "x.yaml"), ("-o", "-")):
+        result = calibrate("d.csv", "-l", "set.yaml", *more)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert "gone.jpg: vanished: " in result.stderr
+        assert "none of the pictures could be read: there is nothing to calibrate" in result.stderr
+    assert Path("x.yaml").read_text() == "old"
+
+
+def test_text_that_takes_no_numbers_is_refused_at_once(known: Path) -> None:
+    """Before a model is looked for, if numbers may come where none can be written; else it goes on."""
+    text = "labels:\n- ? name\n  : {}\n- {}\n"
+    Path("odd.yaml").write_text(text.format("red circle", "blue star"))
+    pictures = {str(path): [path.parent.name] for path in sorted(known.glob("blue star/*"))}
+    write_manifest(Path("blue.csv"), pictures)
+    write_manifest(
+        Path("both.csv"), pictures | {str(known / "red circle" / "000.png"): ["red circle"]}
+    )
+    arguments = ("-l", "odd.yaml", "-m", "no-such-model")
+    result = calibrate("both.csv", *arguments, "-o", "x.yaml")
     assert result.exit_code == 2
-    assert "none of the pictures could be read" in result.stderr
-    assert not Path("x.yaml").exists()
+    assert "odd.yaml: thresholds cannot be written into its form" in result.stderr
+    for more in (("blue.csv", "-o", "x.yaml"), ("both.csv",)):
+        result = calibrate(*more, *arguments)
+        assert result.exit_code == 3
+        assert "no-such-model" in result.stderr
 
 
 @pytest.mark.parametrize(

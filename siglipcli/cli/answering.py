@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
@@ -94,8 +93,8 @@ def write(results: Iterable[Result], form: str, answers: Answers, header: writer
 
 
 def print_json(answer: object) -> None:
-    """Print one JSON document for programs: UTF-8, indented."""
+    """Print one JSON document for programs: UTF-8 whatever the locale, indented. Raises OutputError."""
     import json
 
-    json.dump(answer, sys.stdout, ensure_ascii=False, indent=2)
-    sys.stdout.write("\n")
+    with open_output(None) as stream:
+        stream.write(json.dumps(answer, ensure_ascii=False, indent=2, allow_nan=False) + "\n")

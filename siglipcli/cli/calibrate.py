@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
+import sys
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path  # noqa: TC003  # Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from siglipcli.cli import examples, setup
-from siglipcli.cli.answering import Tally, print_json
+from siglipcli.cli.answering import Tally
 from siglipcli.cli.examples import Examples  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.groups import grouped
-from siglipcli.cli.options import PRECISIONS, Engine, JsonOrTable, Labels, Voice
+from siglipcli.cli.judging import number, write_json
+from siglipcli.cli.options import PRECISIONS, Document, Engine, JsonOrTable, Labels, Voice
 from siglipcli.cli.terminal import Terminal
 from siglipcli.cli.values import one_of, probability
 from siglipcli.errors import UsageError
 from siglipcli.text import visible
+from siglipcli.writers.fields import utf8
+from siglipcli.writers.json_lines import failed, named
 from siglipcli.writers.output import is_same, open_output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import TextIO
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.console import Console
+    from rich.table import Table
 
     from siglipcli.evaluation.calibration import Aim, Calibration, LabelFit, Quality
     from siglipcli.evaluation.scored import Scored
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 MAX_FAILURES = 5  # said on stderr, one by one
+_MOST_DIGITS = 6
 
 
 def _target(text: str) -> float:
@@ -168,9 +177,13 @@ def calibrate(
     _check_output(target, labels)
     known = examples.read(given, None if on_stdout else target.output)
     right = examples.truth(given, [each.names for each in known.examples], written.labels)
+    if target.output:
+        _check_form(written, right, fitting)
     terminal = Terminal(voice, rows_on_screen=False)
     tally = Tally()
-    with setup.classifier(engine, given, terminal) as classifier, _opened(target.output) as stream:
+    # Opened before the work, so that a place where no file can be is said at once.
+    opened = open_output(target.output) if target.output else nullcontext()
+    with setup.classifier(engine, given, terminal) as classifier, opened as stream:
         setup.warn_of_prompts([written.labels], classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as told:
             bank = classifier.encode_labels(written.labels, told)
@@ -211,14 +224,26 @@ def _check_output(target: Target, labels: Labels) -> None:
         raise UsageError(f"the output {output} is the label set that is read; --force replaces it")
 
 
-@contextmanager
-def _opened(output: Path | None) -> Iterator[TextIO | None]:
-    """Open the output before the work, so that a place where none can be is said at once."""
-    if output is None:
-        yield None
-        return
-    with open_output(output) as stream:
-        yield stream
+def _check_form(written: _Written, right: NDArray[np.bool_], fitting: Fitting) -> None:
+    """Write numbers wherever some may come, so that text that takes none is said before the work.
+
+    May: to labels that pictures have, `right` bool[n, n_labels], and their parents. Raises LabelError.
+    """
+    from siglipcli.labelsets import rewrite
+
+    labels = written.labels
+    named = (
+        x.path.split("/") for x, column in zip(labels.labels, right.T, strict=True) if column.any()
+    )
+    able = {"/".join(parts[: end + 1]) for parts in named for end in range(len(parts))}
+    filled = tuple(
+        replace(label, threshold=1 / (i + 2)) if label.path in able else label
+        for i, label in enumerate(labels.labels)
+    )
+    trial = replace(labels, labels=filled)
+    if not fitting.no_shift:
+        trial = replace(trial, bias_shift=-labels.bias_shift or 1.0, threshold=0.123)
+    rewrite.rewrite(written.text, written.file, trial)
 
 
 def _aim(given: Fitting) -> Aim:
@@ -235,14 +260,15 @@ def _aim(given: Fitting) -> Aim:
 
 
 def _report_failures(answers: Scored, tally: Tally, terminal: Terminal) -> None:
-    """Say the counts and what could not be read. Raises SiglipError where nothing could."""
+    """Say the counts and what could not be read; that ends the command where nothing could."""
     for failure in answers.failures[:MAX_FAILURES]:
         terminal.note(f"{failure.source.name}: {failure.kind}: {failure.message}")
     if (more := len(answers.failures) - MAX_FAILURES) > 0:
         terminal.note(f"{more:,} more like these")
     tally.report(terminal)
     if not answers.sources:
-        raise UsageError("none of the pictures could be read: there is nothing to calibrate on")
+        terminal.note("none of the pictures could be read: there is nothing to calibrate on")
+        tally.leave()
 
 
 def _report(
@@ -254,10 +280,15 @@ def _report(
     on_stderr: bool,
     terminal: Terminal,
 ) -> None:
+    precise = fitting.reach is not None
     if form == "json":
-        print_json(_document(found, answers))
-    elif not (on_stderr and terminal.quiet):
-        _print_table(found, precise=fitting.reach is not None, on_stderr=on_stderr)
+        write_json(Document(), _document(found, answers))
+    elif not on_stderr:
+        with open_output(None, None) as stream:
+            _write_table(stream, found, precise=precise)
+    elif sys.stderr is not None and not terminal.quiet:
+        with suppress(OSError, ValueError):  # the set is written: that is what was asked for
+            _write_table(sys.stderr, found, precise=precise)
 
 
 # --- for programs ---------------------------------------------------------------------------------
@@ -266,23 +297,20 @@ def _report(
 def _document(found: Calibration, answers: Scored) -> dict[str, Any]:
     before, after = found.macro_f1()
     return {
-        "dataset": answers.dataset,
-        "model": answers.model,
-        "set": found.calibrated.name,
+        "dataset": utf8(answers.dataset),
+        "model": utf8(answers.model),
+        "set": utf8(found.calibrated.name),
         "images": len(answers.sources),
-        "metrics": {"macro_f1_before": before, "macro_f1_held_out": after},
+        "metrics": {"macro_f1_before": number(before), "macro_f1_held_out": number(after)},
         "bias_shift": {"before": found.old_shift, "after": found.calibrated.bias_shift},
         "labels": [_entry(fit) for fit in found.labels],
-        "failures": [
-            {"file": visible(each.source.name), "kind": each.kind, "message": each.message}
-            for each in answers.failures
-        ],
+        "failures": [named(each.source.name) | failed(each) for each in answers.failures],
     }
 
 
 def _entry(fit: LabelFit) -> dict[str, Any]:
     return {
-        "label": fit.label,
+        "label": utf8(fit.label),
         "examples": fit.examples,
         "fitted": not fit.reason,
         "kept": fit.reason or None,
@@ -292,57 +320,81 @@ def _entry(fit: LabelFit) -> dict[str, Any]:
     }
 
 
-def _measures(quality: Quality | None) -> dict[str, float] | None:
-    if quality is None:
-        return None
-    return {"f1": quality.f1, "precision": quality.precision, "recall": quality.recall}
+def _measures(quality: Quality | None) -> dict[str, float | None] | None:
+    names = ("f1", "precision", "recall")
+    return None if quality is None else {name: number(getattr(quality, name)) for name in names}
 
 
 # --- for people -----------------------------------------------------------------------------------
 
 
-def _print_table(found: Calibration, *, precise: bool, on_stderr: bool) -> None:
+def _write_table(stream: TextIO, found: Calibration, *, precise: bool) -> None:
+    """Write a row for each label, and what they come to, in letters that `stream` has. Raises OutputError."""
     from rich.console import Console
+
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    with console.capture() as captured:
+        console.print(_table(found, ["precision", "recall"] if precise else ["F1"], console))
+        console.print(_plain(_summary(found), console), soft_wrap=True)
+    stream.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+
+
+def _table(found: Calibration, measures: list[str], console: Console) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    measures = ["precision", "recall"] if precise else ["F1"]
     for title in ("label", "examples", "threshold", *measures, "gain"):
         numeric = title not in {"label", "gain"}
         table.add_column(title, justify="right" if numeric else "left", overflow="fold")
     for fit in found.labels:
         # Text, not str: a name such as [bold] is no markup.
-        table.add_row(*(Text(visible(cell)) for cell in _row(fit, measures)))
-    console = Console(stderr=on_stderr, highlight=False, markup=False, emoji=False)
-    console.print(table)
-    console.print(_summary(found), soft_wrap=True)
+        table.add_row(*(Text(_plain(visible(cell), console)) for cell in _row(fit, measures)))
+    return table
+
+
+def _plain(text: str, console: Console) -> str:
+    """Spell out what the terminal's encoding lacks."""
+    encoding = console.encoding
+    if not "→".encode(encoding, "ignore"):
+        text = text.replace("→", "->")
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _row(fit: LabelFit, measures: list[str]) -> list[str]:
-    threshold = f"{fit.old:.3g}" + (f" → {fit.new:.3g}" if fit.new != fit.old else "")
-    cells = []
+    cells = [_change(_threshold(fit.old), _threshold(fit.new))]
     for name in (measure.lower() for measure in measures):
-        before = "" if fit.before is None else f"{getattr(fit.before, name):.2f}"
-        held_out = "" if fit.reason else f" → {getattr(fit.after, name):.2f}"
-        cells.append(before + held_out)
+        before, after = (f"{getattr(x, name):.2f}" if x else "" for x in (fit.before, fit.after))
+        cells.append(f"{before} → {after}" if not fit.reason else _change(before, after))
     gain = f"kept: {fit.reason}"
     if not fit.reason and fit.before and fit.after:
         gain = f"{fit.after.f1 - fit.before.f1:+.2f}" + (" F1" if len(measures) > 1 else "")
-    return [fit.label, f"{fit.examples:,}", threshold, *cells, gain]
+    return [fit.label, f"{fit.examples:,}", *cells, gain]
+
+
+def _change(old: str, new: str) -> str:
+    return old if old == new else f"{old} → {new}"
+
+
+def _threshold(value: float) -> str:
+    """Write the fewest digits, from 3 to 6, that are the value; more where they would say 1 of less."""
+    for digits in range(3, 18):
+        text = f"{value:.{digits}g}"
+        if float(text) == value or (digits >= _MOST_DIGITS and float(text) < 1):
+            break
+    return text
 
 
 def _summary(found: Calibration) -> str:
     before, after = found.macro_f1()
-    fitted = sum(not fit.reason for fit in found.labels)
-    shift = found.calibrated.bias_shift
-    text = (
-        f"{fitted:,} of {len(found.labels):,} labels fitted; mean F1 {before:.3f} → {after:.3f},"
-        " on pictures held out of the fit."
-    )
-    if shift != found.old_shift:
-        text += (
-            f"\nbias_shift {found.old_shift:g} → {shift:g}: thresholds are scores after it; kept labels"
-            " tag as before."
-        )
+    fitted, count = sum(not fit.reason for fit in found.labels), len(found.labels)
+    old, shift = found.old_shift, found.calibrated.bias_shift
+    text = f"{fitted:,} of {count:,} label{'s' * (count != 1)} fitted; mean F1 {before:.3f} → {after:.3f}"
+    text += ", on pictures held out of the fit." if fitted else "."
+    if shift != old:
+        text += f"\nbias_shift {old:g} → {shift:g}: thresholds are scores after it"
+        if kept := count - fitted:
+            ones = "that of the kept label" if kept == 1 else f"those of the {kept:,} kept labels"
+            text += f"; {ones} moved with it, and tag{'s' * (kept == 1)} as in the set"
+        text += "."
     return text

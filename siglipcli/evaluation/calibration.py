@@ -10,6 +10,9 @@ middle of the gap between the two scores around it: no picture decides it alone,
 Tags are those of `scoring.tags`. Where a label cannot be a tag whatever its threshold (a negative
 label outranks it, or another label of an exclusive set does), the picture counts as not tagged: it
 moves no threshold, and is missed if the label is right.
+
+The shift goes no further than fp32 can follow: scores of logits above 16.6 are all 1, and no threshold
+tells them apart. Where it would still cost a label left alone a tag, or give it one, it is not used.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy as np
 
 from siglipcli import scoring
 from siglipcli.errors import UsageError
-from siglipcli.evaluation.metrics import relevant
+from siglipcli.evaluation.metrics import average_precision, relevant
 from siglipcli.scoring import Selection
 
 try:
@@ -31,8 +34,6 @@ except ImportError as missing:
     raise UsageError('this needs scikit-learn: pip install "siglipcli[eval]"') from missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from siglipcli.evaluation.scored import Scored
@@ -40,17 +41,14 @@ if TYPE_CHECKING:
 
     Bools = NDArray[np.bool_]
     Floats = NDArray[np.float32]
+    Places = NDArray[np.intp]
 
 __all__ = ["Aim", "Calibration", "LabelFit", "Quality", "fit"]
 
 _MOST = 1000.0  # what a label set's `bias_shift` may be
+_HIGHEST = 12.0  # logit that a shift pushes none beyond: fp32 has 100 scores for a logit there
+_SKILL = 0.5  # average precision from which a label has a say in the shift
 _MARGIN = 0.5  # of a logit: how far below the lowest score a threshold lies that all of them reach
-_DIGITS = range(3, 10)
-_NO_GAIN = "no gain"
-_NO_SKILL = "tells nothing apart"
-_SAME = "fits already"
-_OUTRANKED = "always outranked"
-_UNREACHED = "precision not reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,8 @@ class Aim:
 
     The threshold of best F1, or with `precision` the one of most recall that reaches it. Labels
     with fewer than `min_examples` right pictures are left alone: five, so that each of the five
-    `folds` has one. `threshold` is the flat one in use now, if it is not the set's or the default.
+    `folds` has one. `threshold` is the flat one in use now, if it is not the set's or the default: the
+    gain is measured against it, and it is never written.
     """
 
     precision: float | None = None
@@ -84,7 +83,8 @@ class LabelFit:
     """One label: its right pictures, its thresholds, and the quality of its tags by each.
 
     `fitted` is measured on held-out pictures; it is None where nothing was fitted. `reason` says why
-    the label is left alone, "" where it is not. `before` is None where no picture is right.
+    the label is left alone, "" where it is not. `before` is by `old`, and `kept` by what the set itself
+    says: they differ with `Aim.threshold` only. Both are None where no picture is right.
     """
 
     label: str
@@ -94,11 +94,12 @@ class LabelFit:
     before: Quality | None
     fitted: Quality | None = None
     reason: str = ""
+    kept: Quality | None = None
 
     @property
     def after(self) -> Quality | None:
-        """The quality with `new`: what was held out, or as before where the label is left alone."""
-        return self.before if self.reason else self.fitted
+        """The quality with `new`: what was held out, or as the set had it where it is left alone."""
+        return self.kept if self.reason else self.fitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,37 +115,56 @@ class Calibration:
 
     def macro_f1(self) -> tuple[float, float]:
         """Return the mean F1 over labels with right pictures, before and after; 0 without any."""
-        seen = [fit for fit in self.labels if fit.before and fit.after]
-        before = sum(fit.before.f1 for fit in seen if fit.before)
-        after = sum(fit.after.f1 for fit in seen if fit.after)
-        return (before / len(seen), after / len(seen)) if seen else (0.0, 0.0)
+        both = [(fit.before.f1, fit.after.f1) for fit in self.labels if fit.before and fit.after]
+        before, after = np.mean(both or [(0, 0)], axis=0).tolist()
+        return before, after
 
 
 def fit(scored: Scored, aim: Aim | None = None) -> Calibration:
     """Fit thresholds and a shift; `scored.logits` are as the set gives them now, its own shift in.
 
-    Thresholds are scores after the shift; those of labels left alone move with it, and keep their tags.
+    Thresholds are scores after the shift; those of labels left alone move with it. They keep every tag
+    that the set gave them on these pictures: with a shift that would change one, it is left as it is.
     """
     aim = aim or Aim()
     truth = relevant(scored)
-    shift = _total_shift(scored, truth) if aim.shift else scored.labels.bias_shift
-    moved = _Moved.of(scored, aim, shift)
-    fits = [_fit_label(moved, truth[:, j], j, aim) for j in _candidates(scored.labels)]
-    return _filled_in(moved, fits, shift)
+    shift = _new_shift(scored, truth) if aim.shift else scored.labels.bias_shift
+    found, keeps_tags = _fitted(scored, truth, aim, shift)
+    return found if keeps_tags else _fitted(scored, truth, aim, scored.labels.bias_shift)[0]
+
+
+def _fitted(scored: Scored, truth: Bools, aim: Aim, shift: float) -> tuple[Calibration, bool]:
+    """Fit thresholds to the scores after `shift`; tell too whether labels left alone keep their tags."""
+    moved, columns = _Moved.of(scored, aim, shift), _candidates(scored.labels)
+    found = _filled_in(moved, [_fit_label(moved, truth[:, j], j, aim) for j in columns], shift)
+    after = scoring.tags(moved.raw, moved.scores, found.calibrated, Selection())
+    alone = [j for j, fit in zip(columns, found.labels, strict=True) if fit.reason]
+    return found, bool((moved.tagged == after)[:, alone].all())
 
 
 def _candidates(labels: LabelSet) -> list[int]:
     return [j for j, label in enumerate(labels.labels) if not label.negative]
 
 
-def _total_shift(scored: Scored, truth: Bools) -> float:
-    """Return the set's new `bias_shift`, to a hundredth of a logit.
+def _new_shift(scored: Scored, truth: Bools) -> float:
+    """Return the set's new `bias_shift`, to a hundredth; the old one where that is no likelier.
 
-    Labels that no picture is named after are left out: pictures may show what nobody named.
+    Fitted on the labels that the data itself names and the model ranks well: pictures may show what
+    nobody named, and no shift helps where nothing is told apart. It pushes no logit over `_HIGHEST`,
+    and none up where one is there already.
     """
-    seen = [j for j in _candidates(scored.labels) if truth[:, j].any()]
-    plain = scored.logits[:, seen].astype(np.float64) - scored.labels.bias_shift
-    return round(min(max(_likeliest_shift(plain, truth[:, seen]), -_MOST), _MOST), 2)
+    old = scored.labels.bias_shift
+    named = [j for j in _candidates(scored.labels) if scored.truth[:, j].any()]
+    skill = {j: average_precision(truth[:, j], scored.logits[:, j]) or 0 for j in named}
+    told = [j for j in named if skill[j] >= _SKILL]
+    if not told:
+        return old
+    plain, right = scored.logits[:, told].astype(np.float64) - old, truth[:, told]
+    room = max(_HIGHEST - float(scored.logits.max()), 0)
+    most = min(math.floor((old + room) * 100) / 100, _MOST)
+    shift = min(max(round(_likeliest_shift(plain, right), 2), -_MOST), most)
+    losses = [(np.logaddexp(0, z) - right * z).mean() for z in (plain + shift, plain + old)]
+    return shift if losses[0] < losses[1] else old
 
 
 def _likeliest_shift(logits: NDArray[np.float64], right: Bools) -> float:
@@ -170,43 +190,41 @@ def _likeliest_shift(logits: NDArray[np.float64], right: Bools) -> float:
 class _Moved:
     """The scores after the shift, beside what the thresholds of now make of them before it.
 
-    The arrays are [n, n_labels]: `reached`, where a score reaches its threshold now; `tagged`, where
-    that makes a tag; `possible`, where a low enough threshold would.
+    `flat` is the set's threshold, `used` the one in use in its place. The arrays are [n, n_labels]:
+    `reached`, where a score reaches the set's threshold; `tagged`, where that makes a tag, and `now`,
+    where that in use does; `possible`, where a low enough one would.
     """
 
     labels: LabelSet
     flat: float
+    used: float
     delta: float
     raw: Floats
     scores: Floats
     reached: Bools
     tagged: Bools
+    now: Bools
     possible: Bools
 
     @classmethod
     def of(cls, scored: Scored, aim: Aim, shift: float) -> _Moved:
         """Move the scores of `scored` to the set's new `bias_shift`."""
         labels, delta = scored.labels, shift - scored.labels.bias_shift
-        asked = (aim.threshold, labels.threshold, scoring.DEFAULT_THRESHOLD)
-        flat = next(threshold for threshold in asked if threshold is not None)
-        now = Selection(threshold=flat)
+        flat = scoring.DEFAULT_THRESHOLD if labels.threshold is None else labels.threshold
+        used = flat if aim.threshold is None else aim.threshold
         before = scoring.sigmoid(scored.logits)
         raw = scored.logits + np.float32(delta)
         scores = scoring.sigmoid(raw)
         any_score = replace(labels, labels=tuple(replace(x, threshold=0.0) for x in labels.labels))
-        reached = before >= scoring.thresholds(labels, now)
-        tagged = scoring.tags(scored.logits, before, labels, now)
-        possible = scoring.tags(raw, scores, any_score, now)
-        return cls(labels, flat, delta, raw, scores, reached, tagged, possible)
+        reached = before >= scoring.thresholds(labels, Selection())
+        tagged = scoring.tags(scored.logits, before, labels, Selection())
+        now = scoring.tags(scored.logits, before, labels, Selection(threshold=used))
+        possible = scoring.tags(raw, scores, any_score, Selection())
+        return cls(labels, flat, used, delta, raw, scores, reached, tagged, now, possible)
 
-    def old(self, j: int) -> float:
-        """Return the threshold that label j has now."""
-        own = self.labels.labels[j].threshold
-        return self.flat if own is None else own
-
-    def cuts(self, j: int, right: Bools, rows: Bools) -> _Cuts:
-        """Return where label j's tags can be cut off on the pictures `rows`, bool[n]."""
-        keep = self.possible[:, j] & rows
+    def cuts(self, j: int, right: Bools, rows: Places) -> _Cuts:
+        """Return where label j's tags can be cut off on the pictures `rows`, their places."""
+        keep = rows[self.possible[rows, j]]
         return _Cuts(self.raw[keep, j], self.scores[keep, j], right[keep])
 
     def carried(self, threshold: float, columns: list[int]) -> float:
@@ -215,7 +233,9 @@ class _Moved:
             return threshold
         scores, reached = self.scores[:, columns], self.reached[:, columns]
         below, above = scores[~reached].max(initial=-1), scores[reached].min(initial=2)
-        return _readable(_logit(threshold) + self.delta, float(below), float(above))
+        with np.errstate(divide="ignore"):  # 0 and 1 are infinite logits
+            logit = float(np.log(threshold) - np.log1p(-threshold))
+        return _readable(logit + self.delta, float(below), float(above))
 
 
 class _Cuts:
@@ -255,10 +275,7 @@ class _Cuts:
         return self.place(int(worth.argmax())) if worth.any() else math.inf
 
     def settled(self, logit: float, precision: float | None) -> int | None:
-        """Return the cut whose gap holds `logit`; None where it tags nothing.
-
-        With `precision` it is the nearest that reaches it, a higher one if there is.
-        """
+        """Return the cut whose gap holds `logit`, or the next higher one that is precise; None for no tags."""
         count = int((self.raw >= logit).sum())
         precise = np.flatnonzero(self._precise(precision))
         if count == 0 or not len(precise):
@@ -274,44 +291,37 @@ class _Cuts:
 
 def _fit_label(moved: _Moved, right: Bools, j: int, aim: Aim) -> LabelFit:
     """Fit label j, whose pictures are `right`, bool[n]; or say why not."""
-    n_right, now = int(right.sum()), moved.tagged[:, j]
-    before = _quality(now, right) if n_right else None
-    old = moved.old(j)
-    alone = LabelFit(moved.labels.labels[j].path, n_right, old, old, before)
+    label, n_right = moved.labels.labels[j], int(right.sum())
+    old = moved.used if label.threshold is None else label.threshold
+    now, kept = moved.now[:, j], moved.tagged[:, j]
+    before, as_set = (_quality(tags, right) if n_right else None for tags in (now, kept))
+    alone = LabelFit(label.path, n_right, old, old, before, kept=as_set)
     if reason := _too_few(n_right, len(right) - n_right, aim):
         return replace(alone, reason=reason)
     held_out, places = _held_out(moved, right, j, aim)
-    cuts = moved.cuts(j, right, np.ones_like(right))
+    cuts = moved.cuts(j, right, np.arange(len(right)))
     at = cuts.settled(float(np.median(places)), aim.precision)
     if at is None:
-        return replace(alone, reason=_OUTRANKED if aim.precision is None else _UNREACHED)
+        never = "always outranked" if aim.precision is None else "precision not reached"
+        return replace(alone, reason=never)
     fitted = replace(alone, fitted=_quality(held_out, right))
     tags = moved.possible[:, j] & (moved.scores[:, j] >= cuts.scores[cuts.tagged[at] - 1])
-    if (tags == now).all():
-        return replace(fitted, reason=_SAME)
+    if (tags == kept).all():
+        return replace(fitted, reason="fits already")
     reason = _objection(fitted, right, aim)
     return replace(fitted, reason=reason) if reason else replace(fitted, new=cuts.threshold(at))
 
 
 def _held_out(moved: _Moved, right: Bools, j: int, aim: Aim) -> tuple[Bools, list[float]]:
     """Return label j's tags, each by a threshold fitted on other folds, and these as logits."""
-    tags, places = np.zeros_like(right), []
-    for train, test in _folds(right, aim):
+    tags, places, n_right = np.zeros_like(right), [], int(right.sum())
+    count = min(aim.folds, n_right, len(right) - n_right)
+    folds = StratifiedKFold(count, shuffle=True, random_state=aim.seed)
+    for train, test in folds.split(right, right):
         place = moved.cuts(j, right, train).best(int(right[train].sum()), aim.precision)
-        tags |= test & moved.possible[:, j] & (moved.raw[:, j] >= place)
+        tags[test] = moved.possible[test, j] & (moved.raw[test, j] >= place)
         places.append(place)
     return tags, places
-
-
-def _folds(right: Bools, aim: Aim) -> Iterator[tuple[Bools, Bools]]:
-    """Yield which pictures to fit on and which to measure on, bool[n] each."""
-    n_right = int(right.sum())
-    count = min(aim.folds, n_right, len(right) - n_right)
-    split = StratifiedKFold(count, shuffle=True, random_state=aim.seed)
-    for _, held in split.split(np.zeros(len(right)), right):
-        test = np.zeros_like(right)
-        test[held] = True
-        yield ~test, test
 
 
 def _too_few(n_right: int, n_wrong: int, aim: Aim) -> str:
@@ -321,29 +331,28 @@ def _too_few(n_right: int, n_wrong: int, aim: Aim) -> str:
 
 
 def _objection(fit: LabelFit, right: Bools, aim: Aim) -> str:
-    """Say why the label does better without the fitted threshold; "" where it does not."""
-    assert fit.before
+    """Say why the label does better with what the set has; "" where it does not."""
+    assert fit.kept
     assert fit.fitted
     if aim.precision is not None:
-        old = _standing(fit.before, aim.precision, fit.examples)
-        return "" if _standing(fit.fitted, aim.precision, fit.examples) > old else _NO_GAIN
-    if fit.fitted.f1 <= fit.before.f1:
-        return _NO_GAIN
+        old = _standing(fit.kept, aim.precision, fit.examples)
+        return "" if _standing(fit.fitted, aim.precision, fit.examples) > old else "no gain"
+    if fit.fitted.f1 <= fit.kept.f1:
+        return "no gain"
     # Without any skill, F1 is best where everything is tagged: nobody wants that threshold.
     everything = _quality(np.ones_like(right), right)
-    return _NO_SKILL if fit.fitted.f1 <= everything.f1 else ""
+    return "tells nothing apart" if fit.fitted.f1 <= everything.f1 else ""
 
 
 def _standing(quality: Quality, precision: float, n_right: int) -> tuple[bool, float]:
-    """Return what to compare by: precise tags come first, by their recall; then others, by precision.
-
-    Precise is what reaches it within one standard error: held out, half of all fits are a little below.
-    """
+    """Return what to compare by: precise tags come first, by their recall; then others, by precision."""
     if not quality.recall:
         return False, 0.0
     n_tags = quality.recall * n_right / quality.precision
     error = math.sqrt(quality.precision * (1 - quality.precision) / n_tags)
-    precise = quality.precision + error >= precision
+    precise = (
+        quality.precision + error >= precision
+    )  # held out, half of all fits are a little below
     return precise, quality.recall if precise else quality.precision
 
 
@@ -359,13 +368,12 @@ def _filled_in(moved: _Moved, fits: list[LabelFit], shift: float) -> Calibration
     """
     labels = moved.labels
     new = {fit.label: fit.new for fit in fits if not fit.reason}
-    left = [j for j, label in enumerate(labels.labels) if label.path not in new]
-    own = {labels.labels[j].path: j for j in left if labels.labels[j].threshold is not None}
-    new |= {path: moved.carried(moved.old(j), [j]) for path, j in own.items()}
+    left = [(j, label) for j, label in enumerate(labels.labels) if label.path not in new]
+    own = [(j, x) for j, label in left if (x := label.threshold) is not None]
+    new |= {labels.labels[j].path: moved.carried(x, [j]) for j, x in own}
     users = [j for j in _candidates(labels) if labels.labels[j].path not in new]
     flat = labels.threshold
-    unchanged = moved.flat == (scoring.DEFAULT_THRESHOLD if flat is None else flat)
-    if (users or flat is not None) and not (unchanged and not moved.delta):
+    if moved.delta and (users or flat is not None):
         flat = moved.carried(moved.flat, users)
     filled = tuple(replace(label, threshold=new.get(label.path)) for label in labels.labels)
     shown = moved.flat if flat is None else flat
@@ -376,12 +384,6 @@ def _filled_in(moved: _Moved, fits: list[LabelFit], shift: float) -> Calibration
     )
 
 
-def _logit(score: float) -> float:
-    if 0 < score < 1:
-        return math.log(score / (1 - score))
-    return math.inf if score else -math.inf
-
-
 def _readable(logit: float, below: float, above: float) -> float:
     """Return sigmoid(`logit`) with few digits, over `below` and not over `above`, in fp32 as compared.
 
@@ -390,7 +392,7 @@ def _readable(logit: float, below: float, above: float) -> float:
     e = math.exp(-abs(logit))
     score = (1 if logit >= 0 else e) / (1 + e)
     rest = min(score, 1 - score)
-    for digits in _DIGITS if rest > 0 else ():
+    for digits in range(3, 10) if rest > 0 else ():
         short = round(score, digits - 1 - math.floor(math.log10(rest)))
         if below < np.float32(short) <= above:
             return short
