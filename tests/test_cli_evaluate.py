@@ -259,7 +259,10 @@ def test_names_that_no_label_matches_are_one_error(drawn: Path) -> None:
     [
         (LABELS, "nothing to read: give DATA, a folder per class, or a CSV or JSONL file"),
         (["shapes"], "nothing to measure: give a label set, --labels SET"),
-        (["shapes", *LABELS, "-l", "everyday"], "evaluate takes one label set; siglip compare takes two"),
+        (
+            ["shapes", *LABELS, "-l", "everyday"],
+            "evaluate takes one label set; siglip compare takes two",
+        ),
         (["shapes", *LABELS, "-L", "x"], "evaluate takes one label set; siglip compare takes two"),
         (["gone", *LABELS], "there is no file or folder gone"),
         (["shapes", *LABELS, "--map", "x"], "--map takes NAME=LABEL, not 'x'"),
