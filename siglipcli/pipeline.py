@@ -18,7 +18,7 @@ import numpy as np
 
 from siglipcli import images
 from siglipcli.ahead import Ahead
-from siglipcli.errors import ImageError
+from siglipcli.errors import ImageError, UsageError
 from siglipcli.isolation.readers import Decoder, Readers, Task
 from siglipcli.isolation.worker import too_slow
 from siglipcli.machine import available_cpus
@@ -45,6 +45,7 @@ _CHUNK = 256
 _LISTED = 16_384
 """Inputs that are listed ahead, at most. Listing is quick, but takes turns with the look-up of what was
 listed, which it slows: in bursts it does so seldom."""
+_MOST_SECONDS = 86_400
 _NO_VECTORS = np.empty((0, 0), np.float32)
 
 
@@ -94,8 +95,9 @@ class Reading:
     """How pictures are read: `workers` threads (None: one a processor), decode limits and mode.
 
     `verify` reads every file, even where its size and times say that the store knows it. `timeout`:
-    seconds a picture may take to be read and decoded; 0 for any. `isolate`: whether pictures are
-    decoded in worker processes, which a decoder may kill: all, none, or (None) all but JPEG and PNG.
+    seconds a picture may take to be read and decoded, at most a day; 0 for any. `isolate`: whether
+    pictures are decoded in worker processes, which a decoder may kill: all, none, or (None) all but
+    JPEG and PNG. Raises UsageError for a timeout that is out of bounds.
     """
 
     workers: int | None = None
@@ -105,6 +107,12 @@ class Reading:
     verify: bool = False
     timeout: float = 60.0
     isolate: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.timeout <= _MOST_SECONDS:  # nor NaN
+            raise UsageError(
+                f"a time limit of {self.timeout} s for a picture: give from 0 (none) to {_MOST_SECONDS:,}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -9,28 +10,34 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from siglipcli import images
-from siglipcli.errors import ImageError, SiglipError
+from siglipcli import images, pipeline
+from siglipcli.errors import ImageError, SiglipError, UsageError
 from siglipcli.images import DEFAULT_LIMITS, Limits
 from siglipcli.isolation import readers as readers_room
-from siglipcli.isolation.readers import Decoder, Readers
+from siglipcli.isolation import worker as worker_room
+from siglipcli.isolation.readers import Clock, Decoder, Readers
+from siglipcli.isolation.serve import READY, REPLY, REQUEST
 from siglipcli.isolation.worker import CannotStartError, Worker
 from siglipcli.pipeline import Embedded, Reading, embed
 from siglipcli.records import Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     from fake_encoder import FakeEncoder
 
-DEADLINE = 30.0  # seconds for what must happen
+DEADLINE = 120.0  # seconds for what must happen: nothing is waited for when all is well
+ROOT = str(Path(images.__file__).parents[2])
 posix_only = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or needs its limits")
 
@@ -62,7 +69,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], No
     return install
 
 
-HANG = "load = lambda self: signal.sigwait([signal.SIGUSR1])"
+HANG = "load = lambda self: [open({0!r}, 'a').close(), signal.sigwait([signal.SIGUSR1])]"  # a mark first
 
 
 def decoded(worker: Worker, data: bytes, **options: float) -> np.ndarray:
@@ -77,8 +84,8 @@ def wait_until(true: Callable[[], bool]) -> bool:
 
 
 def process_of(worker: Worker) -> int:
-    assert worker._process
-    return worker._process.pid
+    assert worker.pid
+    return worker.pid
 
 
 # --- one worker -----------------------------------------------------------------------------------
@@ -153,9 +160,10 @@ def test_a_status_is_told_too(worker: Worker, spoil: Callable[[str], None]) -> N
 
 
 @posix_only
-def test_a_hang_ends_by_kill(worker: Worker, spoil: Callable[[str], None]) -> None:
+def test_a_hang_ends_by_kill(worker: Worker, spoil: Callable[[str], None], tmp_path: Path) -> None:
     """Whoever is tired of waiting ends the decode, from any thread, and the worker for good."""
-    spoil(HANG)
+    mark = tmp_path / "hangs"
+    spoil(HANG.format(str(mark)))
     caught: list[ImageError] = []
 
     def decode() -> None:
@@ -166,22 +174,131 @@ def test_a_hang_ends_by_kill(worker: Worker, spoil: Callable[[str], None]) -> No
 
     thread = threading.Thread(target=decode)
     thread.start()
-    assert wait_until(lambda: worker._process is not None)
+    assert wait_until(mark.exists)
     worker.kill()
     thread.join(DEADLINE)
     assert [error.kind for error in caught] == ["crashed"]
     with pytest.raises(ImageError):
         decoded(worker, picture("TIFF"))
-    assert worker._process is None
+    assert worker.pid is None
+
+
+ORPHAN = """
+import ctypes, types
+def library(name, *more, plain=ctypes.CDLL):  # one whose kernel does not tell that the parent ended
+    return plain(name, *more) if name else types.SimpleNamespace(prctl=lambda *_: -1)
+ctypes.CDLL = library
+def soon(which, seconds, set_timer=signal.setitimer):
+    open({0!r}, "a").write(f"{{seconds}} ")
+    set_timer(which, seconds and 0.001)
+signal.setitimer = soon
+load = lambda self: signal.sigwait([signal.SIGUSR1])
+"""
 
 
 @posix_only
-def test_a_hang_ends_by_itself(worker: Worker, spoil: Callable[[str], None]) -> None:
-    """A worker that nobody looks after any more is ended by the kernel, some time after its limit."""
-    spoil(HANG)
-    with pytest.raises(ImageError, match="raise --image-timeout") as error:
-        decoded(worker, picture(), seconds=-4.5)  # 5 are added
+@pytest.mark.parametrize("how", ["plain", "blocked", "ignored"])
+def test_a_hang_ends_by_itself(
+    worker: Worker, spoil: Callable[[str], None], tmp_path: Path, how: str
+) -> None:
+    """A worker that nobody looks after ends long after its limit, whatever signals it inherits."""
+    spoil(ORPHAN.format(str(tmp_path / "alarms")))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM] if how == "blocked" else [])
+    handled = signal.getsignal(signal.SIGALRM)
+    if how == "ignored":
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    try:
+        with pytest.raises(ImageError, match="raise --image-timeout") as error:
+            decoded(worker, picture(), seconds=20)
+    finally:
+        signal.signal(signal.SIGALRM, handled)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     assert error.value.kind == "timeout"
+    assert (tmp_path / "alarms").read_text() == "180.0 "
+
+
+@linux_only
+def test_an_alarm_is_for_orphans_only(
+    worker: Worker, spoil: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Where a worker ends with its parent no alarm is set: a paused machine must not set it off."""
+    spoil(ORPHAN.format(str(tmp_path / "alarms")).replace("ctypes.CDLL = library", ""))
+    assert decoded(worker, picture("TIFF"), seconds=20).any()
+    assert set((tmp_path / "alarms").read_text().split()) == {"0"}
+
+
+@linux_only
+def test_a_reply_is_whole_though_its_writing_is_interrupted() -> None:
+    """A worker that is stopped and continued in the middle of a reply loses nothing of it."""
+    import fcntl
+    import termios
+
+    process = worker_room._new_process()
+    assert process.stdin
+    assert process.stdout
+    size, data = 512, picture()  # the reply is larger than the pipe
+    worker_room._read(process, len(READY))
+    room = fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ)
+    assert room < size * size * 3
+    process.stdin.write(REQUEST.pack(len(data), size, 100, 0, True) + data)
+    process.stdin.close()  # the worker ends after its reply
+
+    def waits_for_us() -> bool:
+        held = fcntl.ioctl(process.stdout, termios.FIONREAD, bytes(4))
+        return int.from_bytes(held, sys.byteorder) > room * 3 // 4 and state_of(process.pid) == "S"
+
+    assert wait_until(waits_for_us)
+    os.kill(process.pid, signal.SIGSTOP)
+    assert wait_until(lambda: state_of(process.pid) == "T")
+    os.kill(process.pid, signal.SIGCONT)
+    with process:
+        assert len(process.stdout.read()) == REPLY.size + size * size * 3
+
+
+@linux_only
+@pytest.mark.parametrize("megapixels", [1e12, 1e300, float("inf")])
+def test_any_number_of_megapixels_may_be_allowed(worker: Worker, megapixels: float) -> None:
+    """A limit beyond what a system counts is no limit, and no crash."""
+    assert worker.decode(picture(), 32, Limits(max_megapixels=megapixels), exact=True).any()
+
+
+@pytest.mark.parametrize("seconds", [1e300, float("inf")])
+def test_any_time_limit_is_bearable_there(worker: Worker, seconds: float) -> None:
+    """Nor is a time beyond what a timer counts."""
+    assert decoded(worker, picture(), seconds=seconds).any()
+
+
+@linux_only
+def test_what_decoders_leak_costs_no_picture(worker: Worker, spoil: Callable[[str], None]) -> None:
+    """A picture that finds memory used up by those before it is tried again in a fresh process."""
+    code = "kept = []\nplain = GifImagePlugin.GifImageFile.load\n"
+    spoil(code + "load = lambda self: [kept.append(bytearray(60 << 20)), plain(self)][1]")
+    pids = set()
+    for _ in range(6):
+        assert worker.decode(picture(), 32, Limits(max_megapixels=0.1), exact=True).any()
+        pids.add(process_of(worker))
+    assert 1 < len(pids) < 6
+
+
+def test_a_process_is_retired(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many pictures it is replaced, and nobody sees more of it."""
+    monkeypatch.setattr(worker_room, "_MOST_PICTURES", 2)
+    pids = []
+    for _ in range(5):
+        assert decoded(worker, picture()).any()
+        pids.append(process_of(worker))
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [2, 2, 1]
+
+
+@posix_only
+def test_the_cause_told_is_the_true_one(
+    worker: Worker, spoil: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process whose pipes close a while before it ends is not said to have been killed."""
+    monkeypatch.setattr(worker_room, "_LAST_MOMENT", DEADLINE)
+    spoil("load = lambda self: [os.closerange(0, 64), sum(range(10**6)), os._exit(7)]")
+    with pytest.raises(ImageError, match="with status 7"):
+        decoded(worker, picture())
 
 
 @linux_only
@@ -212,26 +329,86 @@ def test_a_bug_there_is_a_bug_here(worker: Worker, spoil: Callable[[str], None])
         decoded(worker, picture())
 
 
-def test_the_folder_one_is_in_is_not_imported_from(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A `numpy.py` among a stranger's pictures is never run."""
-    for name in ("numpy", "PIL", "sys", "os", "struct"):
-        (tmp_path / f"{name}.py").write_text("import os; os._exit(9)")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
-    assert decoded(worker, picture()).any()
+@pytest.mark.parametrize("path", ["", ".", "sub"])
+def test_the_folder_one_goes_to_is_not_imported_from(tmp_path: Path, path: str) -> None:
+    """A `numpy.py` among a stranger's pictures is never run, though the prompt imports from `""`."""
+    for folder in (tmp_path, tmp_path / "sub"):
+        folder.mkdir(exist_ok=True)
+        for name in ("numpy", "PIL", "sys", "os", "struct", "sitecustomize"):
+            (folder / f"{name}.py").write_text("import os; os._exit(9)")
+    code = f"sys.path.insert(0, {path!r})\n" + DECODING
+    code = code.replace("HERE", f"os.chdir({str(tmp_path)!r})")
+    env = os.environ | {"PYTHONPATH": path}
+    assert printed(code, env=env) == "(32, 32, 3)\n"
+
+
+DECODING = """
+from siglipcli.images import DEFAULT_LIMITS
+from siglipcli.isolation.worker import Worker
+HERE
+worker = Worker()
+print(worker.decode(sys.stdin.buffer.read(), 32, DEFAULT_LIMITS, exact=True).shape)
+worker.close()
+"""
+
+
+def printed(code: str, *flags: str, env: dict[str, str] | None = None) -> str:
+    """What a fresh Python prints that gets a picture on stdin."""
+    code = f"import os, sys\nsys.path.insert(0, {ROOT!r})\n" + code
+    done = subprocess.run([sys.executable, *flags, "-c", code], input=picture(), capture_output=True, timeout=DEADLINE, check=False, env=env)  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def test_flags_of_python_are_handed_on(tmp_path: Path) -> None:
+    """Who keeps a Python to itself, by `-I`, has workers that keep to themselves."""
+    (tmp_path / "sitecustomize.py").write_text("import os; os._exit(9)")
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    assert printed(DECODING.replace("HERE", ""), "-I", env=env) == "(32, 32, 3)\n"
 
 
 def test_a_python_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """No executable, a frozen program, a Python that ends at once: one error that says which."""
     worker = Worker()
-    monkeypatch.setattr(sys, "path", ["/nowhere"])
+    monkeypatch.setattr(worker_room, "_PATHS", ["/nowhere"])
     with pytest.raises(CannotStartError, match="ended at once, with status 1"):
         decoded(worker, picture())
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     with pytest.raises(CannotStartError, match="cannot start another"):
         decoded(worker, picture())
+
+
+def program(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@posix_only
+@pytest.mark.parametrize("first", ["", "echo; echo; echo usage: no python at all"])
+def test_a_program_that_is_no_python_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """What is not ready in time is not waited for, nor is what it prints taken for an answer."""
+    monkeypatch.setattr(worker_room, "_START_SECONDS", 0)
+    monkeypatch.setattr(worker_room, "_LAST_MOMENT", 0.0)
+    monkeypatch.setattr(sys, "executable", program(tmp_path / "python", f"{first}\nread word"))
+    heard: list[bool] = []
+    with pytest.raises(CannotStartError, match=r"not ready after 0 s|ended at once"):
+        decoded(Worker(heard.append), picture())
+    assert heard == [False]
+
+
+@posix_only
+def test_a_start_that_was_killed_is_tried_again(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process that the machine ended at once is bad luck."""
+    text = (
+        f'[ -e {tmp_path}/twice ] && exec {sys.executable} "$@"\ntouch {tmp_path}/twice\nkill -9 $$'
+    )
+    monkeypatch.setattr(sys, "executable", program(tmp_path / "python", text))
+    assert decoded(worker, picture()).any()
 
 
 @linux_only
@@ -256,16 +433,18 @@ def test_a_worker_ends_with_its_parent(
     tmp_path: Path, spoil: Callable[[str], None], hangs: bool
 ) -> None:
     """`kill -9` of the parent takes its worker along, idle or in a decoder that hangs."""
-    spoil(HANG if hangs else "")
+    mark = tmp_path / "at-it"
+    spoil(HANG.format(str(mark)) if hangs else "")
     code = (
-        "import sys, threading, time\n"
+        "import pathlib, sys, threading\n"
         "from siglipcli.images import DEFAULT_LIMITS\nfrom siglipcli.isolation.worker import Worker\n"
         "worker, data = Worker(), sys.stdin.buffer.read()\n"
         "def decode():\n"
-        "    worker.decode(data, 32, DEFAULT_LIMITS, exact=True)\n    time.sleep(99)\n"
+        "    worker.decode(data, 32, DEFAULT_LIMITS, exact=True)\n"
+        f"    pathlib.Path({str(mark)!r}).touch()\n    threading.Event().wait()\n"
         "threading.Thread(target=decode, daemon=True).start()\n"
-        "while not worker._decoded: time.sleep(0.01)\n"
-        "print(worker._process.pid, flush=True)\ntime.sleep(99)\n"
+        f"while not pathlib.Path({str(mark)!r}).exists(): pass\n"
+        "print(worker.pid, flush=True)\nthreading.Event().wait()\n"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
@@ -274,15 +453,19 @@ def test_a_worker_ends_with_its_parent(
         parent.stdin.write(picture())
         parent.stdin.close()
         pid = int(parent.stdout.readline())
-        time.sleep(0.2)
         parent.kill()
     assert wait_until(lambda: is_gone(pid))
+
+
+def state_of(pid: int) -> str:
+    """The letter of a process's state."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def is_gone(pid: int) -> bool:
     """Whether a process has ended; who inherits orphans may not have looked yet."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return state_of(pid) == "Z"
     except OSError:
         return True
 
@@ -312,96 +495,255 @@ def test_rarer_formats_are_delicate(data: bytes, is_delicate: bool) -> None:
 # --- readers --------------------------------------------------------------------------------------
 
 
+class Stepped(Clock):
+    """A clock that goes on by what is waited, at once, while a reader is known to be stuck.
+
+    Who waits for others waits in truth, and no time passes by this clock. `used`: the processor
+    time that the stuck ones use meanwhile, a second.
+    """
+
+    def __init__(self) -> None:
+        self.stuck: set[object] = set()
+        self.time = 0.0
+        self.used = 0.0
+        self.waits: list[float] = []
+        self.pause = 0.0  # that comes on top of every wait
+
+    def now(self) -> float:
+        return self.time
+
+    def wait(self, future: Future[Any], seconds: float | None) -> None:
+        assert wait_until(lambda: future.done() or bool(self.stuck))
+        if not future.done() and seconds is not None:
+            self.waits.append(seconds)
+            self.time += seconds + self.pause
+
+    def spent(self, thread: int | None, process: int | None) -> float:
+        return self.time * self.used
+
+
 class Run:
     """Readers whose work is a function of a number; what is late is its negative."""
 
-    def __init__(self, work: Callable[[int], int], seconds: float, count: int = 1) -> None:
+    def __init__(
+        self, work: Callable[[int, Run], int], seconds: float = 60, count: int = 1
+    ) -> None:
+        self.clock = Stepped()
+        self.event = threading.Event()
         self.readers: Readers[int, int] = Readers(
-            count, lambda n, _: work(n), lambda n: -n, seconds=seconds, isolate=None
-        )
+            count, lambda n, _: work(n, self), self.late, seconds=seconds, isolate=None,
+            clock=self.clock,
+        )  # fmt: skip
+
+    def sticks(self, n: int) -> int:
+        """Be stuck, until somebody gives up or the test is over."""
+        self.clock.stuck.add(n)
+        self.event.wait()
+        return n
+
+    def late(self, n: int) -> int:
+        self.clock.stuck.discard(n)
+        return -n
 
     def results(self, items: range) -> list[int]:
         tasks = [self.readers.submit(n) for n in items]
         return [task.result() for task in tasks]
 
+    def threads(self) -> list[threading.Thread]:
+        return [*self.readers._threads, *self.readers._lost]
+
+    def end(self) -> None:
+        """Let go what is stuck; no thread is left."""
+        threads = self.threads()
+        self.event.set()
+        self.readers.close()
+        for thread in threads:
+            thread.join(DEADLINE)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Run]]:
+    """Make readers that are ended after the test."""
+    runs: list[Run] = []
+
+    def make(*args: Any, **options: Any) -> Run:
+        runs.append(Run(*args, **options))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        run.end()
+
 
 @pytest.fixture
 def release() -> Iterator[threading.Event]:
-    """What stuck work waits for; set at the end, after which no reader is left."""
+    """What stuck work waits for; set at the end."""
     event = threading.Event()
     yield event
     event.set()
-    assert wait_until(lambda: not [t for t in threading.enumerate() if "siglip" in t.name])
 
 
-def test_stuck_work_is_given_up_and_the_rest_is_done(release: threading.Event) -> None:
+def test_stuck_work_is_given_up_and_the_rest_is_done(start: Callable[..., Run]) -> None:
     """One thread, three inputs that hang: those are late, the others are done, in order."""
-    run = Run(lambda n: n if n % 3 else release.wait(DEADLINE) and n, seconds=0.6)
+    run = start(lambda n, run: n if n % 3 else run.sticks(n), seconds=2.5)
     assert run.results(range(1, 10)) == [1, 2, -3, 4, 5, -6, 7, 8, -9]
-    run.readers.close()
+    # the limit, and a second to see whether it is at work
+    assert run.clock.waits == [1, 1, 0.5, 1] * 3
 
 
-def test_waiting_in_line_does_not_count(release: threading.Event) -> None:
+def test_waiting_in_line_does_not_count(start: Callable[..., Run]) -> None:
     """The limit is for one input, not for those before it."""
-    run = Run(lambda n: time.sleep(0.2) or n, seconds=1)
-    assert run.results(range(8)) == [*range(8)]
-    run.readers.close()
+    run = start(lambda n, run: run.sticks(n) if n == 1 else n, seconds=3)
+    last = [run.readers.submit(n) for n in (1, 2, 3)][-1]
+    for step in range(100):
+        run.readers.wait(last)
+        assert not run.readers.is_over(last), step
+    run.late(1)
+    run.event.set()
+    assert last.result() == 3
 
 
-def test_a_machine_that_slept_is_no_hang(release: threading.Event) -> None:
-    """All the time may have passed while nothing ran: then a moment more is given."""
-    run = Run(lambda n: time.sleep(0.2) or n, seconds=30)
+def test_inputs_that_hang_side_by_side_have_their_time_together(start: Callable[..., Run]) -> None:
+    """Four at once in four threads cost the run one limit, not four."""
+    run = start(lambda n, run: run.sticks(n), seconds=10, count=4)
+    tasks = [run.readers.submit(n) for n in range(4)]
+    assert wait_until(lambda: len(run.clock.stuck) == 4)
+    assert [task.result() for task in tasks] == [0, -1, -2, -3]
+    assert run.clock.time == 10 + 4
+
+
+def test_a_machine_that_slept_is_no_hang(start: Callable[..., Run]) -> None:
+    """An hour that passed while nothing ran counts as a second, however often."""
+    run = start(lambda n, run: run.sticks(n), seconds=30)
+    run.clock.pause = 3600
     task = run.readers.submit(5)
-    assert wait_until(lambda: task.begun is not None)
-    task.begun = time.monotonic() - 3600
+    for _ in range(29):
+        run.readers.wait(task)
+        assert not run.readers.is_over(task)
+    run.late(5)
+    run.event.set()
     assert task.result() == 5
-    run.readers.close()
 
 
-def test_no_limit_waits(release: threading.Event) -> None:
+@pytest.mark.parametrize(("share", "seconds"), [(0.0, 11), (0.001, 11), (0.25, 40), (1.0, 11)])
+def test_a_busy_machine_gives_more_time(
+    start: Callable[..., Run], share: float, seconds: float
+) -> None:
+    """What is at work is given up after so much processor time; what is not, by the clock."""
+    run = start(lambda n, run: run.sticks(n), seconds=10)
+    run.clock.used = share
+    assert run.results(range(1, 2)) == [-1]
+    assert run.clock.time == seconds
+
+
+@linux_only
+def test_processor_time_is_told_of_threads_and_processes() -> None:
+    """Work is seen where it is done; what has ended, or is unknown, used none."""
+    clock, here = Clock(), time.pthread_getcpuclockid(threading.get_ident())
+    before = clock.spent(here, None), clock.spent(None, os.getpid())
+    while clock.spent(here, None) < before[0] + 0.05:
+        pass
+    assert clock.spent(None, os.getpid()) >= before[1] + 0.03  # in hundredths
+    assert clock.spent(None, None) == clock.spent(None, 2**22 + 1) == 0
+
+
+def test_no_limit_waits(start: Callable[..., Run]) -> None:
     """0 seconds are no limit."""
-    run = Run(lambda n: time.sleep(0.8) or n, seconds=0)
-    assert run.results(range(1, 2)) == [1]
-    run.readers.close()
+    run = start(lambda n, run: run.sticks(n), seconds=0)
+    task = run.readers.submit(1)
+    assert wait_until(lambda: bool(run.clock.stuck))
+    for _ in range(3):
+        run.readers.wait(task)
+        assert not run.readers.is_over(task)
+    assert run.clock.waits == []
+    run.event.set()
+    assert task.result() == 1
 
 
-def test_an_error_is_passed_on_though_it_is_one_of_time(release: threading.Event) -> None:
+@linux_only
+def test_the_start_of_a_worker_does_not_count(spoil: Callable[[str], None], tmp_path: Path) -> None:
+    """A picture's time begins when its worker is ready."""
+    began, goes_on = tmp_path / "began", tmp_path / "goes-on"
+    spoil(f"open({str(began)!r}, 'w').close()\nwhile not os.path.exists({str(goes_on)!r}): pass\n")
+    clock = Stepped()
+
+    def work(n: int, decoder: Decoder) -> int:
+        decoder.decode(picture(), 32, DEFAULT_LIMITS, exact=True)
+        return n
+
+    readers = Readers(1, work, lambda n: -n, seconds=2, isolate=True, clock=clock)
+    task = readers.submit(7)
+    assert wait_until(began.exists)
+    clock.stuck.add(7)
+    for _ in range(9):
+        readers.wait(task)
+        assert not readers.is_over(task)
+    clock.stuck.clear()
+    goes_on.touch()
+    assert task.result() == 7
+    readers.close()
+
+
+def test_an_error_that_is_kept_keeps_no_picture(start: Callable[..., Run]) -> None:
+    """What failed is forgotten with its error, without the help of the garbage collector."""
+    kept: list[weakref.ref[Image.Image]] = []
+
+    def work(n: int, run: Run) -> int:
+        large = Image.new("L", (9, 9))
+        kept.append(weakref.ref(large))
+        raise RuntimeError("so")
+
+    gc.collect()
+    gc.disable()
+    try:
+        task = start(work).readers.submit(1)
+        with suppress(RuntimeError):
+            task.result()
+        del task
+        assert wait_until(lambda: kept[0]() is None)
+    finally:
+        gc.enable()
+
+
+def test_an_error_is_passed_on_though_it_is_one_of_time(start: Callable[..., Run]) -> None:
     """What the work raises comes out, also where waiting raises the same."""
 
-    def work(n: int) -> int:
+    def work(n: int, run: Run) -> int:
         raise TimeoutError("of the disk")
 
-    run = Run(work, seconds=5)
     with pytest.raises(TimeoutError, match="of the disk"):
-        run.results(range(1))
-    run.readers.close()
+        start(work, seconds=5).results(range(1))
 
 
 def test_too_many_stuck_threads_end_the_run(
-    release: threading.Event, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where file after file hangs it is the disk: the run stops and says so."""
     monkeypatch.setattr(readers_room, "_MOST_LOST", 2)
-    run = Run(lambda n: release.wait(DEADLINE) and n, seconds=0.1)
+    run = start(lambda n, run: run.sticks(n))
     with pytest.raises(SiglipError, match="look whether the disk"):
         run.results(range(5))
-    run.readers.close()
 
 
 def test_threads_that_come_back_are_not_counted(
-    release: threading.Event, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A slow disk is no dead one: who was given up and ended after all may be forgotten."""
-    monkeypatch.setattr(readers_room, "_MOST_LOST", 5)
-    run = Run(lambda n: time.sleep(1.3) or n, seconds=0.1)
-    assert run.results(range(1, 9)) == [-n for n in range(1, 9)]
-    run.readers.close()
+    monkeypatch.setattr(readers_room, "_MOST_LOST", 1)
+    run = start(lambda n, run: run.sticks(n))
+    for n in range(1, 9):
+        run.event.clear()
+        assert run.results(range(n, n + 1)) == [-n]
+        (lost,) = run.readers._lost
+        run.event.set()
+        lost.join(DEADLINE)
 
 
-def test_close_drops_what_waits(release: threading.Event) -> None:
+def test_close_drops_what_waits(start: Callable[..., Run]) -> None:
     """Nothing more is begun, who waits is told, and threads end."""
     begun: list[int] = []
-    run = Run(lambda n: begun.append(n) or (release.wait(DEADLINE) and n), seconds=60)
+    run = start(lambda n, run: begun.append(n) or run.sticks(n))
     tasks = [run.readers.submit(n) for n in range(5)]
     assert wait_until(lambda: begun == [0])
     run.readers.close()
@@ -409,31 +751,157 @@ def test_close_drops_what_waits(release: threading.Event) -> None:
     assert run.readers.submit(9).future.cancelled()
 
 
-def test_threads_are_as_many_as_asked_for(release: threading.Event) -> None:
+def test_threads_are_as_many_as_asked_for(start: Callable[..., Run]) -> None:
     """One input starts one thread, many start no more than the count."""
-    run = Run(lambda n: release.wait(DEADLINE) and n, seconds=60, count=3)
+    at_it: list[threading.Thread] = []
+    run = start(lambda n, run: at_it.append(threading.current_thread()) or run.sticks(n), count=3)
     for expected in (1, 2, 3, 3, 3):
         run.readers.submit(0)
-        alive = [t for t in threading.enumerate() if t.name == "siglip-reader"]
-        assert len(alive) == expected
-    run.readers.close()
+        assert len(run.threads()) == expected
+    assert wait_until(lambda: len(set(at_it)) == 3)
+
+
+def test_a_machine_without_more_threads_makes_do(
+    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that cannot be started are no bug: those that there are do the work, or none is said."""
+    run, none = start(lambda n, run: n, count=3), start(lambda n, run: n)
+    assert run.results(range(1)) == [0]
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(readers_room.Thread, "start", fail)
+        assert run.results(range(9)) == [*range(9)]
+        with pytest.raises(SiglipError, match="no thread can be started"):
+            none.results(range(1))
 
 
 @linux_only
-def test_close_ends_worker_processes(release: threading.Event) -> None:
-    """Whether they work or not, and without a zombie."""
-    pids: list[int] = []
+def test_no_worker_is_left_when_too_many_are_stuck(
+    spoil: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The last straw's worker is ended too, and the run can end."""
+    monkeypatch.setattr(readers_room, "_MOST_LOST", 0)
+    mark, clock = tmp_path / "hangs", Stepped()
+    spoil(HANG.format(str(mark)))
+    decoders: list[Decoder] = []
 
     def work(n: int, decoder: Decoder) -> int:
+        decoders.append(decoder)
         decoder.decode(picture(), 32, DEFAULT_LIMITS, exact=True)
-        pids.append(process_of(decoder._worker))
+        return n
+
+    readers = Readers(1, work, lambda n: -n, seconds=2, isolate=None, clock=clock)
+    task = readers.submit(1)
+    assert wait_until(mark.exists)
+    (pid,) = (decoder.worker.pid for decoder in decoders)
+    assert pid
+    clock.stuck.add(1)
+    with pytest.raises(SiglipError, match="block the run"):
+        task.result()
+    assert wait_until(lambda: is_gone(pid))
+    readers.close()
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """The warnings so far."""
+    return lambda: [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_isolation_is_given_up_only_for_good_reason(said: Callable[[], list[str]]) -> None:
+    """What may pass is tried again; where no start ever succeeded there is an end, said once."""
+    passing = CannotStartError("too many open files", may_pass=True)
+    policy, gif = readers_room._Policy(None), picture()
+    for _ in range(2):
+        policy.failed(passing)
+        assert policy.wants_worker(gif)
+    for _ in range(9):
+        policy.failed(passing)
+        assert not policy.wants_worker(gif)
+    assert said() == ["too many open files; all pictures are decoded in this one"]
+
+
+def test_isolation_that_worked_once_is_kept(said: Callable[[], list[str]]) -> None:
+    """A machine that started a worker will do so again."""
+    policy = readers_room._Policy(None)
+    policy.started()
+    for may_pass in (True, False) * 9:
+        policy.failed(CannotStartError("no memory", may_pass=may_pass))
+    assert policy.wants_worker(picture())
+    assert said() == []
+
+
+def test_isolation_does_not_flip(said: Callable[[], list[str]]) -> None:
+    """A hang where no process can be started changes nothing any more, nor is anything said twice."""
+    policy = readers_room._Policy(None)
+    for _ in range(3):
+        policy.hangs()
+        policy.failed(CannotStartError("no such program"))
+    assert not policy.wants_worker(picture())
+    assert [message.split(";")[0] for message in said()] == ["a decoder hangs", "no such program"]
+
+
+def test_a_demand_is_kept_to(said: Callable[[], list[str]]) -> None:
+    """Who asks for workers gets them or an error; who asks for none gets none."""
+    policy = readers_room._Policy(True)
+    with pytest.raises(CannotStartError):
+        policy.failed(CannotStartError("no such program"))
+    assert policy.wants_worker(b"")
+    policy = readers_room._Policy(False)
+    policy.hangs()
+    assert not policy.wants_worker(picture())
+    assert said() == []
+
+
+@linux_only
+def test_a_worker_that_cannot_start_now_costs_no_picture(
+    monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[str]]
+) -> None:
+    """While no descriptor is free pictures are decoded here, and in workers again afterwards."""
+    plain, failing = worker_room._new_process, [True] * 4 + [False]
+
+    def new_process() -> subprocess.Popen[bytes]:
+        if failing.pop(0):
+            raise CannotStartError("no descriptor", may_pass=True)
+        return plain()
+
+    monkeypatch.setattr(worker_room, "_new_process", new_process)
+    decoder = Decoder(readers_room._Policy(None), 60, bool)
+    inside = []
+    for _ in range(4):
+        assert decoder.decode(picture(), 32, DEFAULT_LIMITS, exact=True).any()
+        inside.append(decoder.worker.pid is None)
+    decoder.worker.close()
+    assert inside == [True, True, False, False]
+    assert said() == []
+
+
+@linux_only
+@pytest.mark.parametrize("hangs", [False, True])
+def test_close_ends_worker_processes(
+    spoil: Callable[[str], None], tmp_path: Path, hangs: bool
+) -> None:
+    """Whether they work or not, and without a zombie."""
+    mark = tmp_path / "hangs"
+    spoil(HANG.format(str(mark)) if hangs else "")
+    workers: list[Worker] = []
+
+    def work(n: int, decoder: Decoder) -> int:
+        workers.append(decoder.worker)
+        decoder.decode(picture("TIFF" if n else "GIF"), 32, DEFAULT_LIMITS, exact=True)
         return n
 
     readers = Readers(2, work, lambda n: -n, seconds=60, isolate=None)
-    for task in [readers.submit(n) for n in range(6)]:
+    tasks = [readers.submit(n) for n in range(6)]
+    for task in tasks[hangs:]:
         task.result()
-    readers.close()
+    assert not hangs or wait_until(mark.exists)
+    pids = {worker.pid for worker in workers} - {None}
     assert pids
+    readers.close()
     assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
@@ -444,22 +912,37 @@ def test_a_disk_that_hangs_costs_its_files(
     encoder: FakeEncoder, release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file whose reading never ends is a row of kind `timeout`; the others are answered."""
-    plain = images.load_bytes
+    plain, told, clock = images.load_bytes, pipeline.too_slow, Stepped()
 
     def load_bytes(source: Source, limits: Limits) -> bytes:
         if source.name in {"2", "5"}:
-            release.wait(DEADLINE)
+            clock.stuck.add(source.name)
+            release.wait()
+            raise ImageError("vanished", "after the test")
         return plain(source, limits)
 
+    def too_slow(seconds: float) -> ImageError:
+        clock.stuck.clear()
+        return told(seconds)
+
+    monkeypatch.setattr(readers_room, "Clock", lambda: clock)
+    monkeypatch.setattr(pipeline, "too_slow", too_slow)
     monkeypatch.setattr(images, "load_bytes", load_bytes)
     sources = [Source(str(n), picture("PNG")) for n in range(8)]
-    batches = embed(sources, encoder, Reading(workers=2, timeout=0.6))
+    batches = embed(sources, encoder, Reading(workers=1, timeout=0.6))
     items = [item for batch in batches for item in batch]
     assert [item.source.name for item in items] == [str(n) for n in range(8)]
     failed = {i.source.name: (i.kind, i.message) for i in items if isinstance(i, Failure)}
     assert set(failed) == {"2", "5"}
     assert {kind for kind, _ in failed.values()} == {"timeout"}
     assert "after 0.6 s" in failed["2"][1]
+
+
+@pytest.mark.parametrize("timeout", [-1, 86_401, 1e300, float("inf"), float("nan")])
+def test_a_time_limit_that_is_none_is_refused(timeout: float) -> None:
+    """A library's user hears of it before anything is read."""
+    with pytest.raises(UsageError, match="give from 0"):
+        Reading(timeout=timeout)
 
 
 def test_pictures_take_the_way_that_is_asked_for(

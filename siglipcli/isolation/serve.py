@@ -1,7 +1,7 @@
 """The worker process: pictures come on stdin, pixels go to stdout, one at a time until stdin ends.
 
-A request is `REQUEST` and the file's bytes. A reply is `REPLY` and so many bytes: the pixels,
-uint8[size, size, 3]; or an ImageError's kind and message, or a bug's words, as UTF-8 text.
+It begins with `READY`. A request is `REQUEST` and the file's bytes. A reply is `REPLY` and so many bytes:
+the pixels, uint8[size, size, 3]; or an ImageError's kind and message, or a bug's words, as UTF-8 text.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import BinaryIO
 from siglipcli import images
 from siglipcli.errors import ImageError
 
-__all__ = ["BUG", "ERROR", "PIXELS", "READY", "REPLY", "REQUEST", "serve"]
+__all__ = ["BUG", "ERROR", "NO_MEMORY", "PIXELS", "READY", "REPLY", "REQUEST", "serve"]
 
 REQUEST = struct.Struct("<QIdd?")  # bytes that follow, size, megapixels, seconds (0: any), exact
-REPLY = struct.Struct("<BI")  # one of the next three, bytes that follow
-PIXELS, ERROR, BUG = range(3)
-READY = b"\n"
+REPLY = struct.Struct("<BI")  # one of the next four, bytes that follow
+PIXELS, ERROR, NO_MEMORY, BUG = range(4)
+READY = b"siglip: ready to decode\n"  # no other program begins so
 
-_SPARE_SECONDS = 5  # the parent acts first, if it is there
+_ORPHAN_TIMES, _ORPHAN_SECONDS = 9, 60
+"""Of a picture's limit, and at least: so late that a parent that lives has acted long before."""
 _MEMORY = 512 << 20
 _MEMORY_A_PIXEL = 28
 """Bytes that a decode may add to the process, and this many more for each pixel that is allowed.
@@ -35,26 +36,30 @@ The most that was seen is 25 a pixel (16-bit TIFF and JPEG 2000); threads of dec
 def serve() -> None:
     """Answer requests until stdin ends; never returns."""
     requests, replies = _private_streams()
-    _die_with_parent()
+    ends_with_parent = _die_with_parent()
     _leave_no_core()
+    _hear_alarms()
     held = _held()
-    replies.write(READY)
     with suppress(BrokenPipeError):
+        replies.write(READY)
+        replies.flush()
         while len(head := requests.read(REQUEST.size)) == REQUEST.size:
             n_bytes, size, megapixels, seconds, exact = REQUEST.unpack(head)
             data = requests.read(n_bytes)
-            _bound(held + _MEMORY + int(megapixels * 1e6 * _MEMORY_A_PIXEL) + 2 * n_bytes)
-            _wake_up_in(seconds)
+            _wake_up_in(0 if ends_with_parent else seconds)
+            _bound(held + _MEMORY + megapixels * 1e6 * _MEMORY_A_PIXEL + 2 * n_bytes)
             kind, payload = _decoded(data, size, images.Limits(megapixels), exact=exact)
             _wake_up_in(0)
             replies.write(REPLY.pack(kind, len(payload)))
             replies.write(payload)
+            replies.flush()
     os._exit(0)
 
 
 def _private_streams() -> tuple[BinaryIO, BinaryIO]:
     """Take stdin and stdout away from libraries that may read or print."""
-    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    # buffered: a raw write may end before all is written, when the machine or the process was stopped
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
@@ -68,18 +73,20 @@ def _decoded(
     try:
         return PIXELS, images.decode(data, size, limits, exact=exact).data.cast("B")
     except ImageError as error:
-        return ERROR, f"{error.kind}\n{error}".encode(errors="replace")
+        kind = NO_MEMORY if isinstance(error.__context__, MemoryError) else ERROR
+        return kind, f"{error.kind}\n{error}".encode(errors="replace")
     except Exception as error:  # noqa: BLE001  # told where it can be seen
         return BUG, f"{type(error).__name__}: {error}".encode(errors="replace")[:1000]
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel for it where it can: a decoder that hangs does not see stdin end."""
+def _die_with_parent() -> bool:
+    """Ask the kernel for it, and tell whether it will: a decoder that hangs does not see stdin end."""
     if sys.platform == "linux":
         import ctypes
 
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+            return ctypes.CDLL(None).prctl(1, signal.SIGKILL) == 0  # type: ignore[no-any-return]  # PR_SET_PDEATHSIG
+    return False
 
 
 def _leave_no_core() -> None:
@@ -90,6 +97,12 @@ def _leave_no_core() -> None:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _hear_alarms() -> None:
+    if sys.platform != "win32":  # the parent may ignore or block them
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+
+
 def _held() -> int:
     """Return the bytes of memory of its own that this process has; 0 where that is not told."""
     if sys.platform == "linux":
@@ -98,7 +111,7 @@ def _held() -> int:
     return 0
 
 
-def _bound(n_bytes: int) -> None:
+def _bound(n_bytes: float) -> None:
     """Make what passes this much a MemoryError: the end of a row, not of the machine."""
     if sys.platform == "linux":
         import resource
@@ -107,11 +120,13 @@ def _bound(n_bytes: int) -> None:
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
         if most != resource.RLIM_INFINITY:
             n_bytes = min(n_bytes, most)
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, most))
+        with suppress(OSError, ValueError, OverflowError):
+            resource.setrlimit(resource.RLIMIT_DATA, (int(min(n_bytes, sys.maxsize)), most))
 
 
 def _wake_up_in(seconds: float) -> None:
-    """Have the kernel end the process if it is still at this picture by then; 0 takes that back."""
+    """Have the kernel end an orphan that is still at this picture long after; 0 takes that back."""
     if sys.platform != "win32":
-        signal.setitimer(signal.ITIMER_REAL, seconds and seconds + _SPARE_SECONDS)
+        with suppress(OSError, ValueError, OverflowError):
+            late = max(_ORPHAN_TIMES * seconds, _ORPHAN_SECONDS) if seconds else 0
+            signal.setitimer(signal.ITIMER_REAL, late)
