@@ -29,7 +29,9 @@ def names_in(folder: Path) -> list[str]:
 
 def child(code: str, **options: object) -> subprocess.Popen[bytes]:
     """Start a process that runs `code` with open_output at hand."""
-    head = "import sys, time\nfrom pathlib import Path\nfrom siglipcli.writers.output import open_output\n"
+    head = "import signal, sys, time\nfrom pathlib import Path\nfrom siglipcli.writers.output import open_output\n"
+    # A shell that starts the tests in the background has them, and their children, ignore Ctrl-C.
+    head += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
         [sys.executable, "-c", head + code], stderr=subprocess.PIPE, **options
     )

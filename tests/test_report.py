@@ -27,7 +27,7 @@ from siglipcli.cli import app
 from siglipcli.cli.answering import Tally
 from siglipcli.errors import ImageError, OutputError
 from siglipcli.images import Limits
-from siglipcli.isolation.readers import Decoder, _Policy
+from siglipcli.isolation.readers import Decoder
 from siglipcli.labelsets import Label, LabelSet
 from siglipcli.pipeline import Reading
 from siglipcli.records import Failure, Head, Prediction, Source
@@ -352,8 +352,11 @@ def opened(data: bytes | str | None) -> Image.Image:
 
 
 def thumb(source: Source, **limits: Any) -> bytes | None:
-    with closing(Decoder(_Policy(isolate=False), 0)) as decoder:
-        return thumbnails.thumbnail(source, decoder, Limits(**limits))
+    reading = Reading(isolate=False, limits=Limits(**limits))
+    with closing(thumbnails.Thumbnails(1, reading)) as made:
+        made.add(source)
+        ((found,),) = made.chunks()
+    return base64.b64decode(found) if found else None
 
 
 @pytest.mark.parametrize(

@@ -268,10 +268,11 @@ def test_embeddings_that_are_not_finite(own: Siglip, tmp_path: Path) -> None:
 SMALL_DEVICE = """
 import torch
 from siglipcli.models.torch_runtime import TorchEncoder
-def encode(self, pixels, encode=TorchEncoder._encode_pixels):
+plain = TorchEncoder._encode_pixels
+def encode(self, pixels, tower):
     if len(pixels) > 1:
         raise torch.OutOfMemoryError("CUDA out of memory")
-    return encode(self, pixels)
+    return plain(self, pixels, tower)
 TorchEncoder._encode_pixels = encode
 """
 
