@@ -42,7 +42,7 @@ __all__ = ["Batch", "Embedded", "Reading", "batches", "embed"]
 
 _CHUNK = 256
 """Inputs that the store is asked for at once, at most."""
-_LISTED = 16_384
+_LISTED = 4_096
 """Inputs that are listed ahead, at most. Listing is quick, but takes turns with the look-up of what was
 listed, which it slows: in bursts it does so seldom."""
 _MOST_SECONDS = 86_400

@@ -253,7 +253,7 @@ def test_a_list_that_pauses_holds_no_answer_back(
     assert starved == []
 
 
-@pytest.mark.parametrize(("given", "listed"), [(b"", 16), (None, 16_384)])
+@pytest.mark.parametrize(("given", "listed"), [(b"", 16), (None, 4_096)])
 def test_reading_ahead_is_bounded(
     encoder: FakeEncoder, reading_by: Callable, given: bytes | None, listed: int
 ) -> None:
