@@ -12,6 +12,7 @@ import pytest
 from browser import chromium, colours, console, requests, size, tree
 from PIL import Image
 from selenium.common.exceptions import JavascriptException
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
@@ -295,6 +296,17 @@ def test_a_label_chooses_its_pictures(page: Chrome) -> None:
     assert names(page) == [NAMES[i] for i in np.flatnonzero(tags(0.98)[:, 1])][:PAGE]
     button.click()
     assert names(page) == NAMES[:PAGE]
+
+
+def test_a_label_stays_under_the_pointer(page: Chrome) -> None:
+    """A press on a label ends the typing of a threshold: the list is sorted anew after the click."""
+    type_threshold(page, 0.98)
+    before = texts(page, "#labels .label")
+    button = page.find_elements(By.CSS_SELECTOR, "#labels button")[2]
+    ActionChains(page).click_and_hold(button).pause(0.2).release().perform()
+    wait(page, lambda: texts(page, "#labels .label") != before)
+    assert button.get_attribute("aria-pressed") == "true"
+    assert len(names(page)) == int(button.find_element(By.CSS_SELECTOR, ".count").text)
 
 
 def test_pictures_without_a_tag_can_be_looked_at(page: Chrome) -> None:

@@ -441,7 +441,10 @@ function setThreshold(value) {
 }
 
 let waiting = 0;
+let isPressed = false;
 
+addEventListener("pointerdown", () => { isPressed = true; }, true);
+for (const end of ["pointerup", "pointercancel"]) addEventListener(end, () => { isPressed = false; }, true);
 at("threshold").addEventListener("input", () => {
   const score = 1 / (1 + Math.exp(-at("threshold").valueAsNumber));
   const value = Number(score.toFixed(score < 0.01 ? 4 : 3));
@@ -458,7 +461,10 @@ at("exact").addEventListener("input", () => {
 });
 for (const id of ["threshold", "exact"]) {
   at(id).addEventListener("change", () => {
-    requestAnimationFrame(() => { sortLabels(); drawLabels(); }); // after what waits for this frame
+    const sorted = () => { sortLabels(); drawLabels(); };
+    // A press elsewhere ends the typing: what is pressed must not move away before it is a click.
+    if (isPressed) addEventListener("pointerup", () => setTimeout(sorted), { once: true });
+    else requestAnimationFrame(sorted); // after what waits for this frame
   });
 }
 at("own").addEventListener("click", () => {
