@@ -2,6 +2,7 @@
 
     make bench                                  # everything, about 20 minutes on 2 cores
     python benchmarks/bench.py --quick          # does it run? its figures mean nothing
+    python benchmarks/bench.py --only help one  # these rows anew, the others as they were measured
     python benchmarks/bench.py --report         # write RESULTS.md again from results.json
 
 All run the same weights (random, of the real architecture) on the same photos, on the CPU, each as a
@@ -65,6 +66,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few photos, one repeat")
     parser.add_argument("--report", action="store_true", help="only write RESULTS.md again")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="WORK",
+        help="measure these anew: help, one, folder, large, again",
+    )
     parser.add_argument("--work", type=Path, default=HERE / ".work", help="scratch folder")
     parser.add_argument("--weights", type=Path, help="a folder made by scripts/random_weights.py")
     parser.add_argument(
@@ -84,6 +91,9 @@ def main() -> None:
         results = json.loads((place / "results.json").read_text(encoding="utf-8"))
     else:
         results = measured(options, QUICK if options.quick else Sizes())
+        if options.only:
+            older = json.loads((place / "results.json").read_text(encoding="utf-8"))
+            results = older | {"works": older["works"] | results["works"]}
         (place / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     text = report.markdown(results, HERE / "notes.md")
     (place / "RESULTS.md").write_text(text, encoding="utf-8")
@@ -103,8 +113,10 @@ def measured(options: argparse.Namespace, sizes: Sizes) -> dict[str, Any]:
         scores = agreement.check(
             bench, rivals_and_siglip(material, material.photos[:WARM_UP_PHOTOS])
         )
-        works = {work.name: bench.measure(work) for work in plan(material, sizes, stored=stored)}
-        if stored:
+        wanted = options.only or ["help", "one", "folder", "large", "again"]
+        planned = [w for w in plan(material, sizes, stored=stored) if w.name in wanted]
+        works = {work.name: bench.measure(work) for work in planned}
+        if stored and "again" in wanted:
             works["again"] = bench.measure(again(bench, material, sizes))
     finally:
         for folder in _again_folders(bench):
