@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -24,7 +24,6 @@ from siglipcli.vectors.form import SavedVectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Future
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -238,6 +237,11 @@ class Classifier:
     @contextmanager
     def querying(self, query: Query) -> Iterator[Future[NDArray[np.float32]]]:
         """Do `encode_query` on a thread of its own: inputs are listed and looked up meanwhile."""
+        if query.images:  # they go through the pipeline, of which one runs at a time
+            known: Future[NDArray[np.float32]] = Future()
+            known.set_result(self.encode_query(query))
+            yield known
+            return
         with ThreadPoolExecutor(1, thread_name_prefix="siglip-query") as aside:
             yield aside.submit(self.encode_query, query)
 
