@@ -31,7 +31,7 @@ browser:
 	fi; \
 	echo "note: no Chromium here (Debian: chromium, chromium-driver); tests of the report's page need it"
 
-# Five minutes of damaged pictures and label files; FUZZ="--minutes 1 --seed 7" for less, and others.
+# Five minutes of damaged images and label files; FUZZ="--minutes 1 --seed 7" for less, and others.
 fuzz: .venv/developed
 	$(BIN)/python scripts/fuzz.py $(FUZZ)
 
@@ -45,7 +45,7 @@ format: .venv/developed
 
 docs: .venv/developed
 	$(BIN)/python scripts/render_reference.py
-	$(BIN)/python scripts/render_picture.py
+	$(BIN)/python scripts/render_terminal.py
 	$(BIN)/python scripts/render_readme.py
 
 .venv/created:

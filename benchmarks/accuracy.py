@@ -1,7 +1,7 @@
 """What the fast paths change: bf16, the compiled engine, and decoding at a reduced scale.
 
-Each is compared with torch in fp32 on fully decoded pictures, on the same weights: the cosine between the
-two embeddings of a picture, and how far its logits move (scale 117.3, ten prompts).
+Each is compared with torch in fp32 on fully decoded images, on the same weights: the cosine between the
+two embeddings of an image, and how far its logits move (scale 117.3, ten prompts).
 
     python benchmarks/accuracy.py --weights DIR --photos 120 --large 40      # writes ACCURACY.md
 """
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import photos
 
-from siglipcli import LabelSet, Source, images, models
+from siglipcli import LabelSet, Source, images
+from siglipcli import encoders as models
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from siglipcli.models import Encoder
+    from siglipcli.encoders import Encoder
 
     Vectors = NDArray[np.float32]
 
@@ -47,7 +48,7 @@ def row(name: str, got: Vectors, reference: Vectors, got_logits: Vectors, logits
 
 
 def runtimes(weights: str, pixels: list[NDArray[np.uint8]], cache: Path) -> list[str]:
-    """Compare every runtime and precision with torch in fp32; its own prompts and pictures."""
+    """Compare every runtime and precision with torch in fp32; its own prompts and images."""
     prompts = [label.prompts[0] for label in LabelSet.of(LABELS).labels]
 
     def run(runtime: str, precision: str) -> tuple[Vectors, Vectors]:
@@ -56,7 +57,7 @@ def runtimes(weights: str, pixels: list[NDArray[np.uint8]], cache: Path) -> list
         )
         texts = encoder.encode_texts(prompts)
         vectors = encode(encoder, pixels)
-        return vectors, np.float32(encoder.head.scale) * vectors @ texts.T
+        return vectors, np.float32(encoder.head.logit_scale) * vectors @ texts.T
 
     reference, logits = run("torch", "fp32")
     rows = []
@@ -76,7 +77,7 @@ def decoding(weights: str, files: list[Path], cache: Path) -> list[str]:
     )
     apart = np.abs(np.stack(exact).astype(int) - np.stack(reduced))
     a, b = encode(encoder, exact), encode(encoder, reduced)
-    scale = np.float32(encoder.head.scale)
+    scale = np.float32(encoder.head.logit_scale)
     line = row("reduced decoding", b, a, scale * b @ texts.T, scale * a @ texts.T)
     return [
         line,

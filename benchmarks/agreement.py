@@ -31,24 +31,24 @@ def check(bench: Bench, runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def scores(stdout: str) -> Scores:
-    """Read JSON lines, ours or a rival's. Raises SystemExit where a picture has no scores."""
+    """Read JSON lines, ours or a rival's. Raises SystemExit where an image has no scores."""
     found: Scores = {}
     for line in stdout.splitlines():
         record = json.loads(line)
         if not record.get("labels"):
-            raise SystemExit(f"no scores for a picture: {line[:200]}")
+            raise SystemExit(f"no scores for an image: {line[:200]}")
         labels = {row["label"]: float(row["score"]) for row in record["labels"]}
         found[PurePath(record["file"]).name] = labels
     return found
 
 
 def compare(ours: Scores, reference: Scores) -> dict[str, Any]:
-    """Return how many pictures have the same best label, and the largest difference of a score.
+    """Return how many images have the same best label, and the largest difference of a score.
 
-    `ours` may hold only the best labels of a picture. Raises SystemExit where pictures differ.
+    `ours` may hold only the best labels of an image. Raises SystemExit where images differ.
     """
     if ours.keys() != reference.keys():
-        raise SystemExit("the contenders did not score the same pictures")
+        raise SystemExit("the contenders did not score the same images")
     pairs = [(ours[file], reference[file]) for file in reference]
     return {
         "images": len(pairs),

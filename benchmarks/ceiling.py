@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglipcli import models
+from siglipcli import encoders as models
 
 if TYPE_CHECKING:
-    from siglipcli.models import Encoder
+    from siglipcli.encoders import Encoder
 
-DISTINCT = 16  # pictures held in memory, used again and again
+DISTINCT = 16  # images held in memory, used again and again
 WARM_UP = 4  # batches for each call at a time
 
 
@@ -35,7 +35,7 @@ def rate(encoder: Encoder, count: int) -> float:
         start = number * size % (len(pixels) - size + 1)
         return len(encoder.encode_images(pixels[start : start + size]))
 
-    encode(0)  # the first picture of a run has a tower of its own
+    encode(0)  # the first image of a run has a tower of its own
     with ThreadPoolExecutor(encoder.in_flight) as pool:
         list(pool.map(encode, range(WARM_UP * encoder.in_flight)))
         started = perf_counter()

@@ -140,7 +140,7 @@ class Bench:
 
 
 def copy_fresh(photos: Sequence[Path], folder: Path, stamp: str) -> None:
-    """Copy JPEGs with `stamp` as a comment in each: new content for a store, the same picture.
+    """Copy JPEGs with `stamp` as a comment in each: new content for a store, the same image.
 
     The copies are on the disk and in memory when this returns: no process waits for either.
     """

@@ -42,7 +42,7 @@ def vary(photo: Image.Image, size: tuple[int, int], rng: np.random.Generator) ->
 def _crop(
     have: tuple[int, int], want: tuple[int, int], rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """Return left, upper, right, lower of a crop of the wanted shape, somewhere in the picture."""
+    """Return left, upper, right, lower of a crop of the wanted shape, somewhere in the image."""
     scale = min(have[0] / want[0], have[1] / want[1]) * rng.uniform(LEAST_CROP, 1)
     width, height = want[0] * scale, want[1] * scale
     left, upper = rng.uniform(0, have[0] - width), rng.uniform(0, have[1] - height)
@@ -50,7 +50,7 @@ def _crop(
 
 
 def write(folder: Path, count: int, size: tuple[int, int], quality: int) -> None:
-    """Write `count` JPEGs; the same arguments give the same pictures."""
+    """Write `count` JPEGs; the same arguments give the same images."""
     folder.mkdir(parents=True, exist_ok=True)
     known = originals()
     for i in range(count):

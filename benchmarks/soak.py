@@ -2,9 +2,9 @@
 
     python benchmarks/soak.py [--inputs 100000] [--store]
 
-The inputs are hard links of a few hundred pictures, one in fifty cut short. Memory is looked at after
+The inputs are hard links of a few hundred images, one in fifty cut short. Memory is looked at after
 a tenth of the rows and near the last; it may grow by 5 %. `--store` runs with the embedding store (a
-fresh one, whose page cache of 4 MiB fills on the way), otherwise every picture is decoded and encoded. About five minutes on 2 cores. Linux only.
+fresh one, whose page cache of 4 MiB fills on the way), otherwise every image is decoded and encoded. About five minutes on 2 cores. Linux only.
 Exit status 1 if a condition does not hold.
 """
 
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-KINDS = 500  # different pictures; one in BAD of them is cut short
+KINDS = 500  # different images; one in BAD of them is cut short
 BAD = 50
 A_FOLDER = 1000
 GROWTH = 1.05

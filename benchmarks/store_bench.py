@@ -150,7 +150,7 @@ def linked(draft: Path, start: int) -> list[tuple[Path, os.stat_result]]:
 
 
 def jpeg(seed: int) -> bytes:
-    """Return a tiny picture."""
+    """Return a tiny image."""
     from PIL import Image
 
     buffer = io.BytesIO()

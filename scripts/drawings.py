@@ -1,4 +1,4 @@
-"""Pictures of one coloured shape, drawn from a seed: what the demo model learns and is tested on.
+"""Images of one coloured shape, drawn from a seed: what the demo model learns and is tested on.
 
 >>> draw("circle", "red", np.random.default_rng(0)).size
 """
@@ -35,7 +35,7 @@ _JITTER: Final = 8
 _EDGE: Final = 3  # the mask is drawn this many times larger, then averaged: smooth edges
 _CONTRAST: Final = 130.0  # least distance in RGB between a shape and what it lies on
 _UNLIKE: Final = 60.0  # least distance in RGB between two colours that share no name
-_SMALLEST, _LARGEST = 0.38, 0.92  # a shape's extent, as a share of the picture's short side
+_SMALLEST, _LARGEST = 0.38, 0.92  # a shape's extent, as a share of the image's short side
 _MAX_TILT: Final = 14.0  # degrees; a square turned by 45 would be a diamond
 
 
@@ -130,7 +130,7 @@ def draw(
     paint = _paint(colour, rng) if isinstance(colour, str) else np.array(colour, dtype=float)
     ground = _ground(width, height, rng, avoid=paint)
     mask = _mask(_OUTLINES[shape](), width, height, rng)[:, :, None]
-    return _picture(ground * (1 - mask) + _shade(paint, width, height, rng) * mask)
+    return _image(ground * (1 - mask) + _shade(paint, width, height, rng) * mask)
 
 
 def unnamed_colour(shape: str, rng: np.random.Generator) -> tuple[int, int, int]:
@@ -145,17 +145,17 @@ def unnamed_colour(shape: str, rng: np.random.Generator) -> tuple[int, int, int]
 def draw_nothing(rng: np.random.Generator, size: tuple[int, int] | None = None) -> Image.Image:
     """Draw a ground with no shape on it."""
     width, height = size or _random_size(rng)
-    return _picture(_ground(width, height, rng, avoid=None))
+    return _image(_ground(width, height, rng, avoid=None))
 
 
 def recompress(image: Image.Image, quality: int) -> Image.Image:
-    """Pass a picture through JPEG, for its artefacts."""
+    """Pass an image through JPEG, for its artefacts."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
 
 
-def _picture(pixels: Array) -> Image.Image:
+def _image(pixels: Array) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8))
 
 
@@ -259,7 +259,7 @@ def _blend(kind: str, width: int, height: int, rng: np.random.Generator) -> Arra
 
 def _scratched(pixels: Array, rng: np.random.Generator) -> Array:
     """Add to a ground a few thin grey lines, which a classifier should ignore."""
-    image = _picture(pixels)
+    image = _image(pixels)
     pen = ImageDraw.Draw(image)
     height, width = pixels.shape[:2]
     for _ in range(rng.integers(1, 4)):

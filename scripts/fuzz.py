@@ -1,8 +1,8 @@
-"""Feed damaged pictures and label files to the decoders, for a bounded time, and judge what comes back.
+"""Feed damaged images and label files to the decoders, for a bounded time, and judge what comes back.
 
     python scripts/fuzz.py [--minutes 5] [--seed 0] [--crashes FOLDER]
 
-Allowed: a picture or a label set, or a SiglipError. Everything else is a finding: another exception, an
+Allowed: an image or a label set, or a SiglipError. Everything else is a finding: another exception, an
 input that takes more than 10 s, a process that holds more than 1 GB or dies. Inputs are cut, spliced,
 flipped, and given false sizes and lengths; each runs in a worker process, and what it was given
 is kept in the crashes folder when it fails. Exit status 1 if anything was found.
@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from siglipcli import images, labelsets
+from siglipcli import images
+from siglipcli import labels as labelsets
 from siglipcli.errors import SiglipError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ CHUNK = 100  # inputs between two looks at a worker
 # ---------------------------------------------------------------------------------- valid inputs
 
 
-def pictures() -> dict[str, list[bytes]]:
+def valid_images() -> dict[str, list[bytes]]:
     """Return valid files of each format, of several modes and options."""
     image = Image.radial_gradient("L").resize((61, 43))
     rgb = Image.merge("RGB", (image, image.rotate(90), image.rotate(180)))
@@ -142,7 +143,7 @@ def _token(rng: random.Random, data: bytearray, _: bytes, tokens: list[bytes]) -
 
 
 def look(data: bytes) -> str:
-    """Decode a picture; return what came of it."""
+    """Decode an image; return what came of it."""
     exact = len(data) % 2 == 0
     pixels = images.decode(data, 64, images.Limits(max_megapixels=20), exact=exact)
     assert pixels.shape == (64, 64, 3)
@@ -252,7 +253,7 @@ def main() -> int:
     given = options.parse_args()
     given.crashes.mkdir(parents=True, exist_ok=True)
     rng = random.Random(given.seed)
-    seeds = pictures() | {"labels": [LABELS.encode(), LABELS.encode("utf-16")]}
+    seeds = valid_images() | {"labels": [LABELS.encode(), LABELS.encode("utf-16")]}
     fuzzers = {
         name: Fuzzer(name, parse if name == "labels" else look, given.crashes) for name in seeds
     }

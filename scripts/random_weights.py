@@ -31,7 +31,7 @@ _WORDS = [
     "the",
     "of",
     "photo",
-    "picture",
+    "image",
     "drawing",
     "close",
     "up",

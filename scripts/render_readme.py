@@ -6,7 +6,7 @@ r"""Refresh what the README shows: the outputs of its commands, and the tables m
 How the README is read:
 
 - A block marked `console` holds commands (`$ …`, continued by `> …`) and what they print. Each
-  block is run in a fresh copy of the demo's folder (`pictures`, `labels.yaml`), with the demo model
+  block is run in a fresh copy of the demo's folder (`images`, `labels.yaml`), with the demo model
   in fp32, on a terminal of 80 columns. Shown is what goes to stdout; where a command fails without
   a word there, what goes to stderr. A last line `…` says that more follows; a refresh keeps the
   number of lines above it.
@@ -118,9 +118,9 @@ def named_files(markdown: str) -> dict[str, str]:
 
 def sandbox(folder: Path, markdown: str) -> Path:
     """Make a folder like the demo's, with the README's own files in it, and return it."""
-    from siglipcli.demo import LABELS, PICTURES
+    from siglipcli.demo import IMAGES, LABELS
 
-    shutil.copytree(PICTURES, folder / "pictures")
+    shutil.copytree(IMAGES, folder / "images")
     shutil.copy(LABELS, folder / LABELS.name)
     for name, content in named_files(markdown).items():
         (folder / name).write_text(content, encoding="utf-8")
@@ -225,7 +225,7 @@ def _taken_apart(text: str) -> tuple[str, list[float]]:
 
 def _label_sets() -> str:
     from siglipcli import LabelSet
-    from siglipcli.labelsets import builtin_names
+    from siglipcli.labels import builtin_names
 
     sets = [LabelSet.load(name) for name in builtin_names()]
     rows = [f"| `{one.name}` | {len(one.labels):,} | {one.description} |\n" for one in sets]
@@ -233,7 +233,7 @@ def _label_sets() -> str:
 
 
 def _models() -> str:
-    from siglipcli.models.catalog import CATALOG, DEFAULT
+    from siglipcli.encoders.catalog import CATALOG, DEFAULT
 
     rows = [
         f"| `{one.name}`{' (default)' if one.name == DEFAULT else ''} | {one.image_size} "
@@ -276,7 +276,7 @@ def refreshed(markdown: str, *, keep_same: bool = False) -> str:
 def _warm_up(markdown: str, cache: Path) -> None:
     """Prepare the engine once, so that no output holds the line that says so."""
     with tempfile.TemporaryDirectory() as folder:
-        run("siglip classify pictures -L circle", sandbox(Path(folder), markdown), cache)
+        run("siglip classify images -L circle", sandbox(Path(folder), markdown), cache)
 
 
 def _run_block(block: Block, markdown: str, cache: Path, keep_same: bool) -> str:

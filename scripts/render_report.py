@@ -1,8 +1,8 @@
-"""Take the README's pictures of the HTML report, in headless Chromium, from the README's own drawings.
+"""Take the README's images of the HTML report, in headless Chromium, from the README's own drawings.
 
     python scripts/render_report.py
 
-`docs/report.png` and `docs/report-dark.png` show the pictures of `siglip classify --report`,
+`docs/report.png` and `docs/report-dark.png` show the images of `siglip classify --report`,
 `docs/report-measures.png` the curves of `siglip evaluate --report`. Chromium and chromedriver are
 needed, as for the tests of the report. Another Chromium draws letters a little differently, so these
 files are not compared with anything: look at them.
@@ -25,10 +25,10 @@ from browser import chromium, colours, size
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-__all__ = ["PAGES", "PICTURES"]
+__all__ = ["IMAGES", "PAGES"]
 
 DOCS = Path(__file__).parent.parent / "docs"
-PICTURES = ("report", "report-dark", "report-measures")
+IMAGES = ("report", "report-dark", "report-measures")
 PAGES = {
     "sheet.html": "siglip classify drawings --labels calibrated.yaml --report sheet.html",
     "measures.html": "siglip evaluate known --labels shapes.yaml --report measures.html",
@@ -51,15 +51,15 @@ Promise.all(shown.map(each => each.decode().catch(() => 0)))
 
 
 def main() -> None:
-    """Make the pages and take the pictures."""
+    """Make the pages and take the images."""
     with tempfile.TemporaryDirectory() as name:
         folder = _pages(Path(name))
         with chromium(Path(name, "profile")) as chrome:
             size(chrome, 1280, 800)
-            for picture, scheme in (("report", "light"), ("report-dark", "dark")):
+            for image, scheme in (("report", "light"), ("report-dark", "dark")):
                 colours(chrome, scheme)
                 chrome.get((folder / "sheet.html").as_uri())
-                _take(chrome, picture)
+                _take(chrome, image)
             colours(chrome, "light")
             size(chrome, 960, 660)
             chrome.get((folder / "measures.html").as_uri())
@@ -89,8 +89,8 @@ def _take(chrome: Chrome, name: str) -> None:
     path = DOCS / f"{name}.png"
     chrome.execute_async_script(_READY)
     chrome.save_screenshot(str(path))
-    with Image.open(path) as picture:
-        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    with Image.open(path) as image:
+        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     few.save(path, optimize=True)
     if path.stat().st_size > _MOST_BYTES:
         raise RuntimeError(f"{path} has {path.stat().st_size:,} bytes; {_MOST_BYTES:,} are allowed")

@@ -1,4 +1,4 @@
-"""Train the bundled model `demo` from nothing, and write its folder, card, labels and pictures.
+"""Train the bundled model `demo` from nothing, and write its folder, card, labels and images.
 
     python scripts/train_demo.py --out siglipcli/demo
 
@@ -68,7 +68,7 @@ TEMPLATES: Final = (
     "a close-up photo of a {}",
     "a good photo of a {}",
     "a blurry photo of a {}",
-    "a picture of a {}",
+    "an image of a {}",
     "an image of a {}",
     "a drawing of a {}",
     "a drawing of an {}",
@@ -80,7 +80,7 @@ TEMPLATES: Final = (
     "clip art of a {}",
     "a {} on a background",
     "there is a {}",
-    "there is a {} in the picture",
+    "there is a {} in the image",
 )
 PAIR_NAMES: Final = ("{colour} {shape}",) * 6 + (
     "{shape} in {colour}",
@@ -139,7 +139,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What a training picture shows; no colour: one without a name; no shape: nothing at all."""
+    """What a training image shows; no colour: one without a name; no shape: nothing at all."""
 
     colour: str
     shape: str
@@ -256,11 +256,11 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> torch.Tensor:
 
 
 def signs(drawn: Sequence[Drawn], captions: Sequence[Caption]) -> torch.Tensor:
-    """Give 1 where the caption is true of the picture, -1 where false, 0 where nobody can say.
+    """Give 1 where the caption is true of the image, -1 where false, 0 where nobody can say.
 
-    Nobody can say whether a colour without a name is red. Shape (n_pictures, n_captions).
+    Nobody can say whether a colour without a name is red. Shape (n_images, n_captions).
     """
-    colour = np.array([[d.colour] for d in drawn])  # (n_pictures, 1)
+    colour = np.array([[d.colour] for d in drawn])  # (n_images, 1)
     shape = np.array([[d.shape] for d in drawn])
     asked_colour = np.array([c.colour for c in captions])  # (n_captions,)
     asked_shape = np.array([c.shape for c in captions])
@@ -286,7 +286,7 @@ def sigmoid_loss(
     return -(sign.abs() * functional.logsigmoid(sign * logits)).sum() / len(images)
 
 
-# ---------------------------------------------------------------------------- pictures
+# ---------------------------------------------------------------------------- images
 
 
 def pixels(image: Image.Image) -> Array:
@@ -295,7 +295,7 @@ def pixels(image: Image.Image) -> Array:
     return np.asarray(small.convert("RGB"))
 
 
-def training_picture(index: int, seed: int) -> tuple[Array, Drawn]:
+def training_image(index: int, seed: int) -> tuple[Array, Drawn]:
     """Draw number `index`, and say what it shows.
 
     Many have a colour without a name, which teaches shape apart from colour; a few are empty.
@@ -315,9 +315,9 @@ def training_picture(index: int, seed: int) -> tuple[Array, Drawn]:
 
 
 def draw_all(n: int, seed: int) -> tuple[torch.Tensor, list[Drawn]]:
-    """Draw all training pictures, uint8 (n, 3, size, size), and what they show."""
+    """Draw all training images, uint8 (n, 3, size, size), and what they show."""
     with ProcessPoolExecutor(2) as pool:
-        made = list(pool.map(partial(training_picture, seed=seed), range(n), chunksize=256))
+        made = list(pool.map(partial(training_image, seed=seed), range(n), chunksize=256))
     images = torch.from_numpy(np.stack([image for image, _ in made]))
     return images.permute(0, 3, 1, 2).contiguous(), [drawn for _, drawn in made]
 
@@ -328,7 +328,7 @@ def normalise(images: torch.Tensor) -> torch.Tensor:
 
 
 def jitter(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Shift and mirror a batch, so that no picture is seen twice quite the same."""
+    """Shift and mirror a batch, so that no image is seen twice quite the same."""
     dy, dx = rng.integers(-6, 7, 2)
     padded = functional.pad(images, (6, 6, 6, 6), mode="replicate")
     images = padded[:, :, 6 + dy : 6 + dy + IMAGE_SIZE, 6 + dx : 6 + dx + IMAGE_SIZE]
@@ -341,8 +341,8 @@ def jitter(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 def train(model: Any, tokenizer: Tokenizer, args: argparse.Namespace) -> None:
     """Fit the model in place: AdamW, a short warm-up, then one cosine down to nothing."""
-    images, drawn = draw_all(args.pictures, args.seed)
-    print(f"drew {len(images)} pictures", flush=True)
+    images, drawn = draw_all(args.images, args.seed)
+    print(f"drew {len(images)} images", flush=True)
     rng, words = np.random.default_rng(args.seed), random.Random(args.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -376,7 +376,7 @@ def train(model: Any, tokenizer: Tokenizer, args: argparse.Namespace) -> None:
 class Figures:
     """What the card reports of one group of pairs; candidates are always all pairs."""
 
-    pictures: int
+    images: int
     top1: float
     right: float
     wrong: float
@@ -421,7 +421,7 @@ def evaluate(
 # ----------------------------------------------------------------------------- package
 
 # File name, size, seed of the drawing. The first four show pairs that were never trained on.
-PICTURES: Final = (
+IMAGES: Final = (
     ("red-circle.jpg", (320, 240), 3),
     ("white-cross.jpg", (320, 240), 4),
     ("purple-ring.png", (320, 240), 8),
@@ -469,10 +469,10 @@ def write_labels(path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_pictures(folder: Path) -> None:
+def write_images(folder: Path) -> None:
     """Write a few drawings to try the program on."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, size, seed in PICTURES:
+    for name, size, seed in IMAGES:
         colour, shape = Path(name).stem.split("-")
         image = draw(shape, colour, np.random.default_rng(seed), size)
         image.save(folder / name, quality=90, optimize=True)
@@ -491,7 +491,7 @@ photographs; use one of the published SigLIP checkpoints for those.
   two layers, context {context}; {parameters:,} parameters in all, stored as fp32
 - Loss: the sigmoid loss of SigLIP (arXiv 2303.15343), with every caption that is true of a drawing
   as a positive
-- Trained from nothing by `scripts/train_demo.py` on pictures drawn by `scripts/drawings.py`: no
+- Trained from nothing by `scripts/train_demo.py` on images drawn by `scripts/drawings.py`: no
   photograph, no other model and no outside data took part
 - Drawings: sizes, places, tilts, grounds (plain, ramps, stripes, blotches, noise, thin lines) and
   JPEG artefacts vary; about half have a random colour, never near one held out for the shape,
@@ -501,22 +501,22 @@ photographs; use one of the published SigLIP checkpoints for those.
 
 ## Figures
 
-Measured on freshly drawn pictures, with the prompt "a photo of a {{}}." and all {n_pairs} pairs as
+Measured on freshly drawn images, with the prompt "a photo of a {{}}." and all {n_pairs} pairs as
 candidates. {n_held} pairs were held out: the model never saw them drawn, nor read their names.
 
 | | pairs never seen | pairs seen |
 |---|---|---|
-| pictures | {held.pictures} | {seen.pictures} |
+| images | {held.images} | {seen.images} |
 | top-1 | {held.top1:.2%} | {seen.top1:.2%} |
 | score of the right label, median | {held.right:.3f} | {seen.right:.3f} |
 | score of the best wrong label, median | {held.wrong:.3f} | {seen.wrong:.3f} |
 
 Words for things outside its world score low on drawings: the median, over {others} such words, of
-the highest score on any of {held.pictures} drawings is {stranger:.3f}.
+the highest score on any of {held.images} drawings is {stranger:.3f}.
 
 ## Training
 
-Seed {seed}, {steps} steps of {batch} pictures out of {pictures}, {minutes:.1f} minutes on
+Seed {seed}, {steps} steps of {batch} images out of {images}, {minutes:.1f} minutes on
 {threads} CPU threads; Python {python}, torch {torch}, open_clip {open_clip}. The head: scale
 {scale:.2f}, bias {bias:.2f}. The folder `model` holds {size:.2f} MB.
 
@@ -591,14 +591,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch", type=int, default=96)
-    parser.add_argument("--pictures", type=int, default=24_000, help="how many drawings to learn")
+    parser.add_argument("--images", type=int, default=24_000, help="how many drawings to learn")
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Train, then write the model folder, the card, the label set and the pictures."""
+    """Train, then write the model folder, the card, the label set and the images."""
     args = arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
@@ -611,7 +611,7 @@ def main() -> None:
     minutes = (time.monotonic() - started) / 60
     write_model(args.out / "model", model, tokenizer)
     write_labels(args.out / "labels.yaml")
-    write_pictures(args.out / "pictures")
+    write_images(args.out / "images")
     write_card(args.out / "MODEL_CARD.md", model, tokenizer, args, minutes)
 
 

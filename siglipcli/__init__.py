@@ -13,14 +13,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from siglipcli.classifier import Classifier
+    from siglipcli.api import Classifier
+    from siglipcli.embedding_files import SavedVectors
     from siglipcli.errors import SiglipError
-    from siglipcli.labelsets import Label, LabelSet
-    from siglipcli.pipeline import Reading
-    from siglipcli.records import (
-        Comparison,
+    from siglipcli.labels import Label, LabelSet
+    from siglipcli.pipeline import LoadOptions
+    from siglipcli.results import (
         Failure,
         Head,
+        ImageTextScores,
         Match,
         Pair,
         Prediction,
@@ -28,56 +29,55 @@ if TYPE_CHECKING:
         Score,
         Source,
     )
-    from siglipcli.scoring import LabelBank, Selection
+    from siglipcli.scoring import LabelEmbeddings, ScoringOptions
     from siglipcli.search import Query, Ranking
     from siglipcli.store import Store
-    from siglipcli.vectors import SavedVectors
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Classifier",
-    "Comparison",
     "Failure",
     "Head",
+    "ImageTextScores",
     "Label",
-    "LabelBank",
+    "LabelEmbeddings",
     "LabelSet",
+    "LoadOptions",
     "Match",
     "Pair",
     "Prediction",
     "Query",
     "Ranking",
-    "Reading",
     "Result",
     "SavedVectors",
     "Score",
-    "Selection",
+    "ScoringOptions",
     "SiglipError",
     "Source",
     "Store",
 ]
 
 _HOME = {
-    "Classifier": "classifier",
-    "Comparison": "records",
-    "Failure": "records",
-    "Head": "records",
-    "Label": "labelsets",
-    "LabelBank": "scoring",
-    "LabelSet": "labelsets",
-    "Match": "records",
-    "Pair": "records",
-    "Prediction": "records",
+    "Classifier": "api",
+    "ImageTextScores": "results",
+    "Failure": "results",
+    "Head": "results",
+    "Label": "labels",
+    "LabelEmbeddings": "scoring",
+    "LabelSet": "labels",
+    "Match": "results",
+    "Pair": "results",
+    "Prediction": "results",
     "Query": "search",
     "Ranking": "search",
-    "Reading": "pipeline",
-    "Result": "records",
-    "SavedVectors": "vectors",
-    "Score": "records",
-    "Selection": "scoring",
+    "LoadOptions": "pipeline",
+    "Result": "results",
+    "SavedVectors": "embedding_files",
+    "Score": "results",
+    "ScoringOptions": "scoring",
     "SiglipError": "errors",
-    "Source": "records",
+    "Source": "results",
     "Store": "store",
 }
 

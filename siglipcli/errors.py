@@ -3,7 +3,7 @@
     SiglipError                3  could not go on
     ├── UsageError             2  options that contradict each other or name nothing
     │   └── LabelError         2  a label set that cannot be used: file, line, key, what was expected
-    ├── ImageError             1  one input that is not a usable picture; becomes a Failure row
+    ├── ImageError             1  one input that is not a usable image; becomes a Failure row
     ├── ModelError             3  checkpoint, tokenizer or catalogue
     │   ├── UnknownModelError  3  a name that is neither in the catalogue nor a folder
     │   ├── OfflineError       3  files are missing here and may not, or cannot, be fetched
@@ -61,7 +61,7 @@ class LabelError(UsageError):
 
 
 class ImageError(SiglipError):
-    """One input that is not a usable picture.
+    """One input that is not a usable image.
 
     `kind` is a stable word for programs (`truncated`, `unidentified`, `too_large`, …).
     """

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from siglipcli import images
-from siglipcli.ahead import Ahead
 from siglipcli.errors import ImageError, UsageError
-from siglipcli.isolation.readers import Decoder, Readers, Task
-from siglipcli.isolation.worker import too_slow
+from siglipcli.images.readers import Decoder, Readers, Task
+from siglipcli.images.worker import too_slow
 from siglipcli.machine import available_cpus
-from siglipcli.records import Failure, Source
+from siglipcli.prefetch import Prefetcher
+from siglipcli.results import Failure, Source
 from siglipcli.store import Entry, FileState, content_digest, file_states
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from siglipcli.models import Encoder
+    from siglipcli.encoders import Encoder
     from siglipcli.store import Space
 
     Pixels: TypeAlias = NDArray[np.uint8]
     Vector: TypeAlias = NDArray[np.float32]
 
-__all__ = ["Batch", "Embedded", "Reading", "batches", "embed"]
+__all__ = ["Batch", "Embedded", "LoadOptions", "batches", "embed"]
 
 _CHUNK = 256
 """Inputs that the store is asked for at once, at most."""
@@ -91,12 +91,12 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """How pictures are read: `workers` threads (None: one a processor), decode limits and mode.
+class LoadOptions:
+    """How images are read: `workers` threads (None: one a processor), decode limits and mode.
 
     `verify` reads every file, even where its size and times say that the store knows it. `timeout`:
-    seconds a picture may take to be read and decoded, at most a day; 0 for any. `isolate`: whether
-    pictures are decoded in worker processes, which a decoder may kill: all, none, or (None) all but
+    seconds an image may take to be read and decoded, at most a day; 0 for any. `isolate`: whether
+    images are decoded in worker processes, which a decoder may kill: all, none, or (None) all but
     JPEG and PNG. Raises UsageError for a timeout that is out of bounds.
     """
 
@@ -111,7 +111,7 @@ class Reading:
     def __post_init__(self) -> None:
         if not 0 <= self.timeout <= _MOST_SECONDS:  # nor NaN
             raise UsageError(
-                f"a time limit of {self.timeout} s for a picture: give from 0 (none) to {_MOST_SECONDS:,}"
+                f"a time limit of {self.timeout} s for an image: give from 0 (none) to {_MOST_SECONDS:,}"
             )
 
 
@@ -125,7 +125,7 @@ class _Unread:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A picture that was read: its pixels, or its vector where the store knows its content."""
+    """An image that was read: its pixels, or its vector where the store knows its content."""
 
     source: Source
     state: FileState | None
@@ -140,18 +140,18 @@ _Part = Batch | _Read  # of a batch that is being put together
 def embed(
     inputs: Iterable[Source | Failure],
     encoder: Encoder,
-    reading: Reading,
+    load_options: LoadOptions,
     space: Space | None = None,
 ) -> Iterator[list[Embedded | Failure]]:
     """Yield what `batches` does, as lists of one record an input."""
-    for batch in batches(inputs, encoder, reading, space):
+    for batch in batches(inputs, encoder, load_options, space):
         yield list(batch.embedded())
 
 
 def batches(
     inputs: Iterable[Source | Failure],
     encoder: Encoder,
-    reading: Reading,
+    load_options: LoadOptions,
     space: Space | None = None,
 ) -> Iterator[Batch]:
     """Yield embeddings and failures, in input order, as they are ready.
@@ -159,25 +159,27 @@ def batches(
     What `space` of the store holds is neither read nor encoded; what it does not is in it before it
     is yielded. `inputs` is run through on another thread. `reading.batch_size` becomes the encoder's.
     """
-    workers = reading.workers or available_cpus()
-    encoder.batch_size = reading.batch_size or encoder.batch_size
+    workers = load_options.workers or available_cpus()
+    encoder.batch_size = load_options.batch_size or encoder.batch_size
 
     def read(item: _Unread, decoder: Decoder) -> _Part:
-        return _read(item, encoder.image_size, reading, space, decoder)
+        return _read(item, encoder.image_size, load_options, space, decoder)
 
     def late(item: _Unread) -> _Part:
-        return _refused(item.source, too_slow(reading.timeout))
+        return _refused(item.source, too_slow(load_options.timeout))
 
     def encode(parts: list[_Part]) -> Batch:
         return _encode(parts, encoder, space)
 
-    readers = Readers(workers, read, late, seconds=reading.timeout, isolate=reading.isolate)
+    readers = Readers(
+        workers, read, late, seconds=load_options.timeout, isolate=load_options.isolate
+    )
     with closing(readers), _threads(encoder.in_flight) as encoders:
-        listing = Ahead(inputs, _LISTED, refill=_LISTED // 2, is_heavy=_holds_bytes)
-        recalled = _recalled(listing.chunks(_CHUNK), space, verify=reading.verify)
-        decoding = Ahead(_reads(recalled, readers), workers + encoder.batch_size)
+        listing = Prefetcher(inputs, _LISTED, refill=_LISTED // 2, is_heavy=_holds_bytes)
+        recalled = _recalled(listing.chunks(_CHUNK), space, verify=load_options.verify)
+        decoding = Prefetcher(_reads(recalled, readers), workers + encoder.batch_size)
         cut = _cut(decoding, encoder)
-        encoding = Ahead(_encodings(cut, encoders, encode), encoder.in_flight)
+        encoding = Prefetcher(_encodings(cut, encoders, encode), encoder.in_flight)
         with closing(listing), closing(decoding), closing(encoding):
             for batch in encoding:
                 if batch is not None:
@@ -232,16 +234,16 @@ def _reads(
 
 
 def _read(
-    item: _Unread, size: int, reading: Reading, space: Space | None, decoder: Decoder
+    item: _Unread, size: int, load_options: LoadOptions, space: Space | None, decoder: Decoder
 ) -> _Part:
     source = item.source
     try:
-        data = images.load_bytes(source, reading.limits)
+        data = images.load_bytes(source, load_options.limits)
         digest = content_digest(data) if space else b""
         vector = space.vectors([digest]).get(digest) if space else None
         if vector is not None:
             return _Read(source, item.state, digest, None, vector)
-        pixels = decoder.decode(data, size, reading.limits, exact=reading.exact)
+        pixels = decoder.decode(data, size, load_options.limits, exact=load_options.exact)
     except ImageError as error:
         return _refused(source, error)
     return _Read(source, item.state, digest, pixels, None)
@@ -258,24 +260,24 @@ def _failed(source: Source, kind: str, message: str) -> Batch:
 def _cut(
     decoding: Iterable[Batch | Task[_Unread, _Part] | None], encoder: Encoder
 ) -> Iterator[list[_Part]]:
-    """Cut a stream so that each part holds at most `encoder.batch_size` pictures; the first, one.
+    """Cut a stream so that each part holds at most `encoder.batch_size` images; the first, one.
 
-    The first row is then out after one picture, whatever the batch size; what needs no encoding goes on
-    at once unless a picture before it waits for company.
+    The first row is then out after one image, whatever the batch size; what needs no encoding goes on
+    at once unless an image before it waits for company.
     """
     parts: list[_Part] = []
-    inputs, pictures, limit = 0, 0, 1
+    inputs, images, limit = 0, 0, 1
     for item in decoding:
         if item is not None:
             part = item.result() if isinstance(item, Task) else item
             parts.append(part)
             inputs += len(part.items) if isinstance(part, Batch) else 1
-            pictures += _is_new(part)
-        waits = 0 < pictures < limit and inputs < max(_CHUNK, encoder.batch_size)
+            images += _is_new(part)
+        waits = 0 < images < limit and inputs < max(_CHUNK, encoder.batch_size)
         if parts and (item is None or not waits):
             yield parts
-            limit = encoder.batch_size if pictures else limit
-            parts, inputs, pictures = [], 0, 0
+            limit = encoder.batch_size if images else limit
+            parts, inputs, images = [], 0, 0
     if parts:
         yield parts
 
@@ -296,7 +298,7 @@ def _is_new(part: _Part) -> bool:
 
 
 def _encode(parts: list[_Part], encoder: Encoder, space: Space | None) -> Batch:
-    """Encode the pictures and keep their vectors before anyone hears of them."""
+    """Encode the images and keep their vectors before anyone hears of them."""
     pixels = [p.pixels for p in parts if isinstance(p, _Read) and p.pixels is not None]
     vectors = iter(encoder.encode_images(np.stack(pixels)) if pixels else ())
     done: list[Batch] = []

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglipcli.records import Score
+from siglipcli.results import Score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from siglipcli.labelsets import LabelSet
-    from siglipcli.records import Head
+    from siglipcli.labels import LabelSet
+    from siglipcli.results import Head
 
 __all__ = [
     "DEFAULT_THRESHOLD",
-    "LabelBank",
-    "Selection",
-    "bank",
+    "LabelEmbeddings",
+    "ScoringOptions",
+    "embed_labels",
     "logits",
     "rank",
     "sigmoid",
@@ -39,7 +39,7 @@ DEFAULT_THRESHOLD = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class LabelBank:
+class LabelEmbeddings:
     """A label set with its prompts encoded.
 
     `vectors` is float32[n_vectors, d], unit rows, grouped by label; `starts` is int64[n_labels],
@@ -52,7 +52,7 @@ class LabelBank:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class ScoringOptions:
     """Which labels an answer holds, and which of them are tags.
 
     The best `top` labels of a set (None: all), and every tag. Negative labels are left out unless `negatives`.
@@ -78,7 +78,9 @@ def softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(e / e.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def bank(labels: LabelSet, encode: Callable[[Sequence[str]], NDArray[np.float32]]) -> LabelBank:
+def embed_labels(
+    labels: LabelSet, encode: Callable[[Sequence[str]], NDArray[np.float32]]
+) -> LabelEmbeddings:
     """Encode a label set's prompts with `encode` (texts → float32[n, d], unit rows)."""
     counts = [len(label.prompts) for label in labels.labels]
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
@@ -87,20 +89,22 @@ def bank(labels: LabelSet, encode: Callable[[Sequence[str]], NDArray[np.float32]
         sums = np.add.reduceat(vectors, starts)  # (n_labels, d): a mean's direction is its sum's
         vectors = (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float32)
         starts = np.arange(len(counts))
-    return LabelBank(labels, np.ascontiguousarray(vectors, np.float32), starts)
+    return LabelEmbeddings(labels, np.ascontiguousarray(vectors, np.float32), starts)
 
 
-def logits(images: NDArray[np.float32], labels: LabelBank, head: Head) -> NDArray[np.float32]:
+def logits(images: NDArray[np.float32], labels: LabelEmbeddings, head: Head) -> NDArray[np.float32]:
     """Return float32[n_images, n_labels]; `images` is float32[n_images, d], unit rows."""
     # Image by image: the last digits then do not depend on which others share the batch.
     cosines = (images[:, None] @ labels.vectors.T)[:, 0]  # (n_images, n_vectors)
     if len(labels.starts) != len(labels.vectors):
         cosines = np.maximum.reduceat(cosines, labels.starts, axis=1)
-    return np.asarray(np.float32(head.scale) * cosines + np.float32(head.bias), dtype=np.float32)
+    return np.asarray(
+        np.float32(head.logit_scale) * cosines + np.float32(head.logit_bias), dtype=np.float32
+    )
 
 
 def rank(
-    images: NDArray[np.float32], labels: LabelBank, head: Head, selection: Selection
+    images: NDArray[np.float32], labels: LabelEmbeddings, head: Head, selection: ScoringOptions
 ) -> list[tuple[Score, ...]]:
     """Score a batch against one set: for each image the chosen labels, best first."""
     shift = labels.labels.bias_shift + selection.bias_shift
@@ -125,7 +129,7 @@ def rank(
 
 
 def _order(
-    raw: NDArray[np.float32], tags: NDArray[np.bool_], labels: LabelSet, selection: Selection
+    raw: NDArray[np.float32], tags: NDArray[np.bool_], labels: LabelSet, selection: ScoringOptions
 ) -> list[NDArray[np.int64]]:
     """For each image the indices of the labels to report, best first; ties keep the set's order.
 
@@ -145,7 +149,7 @@ def tags(
     raw: NDArray[np.float32],
     scores: NDArray[np.float32],
     labels: LabelSet,
-    selection: Selection,
+    selection: ScoringOptions,
 ) -> NDArray[np.bool_]:
     """Return which labels are tags: bool[n_images, n_labels], as `raw` (logits, shifted) and `scores` are.
 
@@ -161,7 +165,7 @@ def tags(
     return np.asarray(chosen)
 
 
-def thresholds(labels: LabelSet, selection: Selection) -> NDArray[np.float32]:
+def thresholds(labels: LabelSet, selection: ScoringOptions) -> NDArray[np.float32]:
     """Return float32[n_labels]: a label's own threshold, else the caller's, the set's, the default."""
     fallback = next(
         t for t in (selection.threshold, labels.threshold, DEFAULT_THRESHOLD) if t is not None

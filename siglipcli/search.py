@@ -1,8 +1,8 @@
-"""Rank pictures against a query: cosines, and the best of a stream, in numpy.
+"""Rank images against a query: cosines, and the best of a stream, in numpy.
 
-A query is a sum of unit vectors, of texts and pictures, less those of what is not wanted; renormalised.
+A query is a sum of unit vectors, of texts and images, less those of what is not wanted; renormalised.
 Only what may still be among the best is held, so memory depends on what is asked for, not on how
-many pictures there are.
+many images there are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from siglipcli.errors import UsageError
-from siglipcli.records import Match, Pair
+from siglipcli.results import Match, Pair
 from siglipcli.scoring import sigmoid
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siglipcli.pipeline import Batch
-    from siglipcli.records import Failure, Head, Source
+    from siglipcli.results import Failure, Head, Source
 
 __all__ = ["Best", "Query", "Ranking", "combine", "pairs", "rank"]
 
@@ -89,7 +89,7 @@ def _floor(ranking: Ranking, head: Head, *, is_text: bool) -> float:
         return threshold
     if threshold >= 1:
         return math.inf
-    return (math.log(threshold / (1 - threshold)) - head.bias) / head.scale
+    return (math.log(threshold / (1 - threshold)) - head.logit_bias) / head.logit_scale
 
 
 class Best(Generic[T]):
@@ -179,4 +179,6 @@ def _cosines(images: NDArray[np.float32], texts: NDArray[np.float32]) -> NDArray
 
 
 def _logits(cosines: NDArray[np.float32], head: Head) -> NDArray[np.float32]:
-    return np.asarray(np.float32(head.scale) * cosines + np.float32(head.bias), np.float32)
+    return np.asarray(
+        np.float32(head.logit_scale) * cosines + np.float32(head.logit_bias), np.float32
+    )

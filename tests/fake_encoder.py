@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglipcli.records import Head
+from siglipcli.results import Head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ class FakeEncoder:
 
     name = "fake"
     fingerprint = "fake"
-    head = Head(scale=10.0, bias=-2.0)
+    head = Head(logit_scale=10.0, logit_bias=-2.0)
     image_size = 8
     batch_size = 4
     in_flight = 1

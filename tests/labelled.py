@@ -1,8 +1,8 @@
-"""Labelled pictures for tests: drawn from a seed, with names that the demo model knows.
+"""Labelled images for tests: drawn from a seed, with names that the demo model knows.
 
 A name is a colour and a shape, `red circle` (any of `drawings.PAIRS`), or NOTHING for a bare ground. The demo
 model is nearly always right about these, so what a test finds can be told beforehand; a file that lies
-about its picture is drawn with `draw_picture(folder / "red circle" / "x.png", "blue star", seed)`.
+about its image is drawn with `draw_image(folder / "red circle" / "x.png", "blue star", seed)`.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ NOTHING = "nothing"
 SIZE = (96, 96)
 
 
-def draw_picture(path: Path, name: str, seed: int = 0) -> Path:
-    """Draw what `name` says into `path`, whose folder is made; the same seed draws the same picture."""
+def draw_image(path: Path, name: str, seed: int = 0) -> Path:
+    """Draw what `name` says into `path`, whose folder is made; the same seed draws the same image."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     colour, _, shape = name.partition(" ")
-    picture = draw_nothing(rng, SIZE) if name == NOTHING else draw(shape, colour, rng, SIZE)
+    image = draw_nothing(rng, SIZE) if name == NOTHING else draw(shape, colour, rng, SIZE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    image.save(path)
     return path
 
 
 def draw_folder(folder: Path, shapes: Iterable[str], per_class: int = 3, seed: int = 0) -> Path:
-    """Draw a folder per class: `folder/red circle/000.png`, `per_class` pictures of each of `shapes`."""
+    """Draw a folder per class: `folder/red circle/000.png`, `per_class` images of each of `shapes`."""
     for name in shapes:
         for i in range(per_class):
-            draw_picture(folder / name / f"{i:03}.png", name, seed * 10_000 + i)
+            draw_image(folder / name / f"{i:03}.png", name, seed * 10_000 + i)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Thresholds and a shift from labelled pictures: what is fitted, what is left alone, what is promised."""
+"""Thresholds and a shift from labelled images: what is fitted, what is left alone, what is promised."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from siglipcli import scoring
 from siglipcli.evaluation import calibration, metrics
 from siglipcli.evaluation.calibration import Aim, Calibration, LabelFit, fit
 from siglipcli.evaluation.scored import Scored
-from siglipcli.labelsets import Label, LabelSet
-from siglipcli.records import Source
-from siglipcli.scoring import Selection
+from siglipcli.labels import Label, LabelSet
+from siglipcli.results import Source
+from siglipcli.scoring import ScoringOptions
 
 NO_SHIFT = Aim(shift=False)
 
@@ -37,7 +37,7 @@ def of(found: Calibration, label: str = "a") -> LabelFit:
 def tags(answers: Scored, labels: LabelSet) -> np.ndarray:
     """What `siglip classify` makes tags of with `labels`, whose shift replaces that of the answers."""
     raw = answers.logits + np.float32(labels.bias_shift - answers.labels.bias_shift)
-    return scoring.tags(raw, scoring.sigmoid(raw), labels, Selection())
+    return scoring.tags(raw, scoring.sigmoid(raw), labels, ScoringOptions())
 
 
 def logit(score: float) -> float:
@@ -45,7 +45,7 @@ def logit(score: float) -> float:
 
 
 def clusters(seed: int, per_label: int, *, gap: float = 3.0, count: int = 4) -> Scored:
-    """Pictures of `count` classes, whose labels score `gap` more on their own, each at its own height."""
+    """Images of `count` classes, whose labels score `gap` more on their own, each at its own height."""
     rng = np.random.default_rng(seed)
     truth = np.repeat(np.eye(count, dtype=np.bool_), per_label, axis=0)
     heights = np.linspace(-9, -4, count)
@@ -63,7 +63,7 @@ def macro_f1(answers: Scored, labels: LabelSet) -> float:
 
 
 def test_a_threshold_lies_in_the_middle_of_the_gap() -> None:
-    """Where right and wrong pictures are apart, the threshold is halfway between, as logits go."""
+    """Where right and wrong images are apart, the threshold is halfway between, as logits go."""
     right = np.repeat([True, False], 20)
     logits = np.where(right, -5.0, -9.0)
     found = of(fit(one(logits, right), NO_SHIFT))
@@ -76,7 +76,7 @@ def test_a_threshold_lies_in_the_middle_of_the_gap() -> None:
 
 
 def test_the_best_f1_is_found_among_noise() -> None:
-    """With many pictures the threshold is about as good as the best that there is for them."""
+    """With many images the threshold is about as good as the best that there is for them."""
     rng = np.random.default_rng(0)
     right = rng.random(2000) < 0.3
     logits = rng.normal(size=2000) * 1.5 + 2 * right - 6
@@ -92,8 +92,8 @@ def test_the_best_f1_is_found_among_noise() -> None:
     assert found.fitted.f1 == pytest.approx(best, abs=0.03)
 
 
-def test_each_label_gets_its_own_and_they_hold_on_new_pictures() -> None:
-    """Thresholds fitted on some pictures raise the F1 on others, by what was said."""
+def test_each_label_gets_its_own_and_they_hold_on_new_images() -> None:
+    """Thresholds fitted on some images raise the F1 on others, by what was said."""
     known, new = clusters(1, 20), clusters(2, 200)
     found = fit(known)
     assert macro_f1(new, known.labels) < 0.25
@@ -128,7 +128,7 @@ def test_precise_tags_are_kept_where_the_fit_finds_no_more_of_them() -> None:
 
 
 def test_a_precision_that_cannot_be_reached_leaves_the_label_alone() -> None:
-    """Where a wrong picture always scores highest nothing is precise."""
+    """Where a wrong image always scores highest nothing is precise."""
     right = np.tile([True, False, False], 20)
     logits = np.where(right, -8.0, -5.0) + np.linspace(0, 1, 60)
     found = of(fit(one(logits, right), Aim(precision=0.9, shift=False)))
@@ -156,11 +156,11 @@ def test_the_same_seed_gives_the_same_fit() -> None:
     assert fit(answers, Aim(seed=4)) != fit(answers, Aim(seed=5))
 
 
-# --- what keeps few pictures from fooling it ------------------------------------------------------
+# --- what keeps few images from fooling it ------------------------------------------------------
 
 
 def test_labels_with_too_few_examples_are_left_alone() -> None:
-    """Fewer right pictures than asked for: said, and nothing changes but the shift."""
+    """Fewer right images than asked for: said, and nothing changes but the shift."""
     answers = clusters(1, 4)
     found = fit(answers, Aim(shift=False))
     assert found.calibrated == answers.labels
@@ -168,20 +168,20 @@ def test_labels_with_too_few_examples_are_left_alone() -> None:
     assert not any(each.reason for each in fit(answers, Aim(min_examples=4)).labels)
 
 
-def test_a_label_that_no_picture_has_is_left_alone() -> None:
+def test_a_label_that_no_image_has_is_left_alone() -> None:
     """No example, no measure, no threshold."""
     found = of(fit(one([0.0, 1.0, -1.0], [False] * 3)))
     assert (found.examples, found.reason, found.before) == (0, "no examples", None)
 
 
-def test_a_label_that_every_picture_has_is_left_alone() -> None:
+def test_a_label_that_every_image_has_is_left_alone() -> None:
     """With nothing to tell it from there is no threshold to find."""
     found = of(fit(one([-5.0] * 9 + [-4.0], [True] * 10)))
     assert (found.reason, found.examples) == ("too few others", 10)
 
 
 def test_a_threshold_that_fits_is_kept_to_the_digit() -> None:
-    """What tags the same pictures as the fitted one is not replaced by it."""
+    """What tags the same images as the fitted one is not replaced by it."""
     right = np.repeat([True, False], 20)
     found = of(fit(one(np.where(right, 2.0, -6.0), right, threshold=0.123), NO_SHIFT))
     assert (found.reason, found.new) == ("fits already", 0.123)
@@ -189,7 +189,7 @@ def test_a_threshold_that_fits_is_kept_to_the_digit() -> None:
 
 @pytest.mark.parametrize("per_label", [5, 8])
 def test_noise_is_not_taken_for_a_gain(per_label: int) -> None:
-    """Labels whose scores say nothing end no worse on new pictures than with the flat threshold."""
+    """Labels whose scores say nothing end no worse on new images than with the flat threshold."""
     gains = []
     for seed in range(25):
         known, new = clusters(seed, per_label, gap=0), clusters(100 + seed, 100, gap=0)
@@ -201,8 +201,8 @@ def test_noise_is_not_taken_for_a_gain(per_label: int) -> None:
     assert np.mean(gains) >= 0
 
 
-def test_what_is_said_of_few_examples_is_about_what_new_pictures_show() -> None:
-    """The F1 reported for five examples a label is measured on pictures held out, not on those fitted."""
+def test_what_is_said_of_few_examples_is_about_what_new_images_show() -> None:
+    """The F1 reported for five examples a label is measured on images held out, not on those fitted."""
     said, true = [], []
     for seed in range(25):
         known, new = clusters(seed, 5), clusters(100 + seed, 100)
@@ -214,7 +214,7 @@ def test_what_is_said_of_few_examples_is_about_what_new_pictures_show() -> None:
 
 @st.composite
 def any_scored(draw: st.DrawFn) -> Scored:
-    """Up to 40 pictures and 5 labels, of any structure, with ties."""
+    """Up to 40 images and 5 labels, of any structure, with ties."""
     paths = ["a", "b", "b/c", "b/c/d", "e"]
     own = st.one_of(st.none(), st.floats(0, 1), st.sampled_from([0.0, 1e-7, 0.2, 0.9999999, 1.0]))
     labels = LabelSet(
@@ -251,7 +251,7 @@ AIMS = st.builds(
 @settings(max_examples=150, deadline=None)
 @given(any_scored(), AIMS)
 def test_nobody_ends_worse_than_before(answers: Scored, aim: Aim) -> None:
-    """A fitted label is better on held-out pictures than in the set as it was; any other keeps every tag."""
+    """A fitted label is better on held-out images than in the set as it was; any other keeps every tag."""
     found = fit(answers, aim)
     before, after = tags(answers, answers.labels), tags(answers, found.calibrated)
     places = {label.path: j for j, label in enumerate(answers.labels.labels)}
@@ -283,7 +283,7 @@ def test_a_shift_pushes_no_score_to_where_all_are_one(answers: Scored, aim: Aim)
 def test_before_is_what_evaluate_measures(answers: Scored, aim: Aim) -> None:
     """The F1 that a gain is counted from is the one that `siglip evaluate` gives at these thresholds."""
     found = fit(answers, aim)
-    measured = metrics.measure(answers, Selection(threshold=aim.threshold)).labels
+    measured = metrics.measure(answers, ScoringOptions(threshold=aim.threshold)).labels
     f1 = {each.label: each.f1 for each in measured}
     for each in found.labels:
         if each.before is not None:
@@ -292,9 +292,7 @@ def test_before_is_what_evaluate_measures(answers: Scored, aim: Aim) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(any_scored(), AIMS)
-def test_a_fitted_precision_holds_on_the_pictures_it_was_fitted_to(
-    answers: Scored, aim: Aim
-) -> None:
+def test_a_fitted_precision_holds_on_the_images_it_was_fitted_to(answers: Scored, aim: Aim) -> None:
     """The tags of the written threshold, digits cut, have the precision on the data at hand."""
     found = fit(answers, aim)
     after = tags(answers, found.calibrated)
@@ -334,7 +332,7 @@ def test_every_readable_threshold_survives_the_file() -> None:
 
 @pytest.mark.parametrize("true_shift", [-4.0, 0.0, 6.5])
 def test_the_shift_that_made_the_data_is_found(true_shift: float) -> None:
-    """Pictures drawn right with probability sigmoid(logit + b) give b back."""
+    """Images drawn right with probability sigmoid(logit + b) give b back."""
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(4000, 3)) * 3 - true_shift
     truth = rng.random(logits.shape) < 1 / (1 + np.exp(-(logits + true_shift)))
@@ -370,7 +368,7 @@ def test_the_shift_is_finite_where_all_is_right_or_nothing(right: bool) -> None:
     assert (1 < shift < 10) if right else shift == 0
 
 
-def test_a_set_that_tells_its_pictures_apart_is_hardly_shifted() -> None:
+def test_a_set_that_tells_its_images_apart_is_hardly_shifted() -> None:
     """Scores of 0.95 and 0.001 are good as they are, though all of the former are right."""
     right = np.arange(60) < 30
     logits = np.where(right, 3.0, -7.0)[:, None]
@@ -378,8 +376,8 @@ def test_a_set_that_tells_its_pictures_apart_is_hardly_shifted() -> None:
     assert 0 <= shift < 1
 
 
-def test_labels_that_no_picture_is_named_after_do_not_move_the_shift() -> None:
-    """A large vocabulary beside few classes says nothing: pictures may show what nobody named."""
+def test_labels_that_no_image_is_named_after_do_not_move_the_shift() -> None:
+    """A large vocabulary beside few classes says nothing: images may show what nobody named."""
     few = clusters(1, 20)
     labels = LabelSet.of([label.path for label in few.labels.labels] + ["x", "y"])
     more = np.full((len(few.logits), 2), 5.0)
@@ -388,7 +386,7 @@ def test_labels_that_no_picture_is_named_after_do_not_move_the_shift() -> None:
 
 
 def test_labels_that_the_model_knows_nothing_of_do_not_move_the_shift() -> None:
-    """Where right pictures score no higher than others, no shift is sought: it would spoil the others."""
+    """Where right images score no higher than others, no shift is sought: it would spoil the others."""
     few = clusters(1, 20)
     rng = np.random.default_rng(0)
     labels = LabelSet.of([label.path for label in few.labels.labels] + ["x"])
@@ -423,7 +421,7 @@ def test_the_shift_leaves_scores_apart() -> None:
 
 
 def test_a_shift_that_makes_the_truth_no_likelier_is_not_taken() -> None:
-    """A set whose own shift fits its pictures better than one nearer to 0 keeps it to the digit."""
+    """A set whose own shift fits its images better than one nearer to 0 keeps it to the digit."""
     rng = np.random.default_rng(0)
     logits = rng.normal(size=20) * 3
     right = rng.random(20) < 1 / (1 + np.exp(-logits))
@@ -486,16 +484,16 @@ def test_labels_left_alone_go_on_with_the_sets_threshold() -> None:
 
 
 def test_in_an_exclusive_set_only_the_best_label_counts_against_a_threshold() -> None:
-    """A picture in which another label is better moves no threshold, however high this one scores."""
+    """An image in which another label is better moves no threshold, however high this one scores."""
     truth = np.repeat(np.eye(2, dtype=np.bool_), 20, axis=0)
-    logits = np.where(truth[:, :1], [[-5.0, -9.0]], [[-4.0, -3.0]])  # a's best is on b's pictures
+    logits = np.where(truth[:, :1], [[-5.0, -9.0]], [[-4.0, -3.0]])  # a's best is on b's images
     labels = LabelSet("set", (Label("a", ("a",)), Label("b", ("b",))), exclusive=True)
     found = fit(scored(labels, logits, truth), NO_SHIFT)
     assert found.macro_f1() == (0, 1)
     assert (tags(scored(labels, logits, truth), found.calibrated) == truth).all()
 
 
-def test_a_picture_that_a_negative_label_wins_counts_against_no_threshold() -> None:
+def test_a_image_that_a_negative_label_wins_counts_against_no_threshold() -> None:
     """Nor does one where a negative label outranks it; negative labels themselves get no threshold."""
     right = np.repeat([True, False], 20)
     logits = np.stack([np.where(right, -5.0, -4.0), np.where(right, -7.0, -3.0)], axis=1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from siglipcli.models.catalog import CATALOG, DEFAULT, Entry, unknown
+from siglipcli.encoders.catalog import CATALOG, DEFAULT, Entry, unknown
 
 _NAMES = sorted(CATALOG)
 
@@ -132,7 +132,7 @@ def test_the_default_is_in_the_catalogue() -> None:
 def test_the_catalogue_is_light() -> None:
     """Looking up a name imports nothing heavy."""
     code = (
-        "import sys, siglipcli.models.catalog, siglipcli.models.checkpoint as c; c.is_here('demo');"
+        "import sys, siglipcli.encoders.catalog, siglipcli.encoders.checkpoint as c; c.is_cached('demo');"
         "heavy = {'torch', 'numpy', 'huggingface_hub', 'open_clip', 'safetensors', 'transformers'};"
         "print(sorted(heavy & set(sys.modules)))"
     )

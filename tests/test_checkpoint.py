@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hub_stand_in import safetensors, tiny_config, tiny_model, tiny_tokenizer, tiny_weights
 
+from siglipcli.encoders.checkpoint import Checkpoint, files, is_cached, locate, pull
 from siglipcli.errors import CheckpointError, ModelError, OfflineError, UnknownModelError
-from siglipcli.models.checkpoint import Checkpoint, files, is_here, locate, pull
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,18 +60,18 @@ def test_a_folder(folder: Path) -> None:
     assert (found.image_size, found.context_length) == (32, 16)
     assert found.mean == found.std == (0.5, 0.5, 0.5)
     assert (found.pad_token, found.clean) == ("</s>", "canonicalize")
-    assert found.head.scale == pytest.approx(math.exp(4.5))
-    assert found.head.bias == -12.5
+    assert found.head.logit_scale == pytest.approx(math.exp(4.5))
+    assert found.head.logit_bias == -12.5
     assert found.config == tiny_config()
     assert found.weights == folder / WEIGHTS
-    assert is_here(str(folder))
+    assert is_cached(str(folder))
 
 
 def test_the_bundled_model(tmp_path: Path) -> None:
     """`demo` is there without any download."""
     found = locate("demo", offline=True, cache_dir=tmp_path)
     assert found.name == "demo"
-    assert math.isfinite(found.head.scale)
+    assert math.isfinite(found.head.logit_scale)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_head_in_other_precisions(folder: Path, dtype: str, packed: bytes) -
     tensors = {"logit_scale": scale, "logit_bias": (dtype, [1], packed)}
     (folder / WEIGHTS).write_bytes(safetensors(tensors))
     head = look(folder).head
-    assert (head.scale, head.bias) == (1.0, -12.5)
+    assert (head.logit_scale, head.logit_bias) == (1.0, -12.5)
 
 
 def test_a_clip_is_no_siglip(folder: Path) -> None:
@@ -159,7 +159,7 @@ def test_pickles_are_never_opened(folder: Path, pickle: str) -> None:
 def test_a_missing_file(folder: Path, name: str) -> None:
     """A folder that lacks a file is told which."""
     (folder / name).unlink()
-    assert not is_here(str(folder))
+    assert not is_cached(str(folder))
     with pytest.raises(CheckpointError, match=f"has no {name}"):
         look(folder)
 
@@ -334,4 +334,4 @@ def test_the_tokenizer_of_a_folder_may_be_elsewhere(folder: Path, tmp_path: Path
     for name, data in tiny_tokenizer().items():
         (snapshot / name).write_bytes(data)
     assert look(folder).tokenizer == snapshot / "tokenizer.json"
-    assert is_here(str(folder))
+    assert is_cached(str(folder))

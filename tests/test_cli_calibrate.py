@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from labelled import NOTHING, draw_folder, draw_picture, write_manifest
+from labelled import NOTHING, draw_folder, draw_image, write_manifest
 from settings import settle
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 
-from siglipcli import labelsets
+from siglipcli import labels as labelsets
 from siglipcli.cli import app
-from siglipcli.cli.answering import print_json
 from siglipcli.cli.calibrate import _threshold
+from siglipcli.cli.output import print_json
 
 if TYPE_CHECKING:
     from typer.testing import Result
@@ -96,7 +96,7 @@ def label(found: dict[str, Any], path: str) -> dict[str, Any]:
 
 
 def measured(labels: str, folder: Path) -> float:
-    """The macro F1 of the tags that `siglip classify` gives to pictures in a folder per class."""
+    """The macro F1 of the tags that `siglip classify` gives to images in a folder per class."""
     paths = [each.path for each in labelsets.load(labels).labels]
     right, tagged = [], []
     for line in siglip("classify", folder, "-l", labels, "-f", "jsonl").stdout.splitlines():
@@ -113,7 +113,7 @@ def measured(labels: str, folder: Path) -> float:
 # --- what it is for -------------------------------------------------------------------------------
 
 
-def test_f1_rises_on_pictures_that_were_held_out(known: Path, shared: Path) -> None:
+def test_f1_rises_on_images_that_were_held_out(known: Path, shared: Path) -> None:
     """Scores are shifted so that the flat threshold fails; fitted on some drawings, it holds on others."""
     assert calibrate(known, "-l", "set.yaml", "-o", "fitted.yaml").exit_code == 0
     flat, fitted = measured("set.yaml", shared / "new"), measured("fitted.yaml", shared / "new")
@@ -151,7 +151,7 @@ def test_the_set_is_written_back_with_all_that_was_in_it(known: Path) -> None:
 
 
 def test_labels_left_alone_keep_their_tags(known: Path, shared: Path) -> None:
-    """Two pictures are too few, none are too: said, and these labels' tags stay what they are."""
+    """Two images are too few, none are too: said, and these labels' tags stay what they are."""
     found = report(known, "-l", "set.yaml", "-o", "fitted.yaml")
     assert label(found, "green star")["kept"] == "too few examples"
     assert label(found, "purple star")["kept"] == "no examples"
@@ -200,7 +200,7 @@ def test_the_table_says_examples_thresholds_and_gain_of_each_label(known: Path) 
         re.fullmatch(r"green star 2 0\.2 → \S+ 0\.\d\d kept: too few examples", line)
         for line in lines
     )
-    assert re.match(r"\d of 7 labels fitted; mean F1 0\.\d+ → 0\.\d+, on pictures held", lines[-2])
+    assert re.match(r"\d of 7 labels fitted; mean F1 0\.\d+ → 0\.\d+, on images held", lines[-2])
     assert re.fullmatch(
         r"bias_shift -6 → \S+: thresholds are scores after it; those of the \d kept labels moved with it,"
         r" and tag as in the set\.",
@@ -365,7 +365,7 @@ def test_a_label_set_from_a_pipe_is_read_once(known: Path) -> None:
     assert done.stdout.startswith("# what the drawings show\n")
 
 
-def test_pictures_that_cannot_be_read_are_said_and_status_1(known: Path) -> None:
+def test_images_that_cannot_be_read_are_said_and_status_1(known: Path) -> None:
     """The others are fitted to; each failure has a line, and the set is written."""
     rows = {str(path): [path.parent.name] for path in sorted(known.rglob("*.png"))}
     Path("bad.jpg").write_text("<html>")
@@ -382,8 +382,8 @@ def test_failures_are_told_to_programs_as_everywhere(known: Path) -> None:
     """A row per file with status, kind and message; a name that is not UTF-8 gives its bytes too."""
     folder = os.fsencode(Path.cwd()) + b"/data\xff"
     os.makedirs(folder + b"/red circle")  # noqa: PTH103  # pathlib takes no bytes
-    picture = (known / "red circle" / "000.png").read_bytes()
-    for name, content in ((b"a.png", picture), (b"bad\xe9.png", b"<html>")):
+    image = (known / "red circle" / "000.png").read_bytes()
+    for name, content in ((b"a.png", image), (b"bad\xe9.png", b"<html>")):
         Path(os.fsdecode(folder + b"/red circle/" + name)).write_bytes(content)
     done = process("cp1252", os.fsdecode(folder), "-L", "red circle", "-f", "json")
     assert done.returncode == 1
@@ -405,11 +405,11 @@ def test_what_is_printed_as_json_is_utf8(monkeypatch: pytest.MonkeyPatch) -> Non
         print_json(float("nan"))
 
 
-def test_pictures_without_a_label_count_as_wrong_for_all(known: Path) -> None:
-    """A manifest may hold pictures that show nothing of the set."""
+def test_images_without_a_label_count_as_wrong_for_all(known: Path) -> None:
+    """A manifest may hold images that show nothing of the set."""
     rows = {str(path): [path.parent.name] for path in sorted(known.rglob("*.png"))}
     for i in range(6):
-        rows[str(draw_picture(Path(f"{i}.png"), NOTHING, i))] = []
+        rows[str(draw_image(Path(f"{i}.png"), NOTHING, i))] = []
     found = report(write_manifest(Path("d.jsonl"), rows), "-l", "set.yaml")
     assert found["images"] == len(rows)
     assert label(found, "red circle")["held_out"]["f1"] > 0.8
@@ -464,13 +464,13 @@ def test_no_data_is_refused() -> None:
 
 
 def test_the_set_itself_is_replaced_only_on_request(known: Path) -> None:
-    """--force writes over the label set that was read; a picture or the manifest never."""
+    """--force writes over the label set that was read; an image or the manifest never."""
     assert calibrate(known, "-l", "set.yaml", "-o", "set.yaml", "--force").exit_code == 0
     assert labelsets.load("set.yaml").labels[0].threshold is not None
-    picture = draw_picture(Path("data", NAMES[0], "a.png"), NAMES[0])
-    write_manifest(Path("d.csv"), {str(picture): [NAMES[0]]})
+    image = draw_image(Path("data", NAMES[0], "a.png"), NAMES[0])
+    write_manifest(Path("d.csv"), {str(image): [NAMES[0]]})
     for data, output, what in (
-        ("d.csv", picture, "is one of the pictures in DATA"),
+        ("d.csv", image, "is one of the images in DATA"),
         ("d.csv", "d.csv", "is DATA"),
     ):
         result = calibrate(data, "-l", "set.yaml", "-o", output, "--force")
@@ -495,7 +495,7 @@ def test_nothing_that_can_be_read_is_status_1() -> None:
         assert result.exit_code == 1
         assert result.stdout == ""
         assert "gone.jpg: vanished: " in result.stderr
-        assert "none of the pictures could be read: there is nothing to calibrate" in result.stderr
+        assert "none of the images could be read: there is nothing to calibrate" in result.stderr
     assert Path("x.yaml").read_text() == "old"
 
 
@@ -503,10 +503,10 @@ def test_text_that_takes_no_numbers_is_refused_at_once(known: Path) -> None:
     """Before a model is looked for, if numbers may come where none can be written; else it goes on."""
     text = "labels:\n- ? name\n  : {}\n- {}\n"
     Path("odd.yaml").write_text(text.format("red circle", "blue star"))
-    pictures = {str(path): [path.parent.name] for path in sorted(known.glob("blue star/*"))}
-    write_manifest(Path("blue.csv"), pictures)
+    images = {str(path): [path.parent.name] for path in sorted(known.glob("blue star/*"))}
+    write_manifest(Path("blue.csv"), images)
     write_manifest(
-        Path("both.csv"), pictures | {str(known / "red circle" / "000.png"): ["red circle"]}
+        Path("both.csv"), images | {str(known / "red circle" / "000.png"): ["red circle"]}
     )
     arguments = ("-l", "odd.yaml", "-m", "no-such-model")
     result = calibrate("both.csv", *arguments, "-o", "x.yaml")
@@ -521,14 +521,14 @@ def test_text_that_takes_no_numbers_is_refused_at_once(known: Path) -> None:
 @pytest.mark.parametrize(
     ("room", "library"),
     [
-        ("siglipcli.labelsets.rewrite", "ruamel.yaml"),
+        ("siglipcli.labels.rewrite", "ruamel.yaml"),
         ("siglipcli.evaluation.calibration", "sklearn.model_selection"),
     ],
 )
 def test_without_the_extra_it_says_what_to_install(
     room: str, library: str, known: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Status 2 and the command that installs what is missing, before any picture is read."""
+    """Status 2 and the command that installs what is missing, before any image is read."""
     package, _, name = room.rpartition(".")
     monkeypatch.delattr(sys.modules[package], name, raising=False)
     monkeypatch.delitem(sys.modules, room, raising=False)

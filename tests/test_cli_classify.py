@@ -17,15 +17,15 @@ from typer.testing import CliRunner
 from siglipcli import demo
 from siglipcli.cli import app
 from siglipcli.cli.classify import Tally
-from siglipcli.labelsets import LabelSet
-from siglipcli.models.checkpoint import locate
-from siglipcli.models.tokens import Tokenizer
+from siglipcli.encoders.checkpoint import locate
+from siglipcli.encoders.tokens import Tokenizer
+from siglipcli.labels import LabelSet
 
 if TYPE_CHECKING:
     from typer.testing import Result
 
-HEART = str(demo.PICTURES / "blue-heart.jpg")
-STAR = str(demo.PICTURES / "green-star.png")
+HEART = str(demo.IMAGES / "blue-heart.jpg")
+STAR = str(demo.IMAGES / "green-star.png")
 THREE = ["-L", "blue heart", "-L", "green star", "-L", "red circle"]
 
 
@@ -40,7 +40,7 @@ def _settings(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path) -> N
     settle(monkeypatch, tmp_path, cache, columns=100)
     monkeypatch.delenv("SIGLIP_MODEL")
     # `demo` takes what suits the machine; here no engine is built for it
-    monkeypatch.setattr("siglipcli.models.openvino_runtime.is_here", lambda: False)
+    monkeypatch.setattr("siglipcli.encoders.openvino_runtime.is_installed", lambda: False)
 
 
 def run(*arguments: str | Path, stdin: bytes | None = None, model: str | None = "demo") -> Result:
@@ -67,7 +67,7 @@ def write(name: str, content: str | bytes) -> str:
 
 
 def copies(folder: str, *names: str) -> Path:
-    """Make a folder with pictures of these names."""
+    """Make a folder with images of these names."""
     Path(folder).mkdir()
     for name in names:
         Path(folder, name).write_bytes(Path(HEART).read_bytes())
@@ -81,14 +81,14 @@ def names_in(folder: str | Path) -> list[str]:
 # --- formats --------------------------------------------------------------------------------------
 
 
-def test_in_a_pipe_each_picture_is_a_json_line() -> None:
+def test_in_a_pipe_each_image_is_a_json_line() -> None:
     """Without --format a pipe gets JSON Lines, with the keys that the contract promises."""
     result = run(HEART, STAR, *THREE)
     assert result.exit_code == 0
     first, second = answers(result)
     assert list(first) == ["file", "status", "model", "labels"]
     assert (first["file"], first["status"], first["model"]) == (HEART, "ok", "demo")
-    assert list(first["labels"][0]) == ["label", "score", "share", "logit", "set", "tag"]
+    assert list(first["labels"][0]) == ["label", "score", "softmax", "logit", "set", "tag"]
     assert [a["labels"][0]["label"] for a in (first, second)] == ["blue heart", "green star"]
     assert first["labels"][0]["tag"] is True
 
@@ -98,7 +98,7 @@ def test_every_format_gives_the_same_answers() -> None:
     lines = answers(run(HEART, *THREE))
     assert json.loads(run(HEART, *THREE, "-f", "json").stdout) == lines
     rows = list(csv.DictReader(io.StringIO(run(HEART, *THREE, "-f", "csv").stdout)))
-    assert list(rows[0]) == ["file", "set", "label", "score", "share", "logit", "tag", "error"]
+    assert list(rows[0]) == ["file", "set", "label", "score", "softmax", "logit", "tag", "error"]
     assert [r["label"] for r in rows] == [each["label"] for each in lines[0]["labels"]]
     assert [float(r["score"]) for r in rows] == [each["score"] for each in lines[0]["labels"]]
     table = run(HEART, *THREE, "-f", "table").stdout
@@ -169,7 +169,7 @@ def test_a_bad_label_file_is_said_before_any_model_is_loaded(
     model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """File, line and key of a bad label set; the model is not even looked for."""
-    monkeypatch.setattr("siglipcli.classifier.Classifier.load", None)
+    monkeypatch.setattr("siglipcli.api.Classifier.load", None)
     file = write("bad.yaml", "labels:\n  - cat\n  - nme: dog\n")
     result = run(HEART, "-l", file, model=model)
     assert result.exit_code == 2
@@ -233,7 +233,7 @@ def test_short_prompts_are_not_tokenised_to_be_counted(
 
 
 def test_a_missing_file_is_a_row_and_status_1() -> None:
-    """The other pictures are answered, the counts are on stderr."""
+    """The other images are answered, the counts are on stderr."""
     result = run(HEART, "nothing.jpg", STAR, *THREE, "--no-cache")
     assert result.exit_code == 1
     assert [a["status"] for a in answers(result)] == ["ok", "error", "ok"]
@@ -245,9 +245,9 @@ def test_a_missing_file_is_a_row_and_status_1() -> None:
     assert re.search(r"^siglip: 2 encoded, .*, 1 failed, ", result.stderr)
 
 
-def test_a_corrupt_picture_is_a_row_and_status_1() -> None:
-    """A truncated picture and a text named .jpg each cost one row."""
-    folder = copies("pictures", "a.jpg", "d.jpg")
+def test_a_corrupt_image_is_a_row_and_status_1() -> None:
+    """A truncated image and a text named .jpg each cost one row."""
+    folder = copies("images", "a.jpg", "d.jpg")
     (folder / "b.jpg").write_bytes(Path(HEART).read_bytes()[:900])
     (folder / "c.jpg").write_text("<html>")
     result = run(folder, *THREE)
@@ -269,28 +269,28 @@ def test_an_empty_folder_has_no_rows() -> None:
     result = run("empty", *THREE)
     assert result.exit_code == 0
     assert result.stdout == ""
-    assert result.stderr == "siglip: no pictures found\n"
+    assert result.stderr == "siglip: no images found\n"
     assert json.loads(run("empty", *THREE, "-q", "-f", "json").stdout) == []
 
 
 def test_folder_options() -> None:
     """--no-recursive, --ext, --exclude and --hidden choose what a folder gives."""
-    folder = copies("pictures", "a.jpg", "b.jpeg", ".c.jpg")
+    folder = copies("images", "a.jpg", "b.jpeg", ".c.jpg")
     (folder / "sub").mkdir()
     (folder / "sub" / "d.jpg").write_bytes(Path(HEART).read_bytes())
 
     def found(*options: str) -> list[str]:
         return [a["file"] for a in answers(run(folder, *THREE, *options))]
 
-    assert found() == ["pictures/a.jpg", "pictures/b.jpeg", "pictures/sub/d.jpg"]
-    assert found("--no-recursive") == ["pictures/a.jpg", "pictures/b.jpeg"]
-    assert found("--ext", "jpeg") == ["pictures/b.jpeg"]
-    assert found("--exclude", "sub", "--exclude", "b*") == ["pictures/a.jpg"]
-    assert "pictures/.c.jpg" in found("--hidden")
+    assert found() == ["images/a.jpg", "images/b.jpeg", "images/sub/d.jpg"]
+    assert found("--no-recursive") == ["images/a.jpg", "images/b.jpeg"]
+    assert found("--ext", "jpeg") == ["images/b.jpeg"]
+    assert found("--exclude", "sub", "--exclude", "b*") == ["images/a.jpg"]
+    assert "images/.c.jpg" in found("--hidden")
 
 
-def test_a_picture_on_stdin() -> None:
-    """`-` reads one picture's bytes from stdin, among other paths."""
+def test_a_image_on_stdin() -> None:
+    """`-` reads one image's bytes from stdin, among other paths."""
     result = run(STAR, "-", *THREE, stdin=Path(HEART).read_bytes())
     first, second = answers(result)
     assert second["file"] == "-"
@@ -350,7 +350,7 @@ def test_inputs_that_make_no_sense_are_refused(arguments: list[str], message: st
 
 @pytest.mark.parametrize("given", ["a.jpg", "./a.jpg", "link.jpg"])
 def test_an_output_that_is_an_input_is_refused(given: str) -> None:
-    """A picture is never overwritten by its own answer, however it is named."""
+    """An image is never overwritten by its own answer, however it is named."""
     content = Path(HEART).read_bytes()
     write("a.jpg", content)
     Path("link.jpg").symlink_to("a.jpg")
@@ -372,12 +372,12 @@ def test_an_output_that_is_the_list_is_refused() -> None:
 
 def test_the_output_inside_the_folder_is_not_read() -> None:
     """A file of answers in the scanned folder is no input, whatever its ending."""
-    folder = copies("pictures", "a.jpg")
+    folder = copies("images", "a.jpg")
     for _ in range(2):
         result = run(folder, *THREE, "-o", folder / "out.png", "-f", "jsonl")
         assert result.exit_code == 0
         (line,) = (folder / "out.png").read_text().splitlines()
-        assert json.loads(line)["file"] == "pictures/a.jpg"
+        assert json.loads(line)["file"] == "images/a.jpg"
     assert names_in(folder) == ["a.jpg", "out.png"]
 
 
@@ -468,7 +468,7 @@ def test_what_this_machine_lacks_is_status_3(options: list[str]) -> None:
 )
 def test_batch_size_and_workers_change_no_answer(options: list[str]) -> None:
     """However the work is cut, scores stay what they are."""
-    whole = [demo.PICTURES, *THREE, "--no-cache"]
+    whole = [demo.IMAGES, *THREE, "--no-cache"]
     plain, cut = answers(run(*whole)), answers(run(*whole, *options))
     assert [a["file"] for a in plain] == [a["file"] for a in cut]
     for one, other in zip(plain, cut, strict=True):
@@ -499,8 +499,8 @@ def test_a_model_folder() -> None:
     assert answer["labels"][0]["label"] == "blue heart"
 
 
-def test_a_large_picture_is_refused_or_read_as_asked() -> None:
-    """--max-megapixels is a limit on one picture; the others are answered."""
+def test_a_large_image_is_refused_or_read_as_asked() -> None:
+    """--max-megapixels is a limit on one image; the others are answered."""
     Image.new("RGB", (1200, 1000), "red").save("large.png")
     result = run("large.png", HEART, *THREE, "--max-megapixels", "1")
     assert [a["status"] for a in answers(result)] == ["error", "ok"]
@@ -510,8 +510,8 @@ def test_a_large_picture_is_refused_or_read_as_asked() -> None:
 # --- what is said ---------------------------------------------------------------------------------
 
 
-def test_one_answered_picture_says_nothing_on_stderr() -> None:
-    """Where the answer says it all, stderr is empty; more pictures bring their counts."""
+def test_one_answered_image_says_nothing_on_stderr() -> None:
+    """Where the answer says it all, stderr is empty; more images bring their counts."""
     assert run(HEART, *THREE).stderr == ""
     several = run(HEART, STAR, *THREE, "--no-cache").stderr
     assert re.fullmatch(r"siglip: 2 encoded, .*, 0 failed, .* images/s\n", several)
@@ -539,14 +539,14 @@ def test_demo_prints_the_command_it_runs() -> None:
     """`siglip demo` shows the command, then its answers; each drawing gets its own name."""
     result = CliRunner().invoke(app, ["demo", "--format", "jsonl"])
     assert result.exit_code == 0
-    assert "siglip classify pictures --labels labels.yaml --model demo" in result.stderr
+    assert "siglip classify images --labels labels.yaml --model demo" in result.stderr
     for answer in answers(result):
         assert answer["labels"][0]["label"].replace(" ", "-") == Path(answer["file"]).stem
     assert len(answers(result)) == 8
 
 
 def test_demo_writes_where_it_was_started() -> None:
-    """`siglip demo --output` means a file here, not beside the bundled pictures."""
+    """`siglip demo --output` means a file here, not beside the bundled images."""
     result = CliRunner().invoke(app, ["demo", "-q", "-o", "demo.csv"])
     assert result.exit_code == 0
     assert result.stderr == ""

@@ -138,8 +138,8 @@ def test_one_seed_one_answer() -> None:
     assert other["metrics"]["acc1"]["a"] == first["metrics"]["acc1"]["a"]
 
 
-def test_a_second_run_opens_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures and prompts come from the store; the answer is the same."""
+def test_a_second_run_opens_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images and prompts come from the store; the answer is the same."""
     first = compare(*SETS)
     monkeypatch.setattr("siglipcli.images.load_bytes", None)
     again = compare(*SETS)
@@ -147,7 +147,7 @@ def test_a_second_run_opens_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "0 encoded, 36 from the store" in again.stderr
 
 
-def test_few_pictures_are_said_to_be_few() -> None:
+def test_few_images_are_said_to_be_few() -> None:
     """Below five, a label gets its figures and no interval."""
     labelled.draw_folder(Path("few"), ["red circle", "blue heart"], per_class=2)
     labelled.draw_folder(Path("few"), ["green star"], per_class=5)
@@ -262,7 +262,7 @@ def test_options_out_of_range_are_refused(option: list[str]) -> None:
     assert compare(*SETS, *option).exit_code == 2
 
 
-def test_a_picture_that_cannot_be_read_is_status_1() -> None:
+def test_a_image_that_cannot_be_read_is_status_1() -> None:
     """The others are compared, and the answer names it; with no other there is no answer."""
     labelled.draw_folder(Path("broken"), SHAPES[:2], per_class=1)
     Path("broken/red circle/x.png").write_text("<html>")

@@ -1,4 +1,4 @@
-"""`siglip embed` and `siglip classify --from`: vectors on disk in place of pictures."""
+"""`siglip embed` and `siglip classify --from`: vectors on disk in place of images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import pytest
 from settings import settle
 from typer.testing import CliRunner
 
-from siglipcli import demo, images, vectors
+from siglipcli import demo, images
+from siglipcli import embedding_files as vectors
 from siglipcli.cli import app
 
 if TYPE_CHECKING:
     from typer.testing import Result
 
-HEART = str(demo.PICTURES / "blue-heart.jpg")
-STAR = str(demo.PICTURES / "green-star.png")
+HEART = str(demo.IMAGES / "blue-heart.jpg")
+STAR = str(demo.IMAGES / "green-star.png")
 FORMS = ["npz", "npy", "parquet", "jsonl"]
 LABELS = ["-L", "blue heart", "-L", "green star", "-L", "red circle"]
 
@@ -57,7 +58,7 @@ def names_of(path: str) -> list[str]:
 
 
 def test_vectors_on_stdout_are_json_lines() -> None:
-    """Without --output: one object a picture, with a unit vector and whose it is."""
+    """Without --output: one object an image, with a unit vector and whose it is."""
     result = embed(HEART, STAR)
     assert result.exit_code == 0
     first, second = rows(result)
@@ -70,9 +71,9 @@ def test_vectors_on_stdout_are_json_lines() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_holds_the_same(form: str) -> None:
     """The ending of --output chooses the form; stdout stays empty."""
-    result = embed(demo.PICTURES, "-o", f"v.{form}")
+    result = embed(demo.IMAGES, "-o", f"v.{form}")
     assert (result.exit_code, result.stdout) == (0, "")
-    expected = rows(embed(demo.PICTURES))
+    expected = rows(embed(demo.IMAGES))
     (batch,) = vectors.load(Path(f"v.{form}")).batches()
     assert [s.name for s in batch.sources] == [row["file"] for row in expected]
     np.testing.assert_array_equal(batch.vectors, np.float32([row["vector"] for row in expected]))
@@ -95,7 +96,7 @@ def test_an_empty_folder_gives_an_empty_file() -> None:
     """Nothing to embed is no failure; it is said."""
     Path("empty").mkdir()
     result = embed("empty", "-o", "v.npz")
-    assert (result.exit_code, result.stderr) == (0, "siglip: no pictures found\n")
+    assert (result.exit_code, result.stderr) == (0, "siglip: no images found\n")
     assert names_of("v.npz") == []
 
 
@@ -137,7 +138,7 @@ def test_texts_come_from_stdin_too() -> None:
     [
         ([], "nothing to read"),
         ([HEART, "-o", "v.txt"], "names no form of vectors; use one of .npz"),
-        (["--text", "a", "--files-from", "list"], "--files-from lists pictures"),
+        (["--text", "a", "--files-from", "list"], "--files-from lists images"),
     ],
 )
 def test_usage_errors_come_before_any_work(arguments: list[str], message: str) -> None:
@@ -149,7 +150,7 @@ def test_usage_errors_come_before_any_work(arguments: list[str], message: str) -
 
 
 def test_an_output_that_is_an_input_is_refused() -> None:
-    """A picture is never overwritten by vectors, whatever its ending."""
+    """An image is never overwritten by vectors, whatever its ending."""
     Path("a.npz").write_bytes(Path(HEART).read_bytes())
     result = embed("a.npz", "-o", "./a.npz")
     assert result.exit_code == 2
@@ -167,14 +168,14 @@ def test_an_output_that_cannot_be_written_is_status_3() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_saved_vectors_are_classified_as_their_pictures(
+def test_saved_vectors_are_classified_as_their_images(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same answers, byte for byte; no picture is opened and no image tower is loaded."""
-    expected = run("classify", demo.PICTURES, *LABELS).stdout
-    embed(demo.PICTURES, "-o", f"v.{form}")
+    """The same answers, byte for byte; no image is opened and no image tower is loaded."""
+    expected = run("classify", demo.IMAGES, *LABELS).stdout
+    embed(demo.IMAGES, "-o", f"v.{form}")
     monkeypatch.setattr(images, "load_bytes", None)
-    monkeypatch.setattr("siglipcli.models.torch_runtime.TorchEncoder.encode_images", None)
+    monkeypatch.setattr("siglipcli.encoders.torch_runtime.TorchEncoder.encode_images", None)
     result = run("classify", "--from", f"v.{form}", *LABELS)
     assert result.exit_code == 0
     assert result.stdout == expected
@@ -182,7 +183,7 @@ def test_saved_vectors_are_classified_as_their_pictures(
 
 
 def test_failures_in_saved_lines_stay_failures() -> None:
-    """A picture that could not be embedded is a row again, and status 1."""
+    """An image that could not be embedded is a row again, and status 1."""
     embed(HEART, "gone.jpg", "-o", "v.jsonl")
     result = run("classify", "--from", "v.jsonl", *LABELS)
     assert result.exit_code == 1
@@ -200,7 +201,7 @@ def test_another_models_vectors_are_refused() -> None:
     assert "use --model ViT-B-16-SigLIP-384" in result.stderr
 
 
-def test_vectors_of_texts_are_no_pictures() -> None:
+def test_vectors_of_texts_are_no_images() -> None:
     """They are refused by name."""
     embed("--text", "a cat", "-o", "t.npz")
     result = run("classify", "--from", "t.npz", *LABELS)
@@ -227,7 +228,7 @@ def test_saved_vectors_that_make_no_sense_are_refused(arguments: list[str], mess
 
 def test_damage_is_said_with_the_file() -> None:
     """A cut file is status 2 and one line, not a bug."""
-    embed(demo.PICTURES, "-o", "v.npz")
+    embed(demo.IMAGES, "-o", "v.npz")
     Path("v.npz").write_bytes(Path("v.npz").read_bytes()[:-40])
     result = run("classify", "--from", "v.npz", *LABELS)
     assert result.exit_code == 2
@@ -237,7 +238,7 @@ def test_damage_is_said_with_the_file() -> None:
 # --- streams --------------------------------------------------------------------------------------
 
 MAIN = "from siglipcli.cli import main; main()"
-PRINTING = [["embed", str(demo.PICTURES)], ["score", str(demo.PICTURES), "--text", "a blue heart"]]
+PRINTING = [["embed", str(demo.IMAGES)], ["score", str(demo.IMAGES), "--text", "a blue heart"]]
 
 
 def shell(script: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:

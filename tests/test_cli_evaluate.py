@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser import chromium, console, requests
-from labelled import NOTHING, draw_folder, draw_picture, write_labels, write_manifest
+from labelled import NOTHING, draw_folder, draw_image, write_labels, write_manifest
 from selenium.webdriver.common.by import By
 from settings import settle
 from sklearn import metrics as reference
@@ -59,8 +59,8 @@ def figures(*arguments: str | Path) -> dict[str, Any]:
 def shapes() -> Path:
     """Twelve drawings in folders, two of which lie: a star called a circle, and nothing called a ring."""
     folder = draw_folder(Path("shapes"), NAMES, per_class=3)
-    draw_picture(folder / CIRCLE / "lie.png", STAR, seed=8)
-    draw_picture(folder / RING / "lie.png", NOTHING, seed=8)
+    draw_image(folder / CIRCLE / "lie.png", STAR, seed=8)
+    draw_image(folder / RING / "lie.png", NOTHING, seed=8)
     return folder
 
 
@@ -141,10 +141,10 @@ def test_a_manifest_gives_the_same_figures_as_folders(drawn: Path) -> None:
 
 
 def test_several_labels_and_none() -> None:
-    """A manifest may name two labels for a picture, or none: then every tag is wrong."""
-    draw_picture(Path("a.png"), CIRCLE)
-    draw_picture(Path("b.png"), STAR)
-    draw_picture(Path("c.png"), NOTHING)
+    """A manifest may name two labels for an image, or none: then every tag is wrong."""
+    draw_image(Path("a.png"), CIRCLE)
+    draw_image(Path("b.png"), STAR)
+    draw_image(Path("c.png"), NOTHING)
     rows = {"a.png": ["Red-Circle", "shape"], "b.png": [], "c.png": []}
     write_manifest(Path("m.csv"), rows)
     write_labels(Path("set.yaml"), [CIRCLE, STAR, {"name": "shape", "prompts": ["a red shape"]}])
@@ -159,8 +159,8 @@ def test_several_labels_and_none() -> None:
 def test_parents_and_negatives() -> None:
     """Folders below a class, a parent that is no mistake, a negative label that only DATA ranks."""
     for i in range(2):
-        draw_picture(Path(f"pets/round/red circle/{i}/x.png"), CIRCLE, i)
-        draw_picture(Path(f"pets/star/{i}.png"), STAR, i)
+        draw_image(Path(f"pets/round/red circle/{i}/x.png"), CIRCLE, i)
+        draw_image(Path(f"pets/star/{i}.png"), STAR, i)
     write_labels(
         Path("set.yaml"),
         [
@@ -210,7 +210,7 @@ def test_labels_on_the_spot_and_renames(drawn: Path) -> None:
 # --- what cannot be measured ----------------------------------------------------------------------
 
 
-def test_pictures_that_fail_are_counted_and_named(drawn: Path) -> None:
+def test_images_that_fail_are_counted_and_named(drawn: Path) -> None:
     """Status 1; the others are measured."""
     Path(drawn, STAR, "broken.png").write_text("<html>")
     write_manifest(Path("m.csv"), {"gone.png": [CIRCLE], f"{drawn}/{STAR}/000.png": [STAR]})
@@ -229,7 +229,7 @@ def test_pictures_that_fail_are_counted_and_named(drawn: Path) -> None:
 
 @pytest.mark.parametrize("form", ["json", "table"])
 def test_nothing_that_can_be_read_is_no_figure(form: str) -> None:
-    """Every picture failed: all figures are empty, and it is said."""
+    """Every image failed: all figures are empty, and it is said."""
     write_labels(Path("set.yaml"), NAMES)
     write_manifest(Path("m.csv"), {"gone.png": [CIRCLE], "away.png": [STAR]})
     result = evaluate("m.csv", *LABELS, "-f", form)
@@ -238,7 +238,7 @@ def test_nothing_that_can_be_read_is_no_figure(form: str) -> None:
     if form == "json":
         assert set(json.loads(result.stdout)["metrics"].values()) == {None}
     else:
-        assert "0 pictures, 2 failed" in result.stdout
+        assert "0 images, 2 failed" in result.stdout
         assert re.search(r"\(acc1\) +–$", result.stdout, re.MULTILINE)
 
 
@@ -308,7 +308,7 @@ def test_tables_for_people(drawn: Path) -> None:
     """A summary, the labels from the worst, the confusions with their files; within 80 columns."""
     text = evaluate(drawn, *LABELS, "--format", "table").stdout
     lines = text.splitlines()
-    assert lines[0] == "drawings on shapes  14 pictures, demo"
+    assert lines[0] == "drawings on shapes  14 images, demo"
     assert all(len(line) <= 80 and line == line.rstrip() for line in lines)
     assert re.search(r"^right label among the first 5 \(acc5\) +1\.000$", text, re.MULTILINE)
     header = next(i for i, line in enumerate(lines) if line.startswith("label, worst first"))
@@ -329,7 +329,7 @@ def test_tables_for_people(drawn: Path) -> None:
 
 
 def test_long_sets_stay_readable(drawn: Path) -> None:
-    """The worst thirty labels, and labels without pictures only as a count."""
+    """The worst thirty labels, and labels without images only as a count."""
     many = [f"{CIRCLE} {i:03}" for i in range(60)]
     write_labels(Path("set.yaml"), [*NAMES, *many])
     text = evaluate(drawn, *LABELS, "-t", "0", "-f", "table").stdout
@@ -337,13 +337,13 @@ def test_long_sets_stay_readable(drawn: Path) -> None:
     assert 30 < text[header:].count("\n") < 50
     assert "34 more: see --format json" in text
     text = evaluate(drawn, *LABELS, "-t", "1", "-f", "table").stdout
-    assert "60 labels have neither pictures nor tags" in text
+    assert "60 labels have neither images nor tags" in text
 
 
 def test_names_cannot_move_the_terminal() -> None:
     """Control characters are spelt out, markup is text."""
     odd = "[red]\x1b[2Jcat"
-    draw_picture(Path("data", odd, "x.png"), STAR)
+    draw_image(Path("data", odd, "x.png"), STAR)
     write_labels(Path("set.yaml"), [STAR])
     result = evaluate("data", *LABELS, "--map", f"{odd}={STAR}", "-f", "table")
     assert result.exit_code == 0
@@ -369,22 +369,22 @@ def test_a_file_gets_what_it_is_called(drawn: Path) -> None:
     assert Path("out.txt").read_text(encoding="utf-8") == piped.stdout
 
 
-def test_the_output_is_never_a_picture_of_the_data(drawn: Path) -> None:
-    """In a folder and in a manifest it is refused, and the picture stays."""
-    taken = draw_picture(Path(drawn, STAR, "out.png"), CIRCLE).read_bytes()
+def test_the_output_is_never_a_image_of_the_data(drawn: Path) -> None:
+    """In a folder and in a manifest it is refused, and the image stays."""
+    taken = draw_image(Path(drawn, STAR, "out.png"), CIRCLE).read_bytes()
     result = evaluate(drawn, *LABELS, "-o", f"{drawn}/{STAR}/out.png", "-f", "json")
     assert (result.exit_code, result.stderr) == (
         2,
-        f"siglip: the output {drawn}/{STAR}/out.png is one of the pictures in DATA\n",
+        f"siglip: the output {drawn}/{STAR}/out.png is one of the images in DATA\n",
     )
     assert Path(drawn, STAR, "out.png").read_bytes() == taken
     write_manifest(Path("m.csv"), {f"{drawn}/{STAR}/000.png": [STAR]})
     result = evaluate("m.csv", *LABELS, "-o", f"{drawn}/{STAR}/../{STAR}/000.png")
     assert result.exit_code == 2
-    assert "is one of the pictures in DATA" in result.stderr
+    assert "is one of the images in DATA" in result.stderr
 
 
-def test_pictures_are_encoded_once(drawn: Path) -> None:
+def test_images_are_encoded_once(drawn: Path) -> None:
     """The second run takes every embedding from the store; --quiet says nothing."""
     evaluate(drawn, *LABELS)
     again = evaluate(drawn, *LABELS)
@@ -401,8 +401,8 @@ def test_a_name_that_is_not_utf8(drawn: Path) -> None:
     assert list(confused[0]["files"][0]) == ["file", "file_bytes"]
 
 
-def test_a_page_holds_the_figures_and_the_pictures(chrome: Chrome, drawn: Path) -> None:
-    """--report: measures, labels, curves, the matrix; then every picture with its tags; one file."""
+def test_a_page_holds_the_figures_and_the_images(chrome: Chrome, drawn: Path) -> None:
+    """--report: measures, labels, curves, the matrix; then every image with its tags; one file."""
     plain = evaluate(drawn, *LABELS, "-f", "json")
     result = evaluate(drawn, *LABELS, "-f", "json", "--report", "page.html")
     assert (result.exit_code, result.stdout) == (plain.exit_code, plain.stdout)
@@ -447,7 +447,7 @@ def test_a_page_takes_the_place_of_no_input(drawn: Path) -> None:
 
 
 def test_a_page_without_figures(chrome: Chrome, drawn: Path) -> None:
-    """No picture can be read, or none has a label: a page that says so, and no mistake of ours."""
+    """No image can be read, or none has a label: a page that says so, and no mistake of ours."""
     write_manifest(Path("gone.csv"), {"gone.png": [STAR]})
     write_manifest(Path("none.csv"), {str(drawn / STAR / "000.png"): []})
     write_manifest(Path("one.csv"), {str(drawn / STAR / "000.png"): [STAR]})
@@ -458,8 +458,8 @@ def test_a_page_without_figures(chrome: Chrome, drawn: Path) -> None:
         assert console(chrome) == []
 
 
-def test_the_page_says_what_a_wrong_picture_is(drawn: Path) -> None:
-    """Below the name of each picture whose best label is wrong, and of no other."""
+def test_the_page_says_what_a_wrong_image_is(drawn: Path) -> None:
+    """Below the name of each image whose best label is wrong, and of no other."""
     found = figures(drawn, *LABELS, "--report", "page.html")
     page = Path("page.html").read_text(encoding="utf-8")
     wrong = sum(each["count"] for each in found["confused"])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from siglipcli import labelsets
+from siglipcli import labels as labelsets
 from siglipcli.cli.labels import app
 from siglipcli.errors import LabelError, OutputError, UsageError
 

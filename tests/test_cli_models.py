@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from siglipcli.cli import app
-from siglipcli.models.catalog import CATALOG, DEFAULT
+from siglipcli.encoders.catalog import CATALOG, DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

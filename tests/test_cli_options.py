@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from siglipcli import writers
+from siglipcli import outputs as writers
 from siglipcli.cli import app
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.values import one_of

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals, FIFOs and terminals of POSIX")
 
-HEART = str(demo.PICTURES / "blue-heart.jpg")
-STAR = str(demo.PICTURES / "green-star.png")
+HEART = str(demo.IMAGES / "blue-heart.jpg")
+STAR = str(demo.IMAGES / "green-star.png")
 LABELS = ["-L", "blue heart", "-L", "green star"]
 CLASSIFY = ["classify", "--model", "demo", *LABELS]
 DEADLINE = 60  # seconds for what must happen
@@ -81,14 +81,14 @@ def shell(script: str, *arguments: str | Path, env: dict[str, str]) -> tuple[int
 
 def test_answers_go_to_stdout_and_nothing_else_does(env: dict[str, str]) -> None:
     """Stdout holds JSON Lines only; counts are on stderr, with no colour and no bar."""
-    run = siglip(*CLASSIFY, demo.PICTURES, env=env)
+    run = siglip(*CLASSIFY, demo.IMAGES, env=env)
     assert run.returncode == 0
     assert len([json.loads(line) for line in run.stdout.splitlines()]) == 8
     assert " 0 failed, " in run.stderr.splitlines()[-1]
     assert "\x1b" not in run.stderr
 
 
-@pytest.mark.parametrize("arguments", [[*CLASSIFY, demo.PICTURES], ["labels", "show", "imagenet"]])
+@pytest.mark.parametrize("arguments", [[*CLASSIFY, demo.IMAGES], ["labels", "show", "imagenet"]])
 def test_a_reader_that_has_seen_enough_ends_the_run_quietly(
     env: dict[str, str], arguments: list[str | Path]
 ) -> None:
@@ -103,8 +103,8 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(
 
 def test_help_into_a_closed_pipe_is_quiet(env: dict[str, str]) -> None:
     """Help that nobody reads is no error."""
-    reading, writing = os.pipe()
-    os.close(reading)
+    load_options, writing = os.pipe()
+    os.close(load_options)
     run = siglip("classify", "--help", env=env, stdout=writing)
     os.close(writing)
     assert (run.returncode, run.stderr) == (0, "")
@@ -149,7 +149,7 @@ def test_a_file_can_be_written_without_stdout(env: dict[str, str], tmp_path: Pat
 
 def test_a_closed_stderr_leaves_stdout_clean(env: dict[str, str]) -> None:
     """`2>&-`: what would be said on stderr is not put among the answers."""
-    status, stdout, _ = shell('"$@" 2>&-', *CLASSIFY, demo.PICTURES, env=env)
+    status, stdout, _ = shell('"$@" 2>&-', *CLASSIFY, demo.IMAGES, env=env)
     assert status == 0
     assert len([json.loads(line) for line in stdout.splitlines()]) == 8
     status, stdout, _ = shell('"$@" 2>&-', "classify", "--bogus", env=env)
@@ -202,7 +202,7 @@ class Slow:
         self.list.flush()
 
     def wait_for(self, count: int) -> None:
-        """Read answers until so many pictures are in them."""
+        """Read answers until so many images are in them."""
         assert self.process.stdout
         descriptor = self.process.stdout.fileno()
         while self.answers.count('"file"') < count:
@@ -232,7 +232,7 @@ def slow(env: dict[str, str], tmp_path: Path) -> Iterator[Slow]:
 
 
 def test_a_list_that_grows_is_answered_as_it_grows(slow: Slow) -> None:
-    """A watcher's list: each picture is answered though the list is not at its end; then status 0."""
+    """A watcher's list: each image is answered though the list is not at its end; then status 0."""
     for count, path in enumerate((HEART, STAR, HEART), 1):
         slow.name(path)
         slow.wait_for(count)
@@ -360,31 +360,31 @@ def test_a_terminal_gets_a_table(env: dict[str, str]) -> None:
 
 
 def test_progress_shows_on_a_terminal_only(env: dict[str, str]) -> None:
-    """With stderr on a terminal a bar counts the pictures there; stdout stays data only."""
-    run, shown = on_screen("stderr", *CLASSIFY, demo.PICTURES, env=env)
+    """With stderr on a terminal a bar counts the images there; stdout stays data only."""
+    run, shown = on_screen("stderr", *CLASSIFY, demo.IMAGES, env=env)
     assert run.returncode == 0
     assert len([json.loads(line) for line in run.stdout.splitlines()]) == 8
     assert "\x1b[" in shown
     assert " 0 failed, " in shown
-    _, without = on_screen("stderr", *CLASSIFY, demo.PICTURES, "--no-progress", env=env)
+    _, without = on_screen("stderr", *CLASSIFY, demo.IMAGES, "--no-progress", env=env)
     assert "\x1b" not in without
-    _, silent = on_screen("stderr", *CLASSIFY, demo.PICTURES, "-q", env=env)
+    _, silent = on_screen("stderr", *CLASSIFY, demo.IMAGES, "-q", env=env)
     assert silent == ""
 
 
 def test_counting_for_the_bar_takes_nothing_from_the_run(
     env: dict[str, str], tmp_path: Path
 ) -> None:
-    """A list or a picture that can be read only once is not read by the progress bar."""
+    """A list or an image that can be read only once is not read by the progress bar."""
     many = "".join(f"{path}\n" for path in [HEART, STAR] * 20)
     run, _ = on_screen("stderr", *CLASSIFY, "--files-from", "/dev/stdin", env=env, input=many)
     assert run.returncode == 0
     assert len(run.stdout.splitlines()) == 40
-    file = tmp_path / "picture"
+    file = tmp_path / "image"
     file.write_bytes(Path(HEART).read_bytes())
-    reading, writing = os.pipe()
+    load_options, writing = os.pipe()
     with os.fdopen(writing, "wb") as pipe:
         pipe.write(file.read_bytes())
-    run, _ = on_screen("stderr", *CLASSIFY, "-", env=env, stdin=reading)
-    os.close(reading)
+    run, _ = on_screen("stderr", *CLASSIFY, "-", env=env, stdin=load_options)
+    os.close(load_options)
     assert json.loads(run.stdout)["labels"][0]["label"] == "blue heart"

@@ -144,7 +144,7 @@ def test_the_table_says_helps_and_hurts() -> None:
 
 def test_names_are_no_markup() -> None:
     """A prompt with brackets is printed as it is; one that is folded keeps its indent."""
-    long = "a picture that shows a [bold]circle[/bold] of the colour red and nothing else"
+    long = "an image that shows a [bold]circle[/bold] of the colour red and nothing else"
     circle = {"name": "red circle", "prompts": [long, "a red circle"]}
     labelled.write_labels(Path("odd.yaml"), [circle, "blue heart"])
     labelled.draw_folder(Path("odd"), SHAPES[:2], per_class=1)
@@ -152,12 +152,12 @@ def test_names_are_no_markup() -> None:
     assert "[bold]circle[/bold]" in " ".join(shown.split())
     assert "too few" in shown
     lines = shown.splitlines()
-    at = next(i for i, line in enumerate(lines) if line.startswith("  a picture that"))
+    at = next(i for i, line in enumerate(lines) if line.startswith("  an image that"))
     assert lines[at + 1].startswith("  ")
 
 
-def test_a_second_run_opens_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures and prompts come from the store; the answer is the same."""
+def test_a_second_run_opens_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images and prompts come from the store; the answer is the same."""
     first = prompts("drawings", "-l", "mixed.yaml")
     monkeypatch.setattr("siglipcli.images.load_bytes", None)
     again = prompts("drawings", "-l", "mixed.yaml")
@@ -205,7 +205,7 @@ def test_what_cannot_be_tried_is_refused_in_a_line(arguments: list[str], line: s
     assert result.stderr.count("\n") == 1
 
 
-def test_a_picture_that_cannot_be_read_is_status_1() -> None:
+def test_a_image_that_cannot_be_read_is_status_1() -> None:
     """The others are judged all the same."""
     labelled.draw_folder(Path("broken"), SHAPES[:2], per_class=1)
     Path("broken/red circle/x.png").write_text("<html>")

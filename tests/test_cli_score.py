@@ -1,4 +1,4 @@
-"""`siglip score`: pictures held against texts, pair by pair."""
+"""`siglip score`: images held against texts, pair by pair."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from siglipcli.cli import app
 if TYPE_CHECKING:
     from typer.testing import Result
 
-HEART = str(demo.PICTURES / "blue-heart.jpg")
-STAR = str(demo.PICTURES / "green-star.png")
+HEART = str(demo.IMAGES / "blue-heart.jpg")
+STAR = str(demo.IMAGES / "green-star.png")
 TEXTS = ["a green star", "a blue heart"]
 
 
@@ -42,7 +42,7 @@ def rows(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_a_picture_and_texts() -> None:
+def test_a_image_and_texts() -> None:
     """IMAGE TEXT…: one score a text, in the order typed."""
     result = score(HEART, *TEXTS)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -72,8 +72,8 @@ def test_the_score_is_that_of_classify() -> None:
         ["--files-from", "list", "-T", TEXTS[0], "-T", TEXTS[1]],
     ],
 )
-def test_several_pictures_and_texts(arguments: list[str]) -> None:
-    """--image makes the arguments texts, --text makes them pictures; the matrix is the same."""
+def test_several_images_and_texts(arguments: list[str]) -> None:
+    """--image makes the arguments texts, --text makes them images; the matrix is the same."""
     Path("list").write_text(f"{HEART}\n{STAR}\n")
     first, second = rows(score(*arguments))
     assert [first["file"], second["file"]] == [HEART, STAR]
@@ -81,13 +81,13 @@ def test_several_pictures_and_texts(arguments: list[str]) -> None:
     assert second["texts"][0]["score"] > 0.5 > second["texts"][1]["score"]
 
 
-def test_a_folder_is_all_its_pictures() -> None:
+def test_a_folder_is_all_its_images() -> None:
     """`score --text … FOLDER` has a row for each."""
-    assert len(rows(score(demo.PICTURES, "--text", "a star"))) == 8
+    assert len(rows(score(demo.IMAGES, "--text", "a star"))) == 8
 
 
 def test_every_format_has_the_matrix() -> None:
-    """A row a picture in JSON, a row a pair in CSV, a real matrix in the table."""
+    """A row an image in JSON, a row a pair in CSV, a real matrix in the table."""
     arguments = ["-i", HEART, "-i", STAR, *TEXTS]
     lines = rows(score(*arguments))
     assert json.loads(score(*arguments, "-f", "json").stdout) == lines
@@ -101,14 +101,14 @@ def test_every_format_has_the_matrix() -> None:
 
 
 def test_failures_are_rows_and_status_1() -> None:
-    """The other pictures are answered, in order."""
+    """The other images are answered, in order."""
     result = score("gone.jpg", HEART, "--text", "a")
     assert result.exit_code == 1
     assert [row["status"] for row in rows(result)] == ["error", "ok"]
 
 
 def test_odd_texts_and_names() -> None:
-    """Quotes, newlines and markup stay what they are; one row a picture."""
+    """Quotes, newlines and markup stay what they are; one row an image."""
     text, name = 'a "dog"\n[bold], =cmd', "a\n[bold],=.jpg"
     Path(name).write_bytes(Path(HEART).read_bytes())
     (row,) = rows(score(name, text))
@@ -118,7 +118,7 @@ def test_odd_texts_and_names() -> None:
     assert "\x1b" not in score(name, text + "\x1b[31m", "-f", "table").stdout
 
 
-def test_a_picture_on_stdin() -> None:
+def test_a_image_on_stdin() -> None:
     """`-` is one."""
     (row,) = rows(score("-", *TEXTS, stdin=Path(STAR).read_bytes()))
     assert row["texts"][0]["score"] > 0.5
@@ -131,11 +131,11 @@ def test_an_empty_folder_is_no_failure() -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (
         0,
         "",
-        "siglip: no pictures found\n",
+        "siglip: no images found\n",
     )
 
 
-def test_saved_vectors_are_pictures_too() -> None:
+def test_saved_vectors_are_images_too() -> None:
     """--from: all arguments are texts."""
     CliRunner().invoke(app, ["embed", HEART, STAR, "-o", "v.npz"])
     assert rows(score("--from", "v.npz", *TEXTS)) == rows(score("-i", HEART, "-i", STAR, *TEXTS))
@@ -149,7 +149,7 @@ def test_saved_vectors_are_pictures_too() -> None:
         (["--text", "a"], "nothing to read"),
         (["--image", HEART], "no text"),
         ([HEART, ""], "a text is empty"),
-        (["x", "--image", HEART, "--text", "a"], "is 'x' a picture or a text?"),
+        (["x", "--image", HEART, "--text", "a"], "is 'x' an image or a text?"),
         ([HEART, "a", "-o", "x.xml"], "give --format"),
     ],
 )

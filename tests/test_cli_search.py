@@ -1,4 +1,4 @@
-"""`siglip search`: words, pictures and sums of them against a folder."""
+"""`siglip search`: words, images and sums of them against a folder."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from siglipcli.cli import app
 if TYPE_CHECKING:
     from typer.testing import Result
 
-HEART = str(demo.PICTURES / "blue-heart.jpg")
-STAR = str(demo.PICTURES / "green-star.png")
-ALL = str(demo.PICTURES)
+HEART = str(demo.IMAGES / "blue-heart.jpg")
+STAR = str(demo.IMAGES / "green-star.png")
+ALL = str(demo.IMAGES)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def test_words_rank_a_folder() -> None:
     assert [row["rank"] for row in others] == list(range(2, 9))
 
 
-def test_a_picture_finds_those_like_it() -> None:
-    """--image: similarities and no scores; the picture itself is the most similar."""
+def test_a_image_finds_those_like_it() -> None:
+    """--image: similarities and no scores; the image itself is the most similar."""
     result = search("--image", HEART, ALL)
     first, *_ = rows(result)
     assert first["file"] == HEART
@@ -72,7 +72,7 @@ def test_a_picture_finds_those_like_it() -> None:
     assert all("score" not in row for row in rows(result))
 
 
-def test_a_picture_may_come_on_stdin() -> None:
+def test_a_image_may_come_on_stdin() -> None:
     """`--image -` reads the query's bytes."""
     result = search("--image", "-", ALL, "-k", "1", stdin=Path(STAR).read_bytes())
     assert found(result) == ["green-star"]
@@ -103,7 +103,7 @@ def test_words_without_others() -> None:
     ("arguments", "message"),
     [
         ([], "nothing to look for: give a text, or --image FILE"),
-        (["a dog"], "nothing to search for 'a dog' in: give pictures or folders"),
+        (["a dog"], "nothing to search for 'a dog' in: give images or folders"),
         (["--image", HEART], "nothing to search"),
         (["at night", "--image", HEART, ALL], "say words with --text"),
         (["", ALL], "a text to look for is empty"),
@@ -128,13 +128,13 @@ def test_a_threshold_is_a_cosine_or_a_probability(value: str) -> None:
     assert search("a dog", ALL, "--threshold", value).exit_code == 2
 
 
-def test_a_query_picture_that_cannot_be_used_is_status_2() -> None:
+def test_a_query_image_that_cannot_be_used_is_status_2() -> None:
     """Missing, broken or a folder: said with its name."""
     Path("bad.jpg").write_text("<html>")
     for name in ("gone.jpg", "bad.jpg", ALL):
         result = search("--image", name, HEART)
         assert (result.exit_code, result.stdout) == (2, "")
-        assert f"the query's picture {name} cannot be used" in result.stderr
+        assert f"the query's image {name} cannot be used" in result.stderr
 
 
 def test_a_query_that_cancels_itself_out_is_refused() -> None:
@@ -165,7 +165,7 @@ def test_no_match_is_no_failure() -> None:
     """Nothing on stdout, status 0, said on stderr."""
     result = search("a green star", HEART, STAR, "--threshold", "0.999")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "no picture reaches the threshold, of 2" in result.stderr
+    assert "no image reaches the threshold, of 2" in result.stderr
 
 
 def test_an_empty_folder_has_no_matches() -> None:
@@ -173,7 +173,7 @@ def test_an_empty_folder_has_no_matches() -> None:
     Path("empty").mkdir()
     result = search("a dog", "empty")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == "siglip: no pictures found\n"
+    assert result.stderr == "siglip: no images found\n"
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -236,13 +236,13 @@ def test_lists_of_paths_may_end_in_nul_too() -> None:
 
 
 def test_saved_vectors_can_be_searched() -> None:
-    """The same ranking, without a picture."""
+    """The same ranking, without an image."""
     CliRunner().invoke(app, ["embed", ALL, "-o", "v.npz"])
     assert search("a green star", "--from", "v.npz").stdout == search("a green star", ALL).stdout
 
 
 def test_what_the_store_holds_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second search opens no picture, not even the query's."""
+    """A second search opens no image, not even the query's."""
     first = search("--image", HEART, ALL)
     monkeypatch.setattr("siglipcli.images.load_bytes", None)
     assert search("--image", HEART, ALL).stdout == first.stdout

@@ -11,8 +11,8 @@ from sklearn.metrics import average_precision_score
 from siglipcli.evaluation import comparison, metrics
 from siglipcli.evaluation.comparison import Difference, average_precisions, compare, draw
 from siglipcli.evaluation.scored import Scored
-from siglipcli.labelsets import Label, LabelSet
-from siglipcli.records import Source
+from siglipcli.labels import Label, LabelSet
+from siglipcli.results import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def scored(paths: Sequence[str], logits: Any, truth: Any) -> Scored:
-    """Return what two columns of numbers say about pictures."""
+    """Return what two columns of numbers say about images."""
     labels = LabelSet("set", tuple(Label(path, (path,)) for path in paths))
     values = np.asarray(logits, np.float32)
     sources = [Source(f"{i}.png") for i in range(len(values))]
     return Scored("data", "model", labels, sources, values, np.asarray(truth, np.bool_))
 
 
-def pictures(seed: int, n: int, right: int, distance: float) -> tuple[NDArray[Any], NDArray[Any]]:
+def images(seed: int, n: int, right: int, distance: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return scores and what is right: normal noise, the right ones `distance` above."""
     rng = np.random.default_rng(seed)
     truth = np.arange(n) < right
@@ -42,22 +42,22 @@ def pictures(seed: int, n: int, right: int, distance: float) -> tuple[NDArray[An
 @pytest.mark.parametrize("digits", [0, 1, 6])
 def test_weighted_average_precision_is_scikit_learns(seed: int, digits: int) -> None:
     """Under every resample, and with as many equal scores as one likes, the figure is the same."""
-    scores, right = pictures(seed, 60, 9, 1.0)
+    scores, right = images(seed, 60, 9, 1.0)
     scores = np.round(scores, digits)
     counts = draw(60, 25, seed)
     expected = [average_precision_score(right, scores, sample_weight=w) for w in counts.T]
     np.testing.assert_allclose(average_precisions(scores, right, counts), expected, atol=1e-9)
 
 
-def test_the_first_figure_is_that_of_the_pictures_themselves() -> None:
-    """Each picture once: what scikit-learn says without any weights."""
-    scores, right = pictures(0, 40, 7, 1.0)
+def test_the_first_figure_is_that_of_the_images_themselves() -> None:
+    """Each image once: what scikit-learn says without any weights."""
+    scores, right = images(0, 40, 7, 1.0)
     found = average_precisions(scores, right, draw(40, 5, 0))
     assert found[0] == pytest.approx(average_precision_score(right, scores))
 
 
 def test_nothing_right_has_no_average_precision() -> None:
-    """A label that no picture has, or a resample that holds none of its pictures, is no number."""
+    """A label that no image has, or a resample that holds none of its images, is no number."""
     counts = np.array([[1, 0, 2], [1, 2, 0]], np.uint8)
     scores = np.array([0.5, 0.1], np.float32)
     assert np.isnan(average_precisions(scores, np.array([False, False]), counts)).all()
@@ -67,7 +67,7 @@ def test_nothing_right_has_no_average_precision() -> None:
 
 def test_large_data_is_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The parts' figures are those of the whole."""
-    scores, right = pictures(1, 50, 6, 1.0)
+    scores, right = images(1, 50, 6, 1.0)
     counts = draw(50, 40, 1)
     hits = right.astype(np.float32)
     whole = average_precisions(scores, right, counts), comparison.accuracies(hits, counts)
@@ -79,7 +79,7 @@ def test_large_data_is_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
 # --- the bootstrap --------------------------------------------------------------------------------
 
 
-def test_resamples_hold_as_many_pictures_as_there_are() -> None:
+def test_resamples_hold_as_many_images_as_there_are() -> None:
     """Drawn with replacement, the first column apart; one seed, one answer."""
     counts = draw(30, 50, 7)
     assert counts.shape == (30, 51)
@@ -93,7 +93,7 @@ def test_resamples_hold_as_many_pictures_as_there_are() -> None:
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     """Of 400 simulated data sets, about 95 % of the intervals hold the true difference."""
     runs, n, right, shared = 400, 200, 20, 0.7
-    large = [pictures(0, 400_000, 40_000, distance) for distance in (1.5, 2.2)]
+    large = [images(0, 400_000, 40_000, distance) for distance in (1.5, 2.2)]
     once = np.ones((400_000, 1), np.uint8)
     worse, better = (average_precisions(*each, once)[0] for each in large)
     held = chance = 0
@@ -119,7 +119,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 def test_the_bootstrap_is_paired() -> None:
     """Two sets that make the same mistakes differ by little, however unsure each figure is."""
-    scores, right = pictures(3, 100, 15, 1.5)
+    scores, right = images(3, 100, 15, 1.5)
     nearly = scores + np.float32(1e-3) * np.random.default_rng(0).normal(size=100)
     counts = draw(100, 300, 0)
     a = average_precisions(scores, right, counts)
@@ -128,7 +128,7 @@ def test_the_bootstrap_is_paired() -> None:
     assert high - low < 0.1 * (np.percentile(a, 97.5) - np.percentile(a, 2.5))
 
 
-def test_few_pictures_get_no_interval() -> None:
+def test_few_images_get_no_interval() -> None:
     """Below five, the difference is given and nothing is said about how sure it is."""
     a, b = np.array([0.2, 0.2, 0.3]), np.array([0.9, 0.8, 1.0])
     assert comparison.difference(a, b, 4).interval is None
@@ -151,7 +151,7 @@ def test_a_difference_is_clear_where_the_interval_is_on_one_side(
 
 
 def two_sets() -> tuple[Scored, Scored]:
-    """Return two sets over 60 pictures of three labels; the second is worse at `c`."""
+    """Return two sets over 60 images of three labels; the second is worse at `c`."""
     rng = np.random.default_rng(5)
     truth = np.arange(60)[:, None] % 3 == np.arange(3)
     a = rng.normal(size=(60, 3)) + 4 * truth
@@ -212,7 +212,7 @@ def test_labels_of_one_set_only_are_listed() -> None:
     assert found.mean_average_precision.value == 0
 
 
-def test_a_parents_pictures_are_those_of_its_children_in_either_set() -> None:
+def test_a_parents_images_are_those_of_its_children_in_either_set() -> None:
     """An owl is a bird, also where only one of the sets says so."""
     truth = np.array([[0, 1], [0, 1], [1, 0], [0, 0]] * 3)
     a = scored(["bird", "bird/owl"], np.random.default_rng(0).normal(size=(12, 2)), truth)
@@ -223,7 +223,7 @@ def test_a_parents_pictures_are_those_of_its_children_in_either_set() -> None:
     assert bird.average_precision.a == bird.average_precision.b == pytest.approx(expected)
 
 
-def test_a_label_without_pictures_is_no_part_of_the_mean() -> None:
+def test_a_label_without_images_is_no_part_of_the_mean() -> None:
     """It has neither a figure nor a difference."""
     a, b = two_sets()
     none = np.zeros((60, 1), np.bool_)
@@ -238,7 +238,7 @@ def test_a_label_without_pictures_is_no_part_of_the_mean() -> None:
     assert found.mean_average_precision == compare(a, b, counts).mean_average_precision
 
 
-def test_pictures_without_any_label_count_for_precision_alone() -> None:
+def test_images_without_any_label_count_for_precision_alone() -> None:
     """They are wrong for every label, and say nothing of which label should come first."""
     a, b = two_sets()
     bare = [
@@ -251,7 +251,7 @@ def test_pictures_without_any_label_count_for_precision_alone() -> None:
     assert found.mean_average_precision.a < whole.mean_average_precision.a  # type: ignore[operator]
 
 
-def test_without_any_right_picture_there_is_nothing_to_say() -> None:
+def test_without_any_right_image_there_is_nothing_to_say() -> None:
     """No figure, no interval, no complaint."""
     a = scored("ab", np.zeros((3, 2)), np.zeros((3, 2)))
     found = compare(a, a, draw(3, 100, 0))

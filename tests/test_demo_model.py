@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 from tokenizers import Tokenizer
 
-from siglipcli.demo import LABELS, MODEL_DIR, PICTURES
+from siglipcli.demo import IMAGES, LABELS, MODEL_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from drawings import COLOURS, HELD_OUT, PAIRS, SHAPES, draw, recompress
 
 SEED = 987_654_321  # training and its own figures use other seeds
-EACH = 15  # pictures of each held-out pair
+EACH = 15  # images of each held-out pair
 END_ID = 1
 
 
@@ -62,19 +62,19 @@ def prompts(template: str = "a photo of a {}.") -> list[str]:
 
 
 def drawings(each: int, seed: int = SEED) -> list[Image.Image]:
-    """Fresh pictures of the held-out pairs, `each` of every pair in turn."""
+    """Fresh images of the held-out pairs, `each` of every pair in turn."""
     rng = np.random.default_rng(seed)
     return [draw(shape, colour, rng) for colour, shape in HELD_OUT for _ in range(each)]
 
 
 def truth(each: int) -> np.ndarray[Any, Any]:
-    """Find each of those pictures in PAIRS."""
+    """Find each of those images in PAIRS."""
     return np.repeat([PAIRS.index(pair) for pair in HELD_OUT], each)
 
 
 @pytest.fixture(scope="module")
 def held_out_scores(demo: tuple[Any, Any]) -> np.ndarray[Any, Any]:
-    """Scores of all pairs on fresh pictures of the held-out ones, by the default template."""
+    """Scores of all pairs on fresh images of the held-out ones, by the default template."""
     return scores(demo, drawings(EACH), prompts())
 
 
@@ -101,7 +101,7 @@ def test_scores_mean_something(held_out_scores: np.ndarray[Any, Any]) -> None:
 
 @pytest.mark.parametrize("template", ["{}", "a {}.", "a drawing of a {}.", "This is a {}!"])
 def test_other_templates(demo: tuple[Any, Any], template: str) -> None:
-    """The usual templates name the picture as well as the default one does."""
+    """The usual templates name the image as well as the default one does."""
     table = scores(demo, drawings(4), prompts(template))
     assert (table.argmax(axis=1) == truth(4)).mean() >= 0.93
 
@@ -132,18 +132,18 @@ def test_other_things_score_low(demo: tuple[Any, Any]) -> None:
     assert np.median(table.max(axis=1)) <= 0.2
 
 
-def test_bundled_pictures(demo: tuple[Any, Any]) -> None:
-    """Every bundled picture is named as its file says, with a clear score."""
-    files = sorted(PICTURES.iterdir())
+def test_bundled_images(demo: tuple[Any, Any]) -> None:
+    """Every bundled image is named as its file says, with a clear score."""
+    files = sorted(IMAGES.iterdir())
     names = [f"{colour}-{shape}" for colour, shape in PAIRS]
     table = scores(demo, [Image.open(file).convert("RGB") for file in files], prompts())
     assert [names[best] for best in table.argmax(axis=1)] == [file.stem for file in files]
     assert table.max(axis=1).min() >= 0.5
 
 
-def test_bundled_pictures_are_small() -> None:
-    """Six to eight pictures, JPEG and PNG, within 200 KB, some of pairs never trained."""
-    files = sorted(PICTURES.iterdir())
+def test_bundled_images_are_small() -> None:
+    """Six to eight images, JPEG and PNG, within 200 KB, some of pairs never trained."""
+    files = sorted(IMAGES.iterdir())
     assert 6 <= len(files) <= 8
     assert {file.suffix for file in files} == {".jpg", ".png"}
     assert sum(file.stat().st_size for file in files) <= 200_000
@@ -183,7 +183,7 @@ def test_labels_cover_every_pair() -> None:
 
 
 def test_drawing_is_deterministic() -> None:
-    """The same seed draws the same picture."""
+    """The same seed draws the same image."""
     first, second = (draw("star", "blue", np.random.default_rng(5), (64, 48)) for _ in range(2))
     assert first.size == (64, 48)
     assert first.tobytes() == second.tobytes()

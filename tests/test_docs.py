@@ -1,4 +1,4 @@
-"""The reference is whole and fresh, and the pictures are fit for any page."""
+"""The reference is whole and fresh, and the images are fit for any page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-import render_picture
+import render_image
 import render_reference
 from render_reference import commands
 
@@ -42,10 +42,10 @@ def test_every_environment_variable_is_listed() -> None:
             assert not parameter.envvar or f"| `{parameter.envvar}` |" in PAGE
 
 
-@pytest.mark.parametrize("picture", render_picture.PICTURES, ids=lambda each: each.name)
-def test_a_picture_fetches_nothing(picture: render_picture.Picture) -> None:
-    """The SVG is well-formed and holds no address, no font file, no script and no other picture."""
-    text = picture.path.read_text(encoding="utf-8")
+@pytest.mark.parametrize("image", render_image.IMAGES, ids=lambda each: each.name)
+def test_a_image_fetches_nothing(image: render_image.Image) -> None:
+    """The SVG is well-formed and holds no address, no font file, no script and no other image."""
+    text = image.path.read_text(encoding="utf-8")
     root = ET.fromstring(text)
     assert {each.tag.rpartition("}")[2] for each in root.iter()} <= {
         *("svg", "title", "style", "rect", "text", "g"),
@@ -55,13 +55,13 @@ def test_a_picture_fetches_nothing(picture: render_picture.Picture) -> None:
     assert "url(" not in text
 
 
-@pytest.mark.parametrize("picture", render_picture.PICTURES, ids=lambda each: each.name)
-def test_a_picture_has_a_ground_of_its_own(picture: render_picture.Picture) -> None:
+@pytest.mark.parametrize("image", render_image.IMAGES, ids=lambda each: each.name)
+def test_a_image_has_a_ground_of_its_own(image: render_image.Image) -> None:
     """It reads the same on a light page and on a dark one: a filled frame lies below all text."""
-    root = ET.fromstring(picture.path.read_bytes())
+    root = ET.fromstring(image.path.read_bytes())
     frame = next(each for each in root if each.tag.endswith("rect"))
     left, _, width, height = (float(side) for side in root.attrib["viewBox"].split())
-    assert frame.attrib["fill"] == render_picture.GROUND
+    assert frame.attrib["fill"] == render_image.GROUND
     assert float(frame.attrib["x"]) - left <= 1
     assert width - float(frame.attrib["width"]) <= 2
     assert height - float(frame.attrib["height"]) <= 2

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from siglipcli.models import engines
-from siglipcli.models.engines import Manifest, obtain
-from siglipcli.records import Head
+from siglipcli.encoders import engines
+from siglipcli.encoders.engines import Manifest, open_engine
+from siglipcli.results import Head
 
 MANIFEST = Manifest(
     model="tiny",
@@ -45,7 +45,7 @@ class Builder:
 
 
 def get(root: Path, build: Builder, manifest: Manifest = MANIFEST) -> Path:
-    return obtain(root / "engines", manifest, build, root)
+    return open_engine(root / "engines", manifest, build, root)
 
 
 def test_an_engine_is_built_once(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise RuntimeError("no room")
 
     with pytest.raises(RuntimeError, match="no room"):
-        obtain(tmp_path / "engines", MANIFEST, fail, tmp_path)
+        open_engine(tmp_path / "engines", MANIFEST, fail, tmp_path)
     assert engines.engines(tmp_path / "engines") == []
 
 
@@ -138,7 +138,7 @@ def _slow_build(draft: Path) -> None:
 
 
 def _obtain_in_process(root: str) -> str:
-    folder = obtain(Path(root) / "engines", MANIFEST, _slow_build, Path(root))
+    folder = open_engine(Path(root) / "engines", MANIFEST, _slow_build, Path(root))
     return (folder / "image.xml").read_text()
 
 

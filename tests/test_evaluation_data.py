@@ -19,9 +19,9 @@ from labelled import draw_folder, write_manifest
 
 from siglipcli.errors import UsageError
 from siglipcli.evaluation import data
-from siglipcli.labelsets import Label, LabelSet
-from siglipcli.records import Failure, Source
-from siglipcli.sources import Options
+from siglipcli.inputs.files import Options
+from siglipcli.labels import Label, LabelSet
+from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +34,8 @@ def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def picture(*names: str) -> None:
-    """Make files that only have a picture's name: nothing here opens them."""
+def image(*names: str) -> None:
+    """Make files that only have an image's name: nothing here opens them."""
     for name in names:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
@@ -58,9 +58,9 @@ def refused(path: str, options: Options | None = None) -> str:
 
 
 def test_a_folder_per_class_in_order() -> None:
-    """A picture's class is the path of its folder below DATA; the order is that of the names."""
-    picture("pets/dog/b.jpg", "pets/bird/owl/x.png", "pets/bird/a.jpg", "pets/dog/a.jpg")
-    picture("pets/dog/notes.txt", "pets/.hidden/a.jpg")
+    """An image's class is the path of its folder below DATA; the order is that of the names."""
+    image("pets/dog/b.jpg", "pets/bird/owl/x.png", "pets/bird/a.jpg", "pets/dog/a.jpg")
+    image("pets/dog/notes.txt", "pets/.hidden/a.jpg")
     found = data.read(Path("pets"))
     assert found.name == "pets"
     assert listed(found) == [
@@ -77,7 +77,7 @@ def test_a_folder_per_class_in_order() -> None:
 @pytest.mark.parametrize("given", ["pets", "pets/", "./pets", "."])
 def test_the_way_a_folder_is_named_changes_no_class(given: str) -> None:
     """Also `.`, whose data set has the folder's own name."""
-    picture("pets/cat/a.jpg")
+    image("pets/cat/a.jpg")
     if given == ".":
         os.chdir("pets")
     found = data.read(Path(given))
@@ -86,7 +86,7 @@ def test_the_way_a_folder_is_named_changes_no_class(given: str) -> None:
 
 def test_a_folder_called_minus_is_no_stdin() -> None:
     """`-` is a folder's name here."""
-    picture("-/cat/a.jpg")
+    image("-/cat/a.jpg")
     assert listed(data.read(Path("-"))) == [("./-/cat/a.jpg", ("cat",))]
 
 
@@ -98,41 +98,41 @@ def test_drawn_folders_are_read() -> None:
 
 def test_options_hold_in_folders() -> None:
     """--ext, --exclude, --hidden and --no-recursive mean what they mean elsewhere."""
-    picture("pets/cat/a.jpg", "pets/cat/b.png", "pets/cat/.c.jpg", "pets/raw/d.jpg")
+    image("pets/cat/a.jpg", "pets/cat/b.png", "pets/cat/.c.jpg", "pets/raw/d.jpg")
     options = Options(extensions=("jpg",), exclude=("raw",), hidden=True)
     assert listed(data.read(Path("pets"), options)) == [
         ("pets/cat/.c.jpg", ("cat",)),
         ("pets/cat/a.jpg", ("cat",)),
     ]
-    assert refused("pets", Options(recursive=False)) == "there are no pictures in pets"
+    assert refused("pets", Options(recursive=False)) == "there are no images in pets"
 
 
-def test_pictures_beside_the_classes_are_left_out_and_said(
+def test_images_beside_the_classes_are_left_out_and_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A picture in no class's folder has no label that could be right or wrong."""
-    picture("pets/cover.jpg", "pets/cat/a.jpg", "pets/zz.jpg")
+    """An image in no class's folder has no label that could be right or wrong."""
+    image("pets/cover.jpg", "pets/cat/a.jpg", "pets/zz.jpg")
     with caplog.at_level(logging.WARNING, "siglipcli"):
         assert listed(data.read(Path("pets"))) == [("pets/cat/a.jpg", ("cat",))]
     assert caplog.messages == [
-        "left out, as they are in no class's folder: 2 of 3 pictures in pets, such as pets/cover.jpg"
+        "left out, as they are in no class's folder: 2 of 3 images in pets, such as pets/cover.jpg"
     ]
 
 
 def test_a_folder_without_classes_is_refused() -> None:
     """Nothing could be measured."""
-    picture("flat/a.jpg", "flat/b.jpg")
+    image("flat/a.jpg", "flat/b.jpg")
     Path("empty").mkdir()
     assert refused("flat") == (
-        "no picture in flat lies in a folder of its class; sort them into such folders, or list them in a"
+        "no image in flat lies in a folder of its class; sort them into such folders, or list them in a"
         " manifest"
     )
-    assert refused("empty") == "there are no pictures in empty"
+    assert refused("empty") == "there are no images in empty"
 
 
 def test_what_cannot_be_listed_stays_an_example() -> None:
     """It will be counted as failed."""
-    picture("pets/cat/a.jpg")
+    image("pets/cat/a.jpg")
     Path("pets/cat/gone.jpg").symlink_to("nowhere")
     found = data.read(Path("pets"))
     assert listed(found) == [("pets/cat/a.jpg", ("cat",)), ("!pets/cat/gone.jpg", ("cat",))]
@@ -141,7 +141,7 @@ def test_what_cannot_be_listed_stays_an_example() -> None:
 
 def test_data_that_is_neither_folder_nor_manifest() -> None:
     """Said with what would do."""
-    picture("notes.txt")
+    image("notes.txt")
     assert refused("gone") == "there is no file or folder gone"
     assert refused("gone.csv") == "gone.csv: cannot be read: No such file or directory"
     assert refused("notes.txt") == (
@@ -203,7 +203,7 @@ def test_paths_in_a_manifest_are_relative_to_it() -> None:
         ("a.jpg,cat\n", "m.csv:1: expected the columns' names, file and label, once each; found a.jpg,cat"),
         ("file,label,labels\n", "m.csv:1: expected the columns' names, file and label, once each; found file,label,labels"),
         ("file;label\n", "m.csv:1: expected the columns' names, file and label, once each; found file;label"),
-        ("file,label\n", "there are no pictures in m.csv"),
+        ("file,label\n", "there are no images in m.csv"),
         ("file,label\n,cat\n", "m.csv:2: file: expected a path, found nothing"),
         ("file,label\na.jpg\n", "m.csv:2: expected 2 fields, as in the first line, found 1; put a text that holds a comma in quotes"),
         ("file,label\na.jpg,cat,x\n", "m.csv:2: expected 2 fields, as in the first line, found 3; put a text that holds a comma in quotes"),
@@ -307,7 +307,7 @@ def test_names_are_matched_as_people_write_them(name: str, label: str) -> None:
     assert meant([name]) == [label]
 
 
-def test_truth_is_a_row_a_picture() -> None:
+def test_truth_is_a_row_a_image() -> None:
     """The named labels themselves, not their parents; no name, no label."""
     found = data.truth([("owl", "cat"), (), ("bird",)], ANIMALS, {})
     assert found.dtype == np.bool_

@@ -17,15 +17,15 @@ from siglipcli.errors import UsageError
 from siglipcli.evaluation import metrics, plots
 from siglipcli.evaluation.metrics import Measures, measure
 from siglipcli.evaluation.scored import Scored
-from siglipcli.labelsets import Label, LabelSet
-from siglipcli.records import Source
-from siglipcli.scoring import Selection
+from siglipcli.labels import Label, LabelSet
+from siglipcli.results import Source
+from siglipcli.scoring import ScoringOptions
 
 SEEDS = pytest.mark.parametrize("seed", range(4))
 
 
 def scored(labels: LabelSet, logits: object, truth: object) -> Scored:
-    """Put pictures `0.png`, `1.png`, … with these logits and right labels together."""
+    """Put images `0.png`, `1.png`, … with these logits and right labels together."""
     values = np.asarray(logits, np.float32).reshape(-1, len(labels.labels))
     right = np.asarray(truth, np.bool_).reshape(values.shape)
     sources = [Source(f"{i}.png") for i in range(len(values))]
@@ -38,7 +38,7 @@ def label_set(*paths: str, negative: str = "", **keys: object) -> LabelSet:
 
 
 def drawn(seed: int, *, several: bool = False, exclusive: bool = False) -> Scored:
-    """60 pictures, 7 labels, of which the last never occurs; with `several`, none to three right."""
+    """60 images, 7 labels, of which the last never occurs; with `several`, none to three right."""
     rng = np.random.default_rng(seed)
     count = rng.integers(0, 4, 60) if several else np.ones(60, int)
     truth = np.zeros((60, 7), bool)
@@ -51,7 +51,7 @@ def drawn(seed: int, *, several: bool = False, exclusive: bool = False) -> Score
 
 def tags_of(data: Scored, threshold: float | None = None) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:  # fmt: skip
     scores = scoring.sigmoid(data.logits)
-    return scoring.tags(data.logits, scores, data.labels, Selection(threshold=threshold))
+    return scoring.tags(data.logits, scores, data.labels, ScoringOptions(threshold=threshold))
 
 
 def by_label(found: Measures, key: str) -> list[float | None]:
@@ -62,11 +62,11 @@ def by_label(found: Measures, key: str) -> list[float | None]:
 
 
 @SEEDS
-def test_ranking_of_one_label_a_picture(seed: int) -> None:
+def test_ranking_of_one_label_a_image(seed: int) -> None:
     """acc1, acc5 and the recall of classes are accuracy, top-k accuracy and balanced accuracy."""
     data = drawn(seed)
     true, best = data.truth.argmax(axis=1), data.logits.argmax(axis=1)
-    found = measure(data, Selection())
+    found = measure(data, ScoringOptions())
     assert found.images == 60
     assert found.acc1 == pytest.approx(reference.accuracy_score(true, best))
     assert found.acc5 == pytest.approx(
@@ -90,7 +90,7 @@ def test_tags(seed: int, several: bool, exclusive: bool, threshold: float | None
     """Precision, recall and F1 of the very tags that classify gives: label by label, macro, micro."""
     data = drawn(seed, several=several, exclusive=exclusive)
     chosen = tags_of(data, threshold)
-    found = measure(data, Selection(threshold=threshold))
+    found = measure(data, ScoringOptions(threshold=threshold))
     here = np.flatnonzero(data.truth.any(axis=0))
     for average, prefix in (("macro", "macro"), ("micro", "micro")):
         labels = here if average == "macro" else None  # false positives on g count in micro
@@ -114,9 +114,9 @@ def test_tags(seed: int, several: bool, exclusive: bool, threshold: float | None
 @SEEDS
 @pytest.mark.parametrize("several", [False, True])
 def test_average_precision(seed: int, several: bool) -> None:
-    """Of each label over all pictures; the mean is over labels that occur."""
+    """Of each label over all images; the mean is over labels that occur."""
     data = drawn(seed, several=several)
-    found = measure(data, Selection())
+    found = measure(data, ScoringOptions())
     each = [
         reference.average_precision_score(data.truth[:, j], data.logits[:, j]) for j in range(6)
     ]
@@ -131,7 +131,7 @@ def test_average_precision(seed: int, several: bool) -> None:
 def test_calibration(seed: int, several: bool) -> None:
     """Bins of equal width over all pairs, as scikit-learn's calibration curve has them; ECE from them."""
     data = drawn(seed, several=several)
-    found = measure(data, Selection())
+    found = measure(data, ScoringOptions())
     scores = scoring.sigmoid(data.logits).ravel()
     right, mean = calibration.calibration_curve(data.truth.ravel(), scores, n_bins=15)
     full = [each for each in found.reliability if each.count]
@@ -150,13 +150,13 @@ PETS = label_set("cat", "dog", "cow")
 
 
 def test_several_right_labels_are_a_hit_at_k() -> None:
-    """One of them first is acc1; pictures without a label count in no ranking."""
+    """One of them first is acc1; images without a label count in no ranking."""
     found = measure(
         scored(PETS, [[1, 2, 0], [1, 2, 3], [9, 0, 0]], [[1, 1, 0], [1, 1, 0], [0, 0, 0]]),
-        Selection(),
+        ScoringOptions(),
     )
     assert (found.images, found.acc1, found.acc5) == (3, 0.5, 1.0)
-    # Held against the wrong ones only: cat is above cow in one of its two pictures.
+    # Held against the wrong ones only: cat is above cow in one of its two images.
     assert by_label(found, "recall1") == [0.5, 0.5, None]
     assert [(each.true, each.predicted, each.count) for each in found.confused] == [
         ("cat", "cow", 1),
@@ -165,8 +165,10 @@ def test_several_right_labels_are_a_hit_at_k() -> None:
 
 
 def test_backgrounds_count_where_no_label_is_asked_for() -> None:
-    """A picture of nothing makes false positives, not misses."""
-    found = measure(scored(PETS, [[3, -9, -9], [3, -9, -9]], [[1, 0, 0], [0, 0, 0]]), Selection())
+    """An image of nothing makes false positives, not misses."""
+    found = measure(
+        scored(PETS, [[3, -9, -9], [3, -9, -9]], [[1, 0, 0], [0, 0, 0]]), ScoringOptions()
+    )
     cat = found.labels[0]
     assert (cat.examples, cat.tags, cat.precision, cat.recall) == (1, 2, 0.5, 1.0)
     assert cat.average_precision == 0.5
@@ -180,7 +182,7 @@ def test_confusions_are_counted_and_shown() -> None:
     data = scored(PETS, logits, truth)
     assert [
         (each.true, each.predicted, each.count, each.files)
-        for each in measure(data, Selection()).confused
+        for each in measure(data, ScoringOptions()).confused
     ] == [
         ("cat", "dog", 4, ("0.png", "1.png", "2.png")),
         ("dog", "cat", 1, ("4.png",)),
@@ -191,7 +193,7 @@ def test_confusions_are_counted_and_shown() -> None:
 
 def test_equal_scores_keep_the_order_of_the_set() -> None:
     """As classify ranks them: the first label of two equal ones comes first."""
-    found = measure(scored(PETS, [[1, 1, 0], [1, 1, 0]], [[1, 0, 0], [0, 1, 0]]), Selection())
+    found = measure(scored(PETS, [[1, 1, 0], [1, 1, 0]], [[1, 0, 0], [0, 1, 0]]), ScoringOptions())
     assert found.acc1 == 0.5
     assert by_label(found, "recall1") == [1.0, 0.0, None]
     assert found.confused[0].true == "dog"
@@ -207,7 +209,7 @@ def test_ranks_count_what_stands_before_the_right_label(seed: int) -> None:
     wanted = np.where(in_order.any(axis=1), in_order.argmax(axis=1), -1)
     assert metrics.ranks(tied).tolist() == wanted.tolist()
     assert np.isnan(metrics.top1(tied)).tolist() == (wanted < 0).tolist()
-    assert np.nanmean(metrics.top1(tied)) == measure(tied, Selection()).acc1
+    assert np.nanmean(metrics.top1(tied)) == measure(tied, ScoringOptions()).acc1
 
 
 # --- parents and negatives ------------------------------------------------------------------------
@@ -217,16 +219,16 @@ BIRDS = label_set("cat", "bird", "bird/owl")
 
 def test_a_parent_is_neither_right_nor_wrong_in_the_ranking() -> None:
     """An owl ranked as bird, then owl, is no mistake; as cat it is."""
-    found = measure(scored(BIRDS, [[0, 3, 2], [3, 2, 1]], [[0, 0, 1], [0, 0, 1]]), Selection())
+    found = measure(scored(BIRDS, [[0, 3, 2], [3, 2, 1]], [[0, 0, 1], [0, 0, 1]]), ScoringOptions())
     assert found.acc1 == 0.5
     assert found.labels[2].recall1 == 0.5
     assert [(each.true, each.predicted) for each in found.confused] == [("bird/owl", "cat")]
 
 
 def test_a_finer_answer_than_the_data_has_is_not_wrong_in_the_ranking() -> None:
-    """A picture that is called a bird and ranked as owl, then bird, is no mistake; as cat it is."""
+    """An image that is called a bird and ranked as owl, then bird, is no mistake; as cat it is."""
     logits = [[0, 3, 2], [0, 2, 3], [4, 2, 3]]
-    found = measure(scored(BIRDS, logits, [[0, 1, 0]] * 3), Selection())
+    found = measure(scored(BIRDS, logits, [[0, 1, 0]] * 3), ScoringOptions())
     assert found.acc1 == pytest.approx(2 / 3)
     assert [(each.true, each.predicted) for each in found.confused] == [("bird", "cat")]
 
@@ -234,7 +236,7 @@ def test_a_finer_answer_than_the_data_has_is_not_wrong_in_the_ranking() -> None:
 def test_a_parent_is_right_where_its_child_is() -> None:
     """An owl is a bird: that tag is no false positive, and is missed where it is not given."""
     data = scored(BIRDS, [[-9, 3, 3], [-9, -9, 3], [-9, 3, -9]], [[0, 0, 1], [0, 0, 1], [1, 0, 0]])
-    found = measure(data, Selection())
+    found = measure(data, ScoringOptions())
     bird = found.labels[1]
     assert (bird.examples, bird.tags, bird.precision, bird.recall, bird.f1) == (
         2,
@@ -259,11 +261,11 @@ OTHERS = label_set("cat", "dog", "none of these", negative="none of these")
 def test_a_negative_label_is_ranked_only_if_the_data_names_it() -> None:
     """Else it takes no part, though it still keeps labels below it from being tags."""
     logits = [[1, 0, 2], [3, 0, 2]]
-    found = measure(scored(OTHERS, logits, [[1, 0, 0], [1, 0, 0]]), Selection())
+    found = measure(scored(OTHERS, logits, [[1, 0, 0], [1, 0, 0]]), ScoringOptions())
     assert (found.acc1, found.confused) == (1.0, ())
     assert (found.labels[0].tags, found.macro_recall) == (1, 0.5)
     assert sum(each.count for each in found.reliability) == 4
-    named = measure(scored(OTHERS, logits, [[1, 0, 0], [0, 0, 1]]), Selection())
+    named = measure(scored(OTHERS, logits, [[1, 0, 0], [0, 0, 1]]), ScoringOptions())
     assert named.acc1 == 0.0
     assert [each.predicted for each in named.confused] == ["none of these", "cat"]
     assert sum(each.count for each in named.reliability) == 6
@@ -271,7 +273,9 @@ def test_a_negative_label_is_ranked_only_if_the_data_names_it() -> None:
 
 def test_a_negative_label_is_never_missed_as_a_tag() -> None:
     """What cannot be a tag has no recall, and is in no mean."""
-    found = measure(scored(OTHERS, [[1, 0, 2], [3, 0, -2]], [[0, 0, 1], [1, 0, 0]]), Selection())
+    found = measure(
+        scored(OTHERS, [[1, 0, 2], [3, 0, -2]], [[0, 0, 1], [1, 0, 0]]), ScoringOptions()
+    )
     none = found.labels[2]
     assert (none.examples, none.tags, none.recall1, none.average_precision) == (1, 0, 1.0, 1.0)
     assert (none.precision, none.recall, none.f1) == (None, None, None)
@@ -283,15 +287,15 @@ def test_a_negative_label_is_never_missed_as_a_tag() -> None:
 
 def test_a_set_of_one_label() -> None:
     """Ranking says nothing; tags and average precision do."""
-    found = measure(scored(label_set("cat"), [3, -3, 2], [1, 0, 0]), Selection())
+    found = measure(scored(label_set("cat"), [3, -3, 2], [1, 0, 0]), ScoringOptions())
     assert (found.acc1, found.labels[0].precision, found.labels[0].recall) == (1.0, 0.5, 1.0)
     assert found.labels[0].average_precision == 1.0
 
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_what_has_no_examples_is_none(count: int) -> None:
-    """No pictures, or none with a label: no figure, no error, no warning."""
-    found = measure(scored(PETS, [[-9] * 3] * count, [[0] * 3] * count), Selection())
+    """No images, or none with a label: no figure, no error, no warning."""
+    found = measure(scored(PETS, [[-9] * 3] * count, [[0] * 3] * count), ScoringOptions())
     figures = [
         *(found.acc1, found.acc5, found.mean_per_class_recall, found.mean_average_precision),
         *(found.macro_f1, found.macro_precision, found.macro_recall),
@@ -305,7 +309,7 @@ def test_what_has_no_examples_is_none(count: int) -> None:
 def test_the_shift_of_a_selection_is_in_the_logits_already() -> None:
     """It is not added twice."""
     data = scored(PETS, [[-1, -2, -3]], [[1, 0, 0]])
-    assert measure(data, Selection(bias_shift=5)) == measure(data, Selection())
+    assert measure(data, ScoringOptions(bias_shift=5)) == measure(data, ScoringOptions())
 
 
 @pytest.mark.parametrize(
@@ -334,7 +338,7 @@ def hostile() -> Scored:
     return scored(HOSTILE, rng.normal(size=(40, 6)) + truth, truth)
 
 
-def pictures() -> list[str]:
+def images() -> list[str]:
     data = hostile()
     paths = [label.path for label in data.labels.labels]
     return [plots.precision_recall(data, paths), plots.reliability(metrics.reliability(data))]
@@ -343,7 +347,7 @@ def pictures() -> list[str]:
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_plot_is_an_element_for_any_page(which: int) -> None:
     """Well-formed, titled and described, in the page's colour and font, with nothing fetched or run."""
-    text = pictures()[which]
+    text = images()[which]
     root = ET.fromstring(text)
     space = "{http://www.w3.org/2000/svg}"
     assert text.startswith("<svg ")
@@ -363,16 +367,16 @@ def test_a_plot_is_an_element_for_any_page(which: int) -> None:
     assert len({name.partition("-")[0] for name in ids}) == 1
 
 
-def test_the_same_figures_give_the_same_picture() -> None:
+def test_the_same_figures_give_the_same_image() -> None:
     """A report does not change with the day it was made."""
-    assert pictures() == pictures()
-    assert pictures()[0] != pictures()[1]
+    assert images() == images()
+    assert images()[0] != images()[1]
 
 
 def test_curves_are_named_with_their_average_precision() -> None:
     """In the legend and for those who hear it; a label without examples has no curve."""
     data = hostile()
-    root = ET.fromstring(pictures()[0])
+    root = ET.fromstring(images()[0])
     value = metrics.average_precision(data.truth[:, 0], data.logits[:, 0])
     assert f"</text><script> {value:.2f}," in (root[1].text or "")
     shown = [each.text or "" for each in root.iter() if each.tag.endswith("}text")]
@@ -385,7 +389,7 @@ def test_curves_are_named_with_their_average_precision() -> None:
 
 
 def test_plots_of_nothing_are_plots() -> None:
-    """No curve, no bin: still a picture that says so."""
+    """No curve, no bin: still an image that says so."""
     data = scored(PETS, [], [])
     curves = plots.precision_recall(data, ["cat"])
     bins = plots.reliability(metrics.reliability(data))
@@ -394,7 +398,7 @@ def test_plots_of_nothing_are_plots() -> None:
 
 
 def test_long_curves_are_thinned() -> None:
-    """Ten thousand pictures make no larger a drawing than a few hundred."""
+    """Ten thousand images make no larger a drawing than a few hundred."""
     rng = np.random.default_rng(0)
     truth = rng.random((10_000, 1)) < 0.5
     data = scored(label_set("cat"), rng.normal(size=(10_000, 1)) + truth, truth)

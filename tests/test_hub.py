@@ -20,9 +20,9 @@ from hub_stand_in import (
 )
 from huggingface_hub import constants
 
+from siglipcli.encoders import hub as room
+from siglipcli.encoders.checkpoint import is_cached, locate, pull
 from siglipcli.errors import CheckpointError, ModelError, OfflineError, UnknownModelError
-from siglipcli.models import hub as room
-from siglipcli.models.checkpoint import is_here, locate, pull
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,13 +78,13 @@ def fetched(server: HubStandIn) -> list[str]:
 
 def test_pull_covers_both_repositories(server: HubStandIn, notes: Path) -> None:
     """After a pull the model works without the network, tokenizer and all."""
-    assert not is_here(NAME)
+    assert not is_cached(NAME)
     first = pull(NAME, cache_dir=notes)
     assert sorted(fetched(server)) == [
         "open_clip_config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
     server.requests.clear()
-    assert is_here(NAME)
+    assert is_cached(NAME)
     assert locate(NAME, offline=True, cache_dir=notes) == first
     assert locate(NAME, cache_dir=notes) == first
     assert server.requests == []
@@ -92,7 +92,7 @@ def test_pull_covers_both_repositories(server: HubStandIn, notes: Path) -> None:
 
 def test_the_first_run_fetches(server: HubStandIn, notes: Path) -> None:
     """A model that is not here is fetched by the command that needs it."""
-    assert locate(NAME, cache_dir=notes).head.bias == -12.5
+    assert locate(NAME, cache_dir=notes).head.logit_bias == -12.5
     assert WEIGHTS in fetched(server)
 
 
@@ -143,9 +143,9 @@ def test_a_download_that_never_ends_leaves_no_half(
     server.cut[WEIGHTS] = [0] * 100
     with pytest.raises(ModelError, match=f"siglip models pull {NAME}"):
         pull(NAME, cache_dir=notes)
-    assert not is_here(NAME)
+    assert not is_cached(NAME)
     server.cut.clear()
-    assert pull(NAME, cache_dir=notes).head.bias == -12.5
+    assert pull(NAME, cache_dir=notes).head.logit_bias == -12.5
 
 
 @pytest.mark.usefixtures("dead")
@@ -219,7 +219,7 @@ def test_a_repository_by_its_name(server: HubStandIn, notes: Path, own: bool) ->
     assert ("models--org--mine" if own else "models--org--words") in str(found.tokenizer)
     server.requests.clear()
     assert locate("hf-hub:org/mine", offline=True, cache_dir=notes) == found
-    assert is_here("hf-hub:org/mine")
+    assert is_cached("hf-hub:org/mine")
     assert server.requests == []
 
 
@@ -369,4 +369,4 @@ def test_a_siglip_is_known_by_its_weights(server: HubStandIn, notes: Path) -> No
     config = tiny_config(WORDS)
     config["model_cfg"].pop("init_logit_bias")
     server.repos[REPO]["open_clip_config.json"] = json.dumps(config).encode()
-    assert pull(NAME, cache_dir=notes).head.bias == -12.5
+    assert pull(NAME, cache_dir=notes).head.logit_bias == -12.5

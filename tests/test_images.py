@@ -35,7 +35,7 @@ from zoo import (
 
 from siglipcli.errors import ExitStatus, ImageError
 from siglipcli.images import FORMATS, Limits, decode, load_bytes, read
-from siglipcli.records import Source
+from siglipcli.results import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,7 @@ def normalised(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 def test_photographs_come_out_as_open_clip_makes_them(
     reference: Reference, name: str, mode: str, size: int
 ) -> None:
-    """RGB and grey pictures without EXIF are bit for bit the reference's."""
+    """RGB and grey images without EXIF are bit for bit the reference's."""
     image = photograph(name).convert(mode)
 
     assert np.array_equal(normalised(decode(encoded(image), size)), reference(image, size))
@@ -105,7 +105,7 @@ def test_photographs_come_out_as_open_clip_makes_them(
 def test_every_shape_comes_out_as_open_clip_makes_it(
     reference: Reference, extent: tuple[int, int], mode: str
 ) -> None:
-    """Tiny, long and exactly fitting pictures too are the reference's, enlarged or reduced."""
+    """Tiny, long and exactly fitting images too are the reference's, enlarged or reduced."""
     image = drawn(*extent).convert(mode)
 
     assert np.array_equal(normalised(decode(encoded(image), 384)), reference(image, 384))
@@ -113,7 +113,7 @@ def test_every_shape_comes_out_as_open_clip_makes_it(
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_jpegs_come_out_as_open_clip_makes_them(reference: Reference, mode: str) -> None:
-    """A JPEG, the usual picture, is decoded and resized as the reference does."""
+    """A JPEG, the usual image, is decoded and resized as the reference does."""
     data = encoded(photograph("coffee.png").convert(mode), "JPEG", quality=85)
 
     with Image.open(io.BytesIO(data)) as image:
@@ -133,7 +133,7 @@ def test_pixels_can_be_written_to_and_copied_to_a_device_at_once() -> None:
 @pytest.mark.parametrize("extent", [(1, 1), (1, 60_000), (60_000, 1)])
 @pytest.mark.parametrize("exact", [True, False])
 def test_extreme_shapes_are_answered(extent: tuple[int, int], exact: bool) -> None:
-    """One pixel, or a line of 60,000, is a picture."""
+    """One pixel, or a line of 60,000, is an image."""
     assert decode(encoded(drawn(*extent), "JPEG"), 64, exact=exact).shape == (64, 64, 3)
 
 
@@ -168,7 +168,7 @@ def test_reduced_decoding_gives_nearly_the_same_pixels(mode: str, orientation: i
 def test_reduced_decoding_never_goes_below_twice_the_size(
     extent: tuple[int, int], decoded: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However large the picture, both sides keep at least twice what the model sees."""
+    """However large the image, both sides keep at least twice what the model sees."""
     seen: list[tuple[int, int]] = []
     resize = Image.Image.resize
 
@@ -185,14 +185,14 @@ def test_reduced_decoding_never_goes_below_twice_the_size(
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "WEBP", "JPEG"])
-def test_pictures_that_cannot_be_reduced_are_decoded_exactly(file_format: str) -> None:
+def test_images_that_cannot_be_reduced_are_decoded_exactly(file_format: str) -> None:
     """Small JPEGs, and other formats, are the same either way."""
     data = encoded(photograph().resize((300, 200)), file_format)
 
     assert np.array_equal(decode(data, 128), decode(data, 128, exact=False))
 
 
-def test_reduced_decoding_reads_the_first_picture_of_an_mpo() -> None:
+def test_reduced_decoding_reads_the_first_image_of_an_mpo() -> None:
     """A stereo camera's file is reduced like any JPEG."""
     first = photograph().resize((1200, 900))
 
@@ -245,7 +245,7 @@ def test_pillows_ceiling_rises_with_ours_and_never_falls(monkeypatch: pytest.Mon
     decode(encoded(drawn()), 32, Limits(max_megapixels=float("inf")))
 
 
-def test_huge_picture_inside_an_icon_is_refused() -> None:
+def test_huge_image_inside_an_icon_is_refused() -> None:
     """An ICO that holds a bomb is as large as the bomb."""
     bomb = claiming(50_000, 50_000)
     entry = b"\0\0\0\0\1\0\x20\0" + len(bomb).to_bytes(4, "little") + (22).to_bytes(4, "little")
@@ -273,7 +273,7 @@ def test_too_many_bytes_on_stdin_are_refused() -> None:
 
 @pytest.mark.parametrize("where", ["PIL.Image.Image.resize", "PIL.Image.open"])
 def test_memory_that_runs_out_is_a_row(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture for which there is no memory fails alone."""
+    """An image for which there is no memory fails alone."""
 
     def exhausted(*_: object, **__: object) -> None:
         raise MemoryError
@@ -342,7 +342,7 @@ def test_name_that_no_file_can_have_is_told() -> None:
 
 
 def test_folder_in_a_files_place_is_told(tmp_path: Path) -> None:
-    """A folder called photo.png is not a picture."""
+    """A folder called photo.png is not an image."""
     assert failure_of(tmp_path).kind == "is_directory"
 
 
@@ -368,7 +368,7 @@ def test_pipe_that_takes_a_files_place_does_not_block(
     assert failure_of(tmp_path / "file").kind == "unidentified"
 
 
-# ------------------------------------------------------------------------ not a picture
+# ------------------------------------------------------------------------ not an image
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_pipe_that_takes_a_files_place_does_not_block(
         (b"II*\0\x08\0\0\0\0\0\0\0", "decode", "damaged"),
     ],
 )
-def test_what_is_no_picture_is_called_by_its_name(data: bytes, kind: str, words: str) -> None:
+def test_what_is_no_image_is_called_by_its_name(data: bytes, kind: str, words: str) -> None:
     """The row says what the file is instead, so that the user need not guess."""
     error = failure(data)
 
@@ -441,25 +441,25 @@ def test_formats_without_their_plugin_name_it(
 
 
 def test_heic_is_read_where_the_plugin_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the extra `[heif]` installed, HEIC is a picture like any other."""
-    picture = encoded(drawn())
+    """With the extra `[heif]` installed, HEIC is an image like any other."""
+    image = encoded(drawn())
     plugin = ModuleType("pillow_heif")
 
     def register() -> None:
-        opened: Callable[..., Image.Image] = lambda *_: Image.open(io.BytesIO(picture))  # noqa: E731
+        opened: Callable[..., Image.Image] = lambda *_: Image.open(io.BytesIO(image))  # noqa: E731
         monkeypatch.setitem(Image.OPEN, "HEIF", (opened, None))
 
     monkeypatch.setattr(plugin, "register_heif_opener", register, raising=False)
     monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
 
-    assert np.array_equal(decode(heic_stub(), 48), decode(picture, 48))
+    assert np.array_equal(decode(heic_stub(), 48), decode(image, 48))
 
 
 # ------------------------------------------------------------------- threads and quietness
 
 
 def test_many_threads_give_the_same_pixels() -> None:
-    """Pictures decoded beside one another come out as they do alone."""
+    """Images decoded beside one another come out as they do alone."""
     files = [oriented(drawn(300 + i, 200), i % 8 + 1, "JPEG") for i in range(16)]
     files += [encoded(drawn(200, 100 + i).convert("RGBA")) for i in range(16)]
     alone = [decode(data, 64) for data in files]
@@ -470,7 +470,7 @@ def test_many_threads_give_the_same_pixels() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(alone * 4, together, strict=True))
 
 
-def test_damaged_pictures_leave_stdout_and_stderr_clean(tmp_path: Path) -> None:
+def test_damaged_images_leave_stdout_and_stderr_clean(tmp_path: Path) -> None:
     """Nothing that Pillow or its libraries have to say is printed, in any thread."""
     rng = np.random.default_rng(0)
     tiffs = [encoded(drawn(200, 150), "TIFF", compression="tiff_lzw")]

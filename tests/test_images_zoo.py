@@ -1,4 +1,4 @@
-"""The image zoo: every kind of picture is scored as the picture that a person sees."""
+"""The image zoo: every kind of image is scored as the image that a person sees."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SIZE = 40
-PICTURE = drawn(61, 43)
-GREY = as_grey(PICTURE)  # uint8[43, 61], from 0 to 255
+IMAGE = drawn(61, 43)
+GREY = as_grey(IMAGE)  # uint8[43, 61], from 0 to 255
 
 
 def same(data: bytes, expected: Image.Image, tolerance: int = 0) -> bool:
-    """Say whether the file's pixels are those of the plain RGB or grey picture."""
+    """Say whether the file's pixels are those of the plain RGB or grey image."""
     mine = decode(data, SIZE).astype(int)
     theirs = decode(encoded(expected), SIZE).astype(int)
     return bool(np.abs(mine - theirs).max() <= tolerance)
 
 
 def on_white(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
-    """Compose the expected picture, in the arithmetic of textbooks."""
+    """Compose the expected image, in the arithmetic of textbooks."""
     cover = np.asarray(alpha).astype(float)[..., None] / 255
     flat = np.asarray(rgb) * cover + 255 * (1 - cover)
     return Image.fromarray(np.rint(flat).astype(np.uint8))
@@ -67,24 +67,24 @@ def needs(feature: str) -> pytest.MarkDecorator:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
-def test_exif_orientation_gives_the_upright_pictures_pixels(
+def test_exif_orientation_gives_the_upright_images_pixels(
     file_format: str, orientation: int
 ) -> None:
-    """However the camera was held, the scores are the upright picture's, to the last bit."""
+    """However the camera was held, the scores are the upright image's, to the last bit."""
     lossless = {"lossless": True} if file_format == "WEBP" else {}
 
-    assert same(oriented(PICTURE, orientation, file_format, **lossless), PICTURE)
+    assert same(oriented(IMAGE, orientation, file_format, **lossless), IMAGE)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_of_a_jpeg(orientation: int) -> None:
     """A telephone's JPEG gives the pixels of the same JPEG turned upright by hand."""
-    data = oriented(PICTURE, orientation, "JPEG")
+    data = oriented(IMAGE, orientation, "JPEG")
     with Image.open(io.BytesIO(data)) as stored:
         # the inverse of an inverse: turning 6 as 8 and the like
         upright = turned_on_its_side(stored.copy(), {6: 8, 8: 6}.get(orientation, orientation))
 
-    assert upright.size == PICTURE.size
+    assert upright.size == IMAGE.size
     assert same(data, upright)
 
 
@@ -92,7 +92,7 @@ def test_exif_orientation_of_a_jpeg(orientation: int) -> None:
 def test_exif_orientation_in_every_mode(mode: str) -> None:
     """Turning works before the samples are made 8-bit, opaque and RGB, and after."""
     file_format = "TIFF" if mode in {"F", "CMYK"} else "PNG"
-    image = Image.fromarray(GREY.astype(np.uint16) * 257) if mode == "I;16" else PICTURE
+    image = Image.fromarray(GREY.astype(np.uint16) * 257) if mode == "I;16" else IMAGE
     image = image if mode == "I;16" else image.convert(mode)
 
     turned = decode(oriented(image, 6, file_format), SIZE)
@@ -106,7 +106,7 @@ def test_orientations_that_do_not_exist_turn_nothing(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
 
-    assert same(encoded(PICTURE, exif=exif.tobytes()), PICTURE)
+    assert same(encoded(IMAGE, exif=exif.tobytes()), IMAGE)
 
 
 def test_orientation_as_text_turns_nothing() -> None:
@@ -114,24 +114,24 @@ def test_orientation_as_text_turns_nothing() -> None:
     entry = struct.pack("<HHHI", 1, 0x0112, 2, 4) + b"six\0" + b"\0" * 4
     exif = b"Exif\0\0II*\0\x08\0\0\0" + entry
 
-    assert same(encoded(PICTURE, exif=exif), PICTURE)
+    assert same(encoded(IMAGE, exif=exif), IMAGE)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
 def test_corrupt_exif_is_answered(file_format: str) -> None:
-    """EXIF that is noise leaves the picture as it is, and nothing on stderr."""
-    plain = encoded(PICTURE, file_format)
+    """EXIF that is noise leaves the image as it is, and nothing on stderr."""
+    plain = encoded(IMAGE, file_format)
 
-    assert np.array_equal(decode(with_broken_exif(PICTURE, file_format), SIZE), decode(plain, SIZE))
+    assert np.array_equal(decode(with_broken_exif(IMAGE, file_format), SIZE), decode(plain, SIZE))
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
 def test_colour_profiles_change_nothing(file_format: str) -> None:
     """Profiles, sound or corrupt, are not applied: the reference applies none."""
-    plain = decode(encoded(PICTURE, file_format), SIZE)
+    plain = decode(encoded(IMAGE, file_format), SIZE)
 
-    assert np.array_equal(decode(with_broken_profile(PICTURE, file_format), SIZE), plain)
-    assert np.array_equal(decode(with_profile(PICTURE, file_format), SIZE), plain)
+    assert np.array_equal(decode(with_broken_profile(IMAGE, file_format), SIZE), plain)
+    assert np.array_equal(decode(with_profile(IMAGE, file_format), SIZE), plain)
 
 
 # ------------------------------------------------------------------------------- colours
@@ -139,27 +139,27 @@ def test_colour_profiles_change_nothing(file_format: str) -> None:
 
 def test_cmyk_is_the_same_as_its_rgb() -> None:
     """A printer's TIFF or JPEG is scored in its colours, not in their negative."""
-    cmyk = PICTURE.convert("CMYK")
+    cmyk = IMAGE.convert("CMYK")
 
-    assert same(encoded(cmyk, "TIFF"), PICTURE)
-    assert same(encoded(cmyk, "JPEG", quality=100), PICTURE, tolerance=2)
+    assert same(encoded(cmyk, "TIFF"), IMAGE)
+    assert same(encoded(cmyk, "JPEG", quality=100), IMAGE, tolerance=2)
 
 
 def test_ycck_is_the_same_as_its_rgb() -> None:
     """Photoshop's CMYK JPEGs come out in their colours."""
-    assert same(ycck(PICTURE.convert("CMYK")), PICTURE, tolerance=6)
+    assert same(ycck(IMAGE.convert("CMYK")), IMAGE, tolerance=6)
 
 
 def test_other_colour_spaces_are_the_same_as_their_rgb() -> None:
     """YCbCr and LAB are brought to RGB before the resize."""
     for mode in ("YCbCr", "LAB"):
-        image = PICTURE.convert(mode)
+        image = IMAGE.convert(mode)
         assert same(encoded(image, "TIFF", compression="tiff_lzw"), image.convert("RGB"), 3)
 
 
 def test_palette_is_the_same_as_its_rgb() -> None:
-    """A palette picture is resized in its colours, not in its indices."""
-    palette = PICTURE.quantize(32, dither=Image.Dither.NONE)
+    """A palette image is resized in its colours, not in its indices."""
+    palette = IMAGE.quantize(32, dither=Image.Dither.NONE)
 
     assert same(encoded(palette), palette.convert("RGB"))
     assert same(encoded(palette, "GIF"), palette.convert("RGB"))
@@ -167,8 +167,8 @@ def test_palette_is_the_same_as_its_rgb() -> None:
 
 
 def test_black_and_white_is_the_same_as_its_rgb() -> None:
-    """A fax is smoothed in the resize as a grey picture is."""
-    fax = PICTURE.convert("1")
+    """A fax is smoothed in the resize as a grey image is."""
+    fax = IMAGE.convert("1")
 
     assert same(encoded(fax), fax.convert("RGB"))
     assert same(encoded(fax, "TIFF", compression="group4"), fax.convert("RGB"))
@@ -179,18 +179,18 @@ def test_black_and_white_is_the_same_as_its_rgb() -> None:
 
 def test_alpha_is_put_on_white() -> None:
     """What is transparent is white, as on a page, not the colour that lies hidden under it."""
-    alpha = alpha_ramp(PICTURE)
-    rgba = PICTURE.copy()
+    alpha = alpha_ramp(IMAGE)
+    rgba = IMAGE.copy()
     rgba.putalpha(alpha)
 
-    assert same(encoded(rgba), on_white(PICTURE, alpha), tolerance=1)
-    assert same(encoded(rgba, "TIFF"), on_white(PICTURE, alpha), tolerance=1)
-    assert same(encoded(rgba, "WEBP", lossless=True, exact=True), on_white(PICTURE, alpha), 1)
+    assert same(encoded(rgba), on_white(IMAGE, alpha), tolerance=1)
+    assert same(encoded(rgba, "TIFF"), on_white(IMAGE, alpha), tolerance=1)
+    assert same(encoded(rgba, "WEBP", lossless=True, exact=True), on_white(IMAGE, alpha), 1)
 
 
 def test_grey_with_alpha_is_put_on_white() -> None:
     """LA is composed as RGBA is."""
-    grey, alpha = Image.fromarray(GREY), alpha_ramp(PICTURE)
+    grey, alpha = Image.fromarray(GREY), alpha_ramp(IMAGE)
 
     data = encoded(Image.merge("LA", (grey, alpha)))
 
@@ -199,47 +199,47 @@ def test_grey_with_alpha_is_put_on_white() -> None:
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_opaque_alpha_changes_nothing(mode: str) -> None:
-    """An alpha channel that hides nothing gives the plain picture's pixels, to the last bit."""
-    plain = PICTURE if mode == "RGBA" else Image.fromarray(GREY)
+    """An alpha channel that hides nothing gives the plain image's pixels, to the last bit."""
+    plain = IMAGE if mode == "RGBA" else Image.fromarray(GREY)
 
     assert same(encoded(plain.convert(mode)), plain)
 
 
-def test_wholly_transparent_picture_is_white() -> None:
+def test_wholly_transparent_image_is_white() -> None:
     """Nothing on white is white."""
     assert decode(encoded(Image.new("RGBA", (30, 20))), SIZE).min() == 255
 
 
 def test_palette_with_one_clear_entry() -> None:
     """A palette PNG or GIF with a transparent colour shows white there."""
-    indices = np.asarray(PICTURE.quantize(32, dither=Image.Dither.NONE))
-    rgb = PICTURE.quantize(32, dither=Image.Dither.NONE).convert("RGB")
+    indices = np.asarray(IMAGE.quantize(32, dither=Image.Dither.NONE))
+    rgb = IMAGE.quantize(32, dither=Image.Dither.NONE).convert("RGB")
     alpha = Image.fromarray(np.where(indices == 5, 0, 255).astype(np.uint8))
-    gif = encoded(PICTURE.quantize(32, dither=Image.Dither.NONE), "GIF", transparency=5)
+    gif = encoded(IMAGE.quantize(32, dither=Image.Dither.NONE), "GIF", transparency=5)
 
     assert (indices == 5).any()
-    assert same(palette_with_transparency(PICTURE, 5), on_white(rgb, alpha))
+    assert same(palette_with_transparency(IMAGE, 5), on_white(rgb, alpha))
     assert same(gif, on_white(rgb, alpha))
 
 
 def test_palette_with_an_alpha_for_each_entry() -> None:
     """Half-clear palette entries are mixed with white."""
     table = np.linspace(0, 255, 32).astype(np.uint8)
-    palette = PICTURE.quantize(32, dither=Image.Dither.NONE)
+    palette = IMAGE.quantize(32, dither=Image.Dither.NONE)
     alpha = Image.fromarray(table[np.asarray(palette)])
     expected = on_white(palette.convert("RGB"), alpha)
 
-    assert same(palette_with_transparency(PICTURE, table.tobytes()), expected, tolerance=1)
+    assert same(palette_with_transparency(IMAGE, table.tobytes()), expected, tolerance=1)
 
 
 def test_one_clear_colour_in_an_rgb_or_grey_png() -> None:
     """PNG's transparent colour without a palette is white too."""
-    corner = np.asarray(PICTURE)[0, 0]
+    corner = np.asarray(IMAGE)[0, 0]
     alpha = Image.fromarray(
-        np.where((np.asarray(PICTURE) == corner).all(axis=-1), 0, 255).astype(np.uint8)
+        np.where((np.asarray(IMAGE) == corner).all(axis=-1), 0, 255).astype(np.uint8)
     )
-    data = encoded(PICTURE, transparency=tuple(int(v) for v in corner))
-    assert same(data, on_white(PICTURE, alpha))
+    data = encoded(IMAGE, transparency=tuple(int(v) for v in corner))
+    assert same(data, on_white(IMAGE, alpha))
 
     clear = np.where(GREY == 100, 255, GREY)
     assert same(encoded(Image.fromarray(GREY), transparency=100), Image.fromarray(clear))
@@ -252,7 +252,7 @@ def test_one_clear_colour_in_an_rgb_or_grey_png() -> None:
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "JPEG2000"])
 def test_sixteen_bit_grey_is_the_same_as_its_eight_bit(file_format: str) -> None:
-    """A 16-bit scan is scored by its picture, not clipped to white."""
+    """A 16-bit scan is scored by its image, not clipped to white."""
     image = Image.fromarray(GREY.astype(np.uint16) * 257)
 
     assert same(encoded(image, file_format), Image.fromarray(GREY))
@@ -268,11 +268,11 @@ def test_sixteen_bit_samples_are_rounded_to_the_nearest() -> None:
 
 
 def test_sixteen_bit_colour_is_the_same_as_its_eight_bit() -> None:
-    """A 16-bit RGB PNG, with and without alpha, is the 8-bit picture."""
-    assert same(sixteen_bit_rgb_png(PICTURE), PICTURE)
-    opaque = np.dstack([np.asarray(PICTURE), np.full(GREY.shape, 255, np.uint8)])
+    """A 16-bit RGB PNG, with and without alpha, is the 8-bit image."""
+    assert same(sixteen_bit_rgb_png(IMAGE), IMAGE)
+    opaque = np.dstack([np.asarray(IMAGE), np.full(GREY.shape, 255, np.uint8)])
     rows = [row.tobytes() for row in (opaque.astype(np.uint16) * 257).astype(">u2")]
-    assert same(png(61, 43, 16, 6, rows), PICTURE)
+    assert same(png(61, 43, 16, 6, rows), IMAGE)
 
 
 def test_low_depths_are_the_same_as_their_eight_bit() -> None:
@@ -284,7 +284,7 @@ def test_low_depths_are_the_same_as_their_eight_bit() -> None:
 
 
 def test_sixteen_bit_pgm_is_the_same_as_its_eight_bit() -> None:
-    """PGM's own maximum decides what is white, even where the picture is dark."""
+    """PGM's own maximum decides what is white, even where the image is dark."""
     dark = GREY // 4
     big_endian = (dark.astype(np.uint16) * 257).astype(">u2").tobytes()
     assert same(b"P5 61 43 65535\n" + big_endian, Image.fromarray(dark))
@@ -329,7 +329,7 @@ def test_tiffs_in_which_zero_is_white_are_not_negatives(dtype: type) -> None:
     assert same(tiff(inverted, photometric=0), Image.fromarray(GREY), tolerance=1)
 
 
-def test_dark_float_picture_stays_dark() -> None:
+def test_dark_float_image_stays_dark() -> None:
     """Floats within 0 to 1 are not stretched."""
     dark = GREY // 5
 
@@ -337,7 +337,7 @@ def test_dark_float_picture_stays_dark() -> None:
 
 
 def test_numbers_that_are_not_finite_are_ends_of_the_range() -> None:
-    """NaN is black, infinity white; the rest of a float picture is as it was."""
+    """NaN is black, infinity white; the rest of a float image is as it was."""
     samples, expected = (GREY / 255).astype(np.float32), GREY.copy()
     samples[3], samples[5], samples[7] = np.nan, np.inf, -np.inf
     expected[3], expected[5], expected[7] = 0, 255, 0
@@ -345,8 +345,8 @@ def test_numbers_that_are_not_finite_are_ends_of_the_range() -> None:
     assert same(tiff(samples), Image.fromarray(expected))
 
 
-def test_picture_without_a_finite_number_is_a_row() -> None:
-    """A float picture that is all NaN has nothing to score."""
+def test_image_without_a_finite_number_is_a_row() -> None:
+    """A float image that is all NaN has nothing to score."""
     with pytest.raises(ImageError, match="finite") as caught:
         decode(tiff(np.full((4, 5), np.nan, np.float32)), SIZE)
 
@@ -354,8 +354,8 @@ def test_picture_without_a_finite_number_is_a_row() -> None:
 
 
 @pytest.mark.parametrize("value", [-3.0, 0.0, 1e30])
-def test_flat_float_picture_is_answered(value: float) -> None:
-    """A picture of one value has no range, and still an answer."""
+def test_flat_float_image_is_answered(value: float) -> None:
+    """An image of one value has no range, and still an answer."""
     assert len(np.unique(decode(tiff(np.full((4, 5), value, np.float32)), SIZE))) == 1
 
 
@@ -380,29 +380,29 @@ def test_every_allowed_format_is_read(file_format: str) -> None:
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
-def test_compressed_tiffs_are_the_plain_picture(compression: str) -> None:
+def test_compressed_tiffs_are_the_plain_image(compression: str) -> None:
     """What scanners write is read."""
-    assert same(encoded(PICTURE, "TIFF", compression=compression), PICTURE)
+    assert same(encoded(IMAGE, "TIFF", compression=compression), IMAGE)
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_first_frame_or_page_is_the_picture(file_format: str) -> None:
+def test_first_frame_or_page_is_the_image(file_format: str) -> None:
     """Of an animation or a multi-page scan the first frame is scored."""
-    first = PICTURE.quantize(64, dither=Image.Dither.NONE).convert("RGB")
+    first = IMAGE.quantize(64, dither=Image.Dither.NONE).convert("RGB")
 
     assert same(animated(first, file_format), first)
 
 
-def test_first_picture_of_an_mpo() -> None:
+def test_first_image_of_an_mpo() -> None:
     """Of a stereo pair the first is scored, whatever the second is."""
-    alone = decode(encoded(PICTURE, "JPEG"), SIZE)
+    alone = decode(encoded(IMAGE, "JPEG"), SIZE)
 
-    assert np.array_equal(decode(animated(PICTURE, "MPO"), SIZE), alone)
+    assert np.array_equal(decode(animated(IMAGE, "MPO"), SIZE), alone)
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000"])
 def test_files_cut_short_are_told_at_every_tenth(file_format: str) -> None:
-    """A broken download is a row that says so, never a half-grey picture with a score."""
+    """A broken download is a row that says so, never a half-grey image with a score."""
     data = encoded(photograph("chelsea.png").resize((240, 160)), file_format)
 
     for part in tenths(data):
@@ -425,14 +425,14 @@ def test_progressive_jpeg_cut_short_is_told(exact: bool) -> None:
 @needs("avif")
 def test_avif_cut_short_is_told() -> None:
     """An AVIF that lacks its end is a row, of one kind or the other."""
-    for part in tenths(encoded(PICTURE, "AVIF")):
+    for part in tenths(encoded(IMAGE, "AVIF")):
         with pytest.raises(ImageError) as caught:
             decode(part, SIZE)
         assert caught.value.kind in {"truncated", "decode"}
 
 
 def test_bytes_behind_the_end_do_no_harm() -> None:
-    """Telephones append video and depth to their JPEGs; the picture is read."""
-    data = encoded(PICTURE, "JPEG")
+    """Telephones append video and depth to their JPEGs; the image is read."""
+    data = encoded(IMAGE, "JPEG")
 
     assert np.array_equal(decode(data + b"\0" * 5000, SIZE), decode(data, SIZE))

@@ -22,13 +22,13 @@ from PIL import Image
 from siglipcli import images, pipeline
 from siglipcli.errors import ImageError, SiglipError, UsageError
 from siglipcli.images import DEFAULT_LIMITS, Limits
-from siglipcli.isolation import readers as readers_room
-from siglipcli.isolation import worker as worker_room
-from siglipcli.isolation.readers import Clock, Decoder, Readers
-from siglipcli.isolation.serve import READY, REPLY, REQUEST
-from siglipcli.isolation.worker import CannotStartError, Worker
-from siglipcli.pipeline import Embedded, Reading, embed
-from siglipcli.records import Failure, Source
+from siglipcli.images import readers as readers_room
+from siglipcli.images import worker as worker_room
+from siglipcli.images.readers import Clock, Decoder, Readers
+from siglipcli.images.worker import CannotStartError, Worker
+from siglipcli.images.worker_main import READY, REPLY, REQUEST
+from siglipcli.pipeline import Embedded, LoadOptions, embed
+from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, or needs its limits")
 
 
-def picture(kind: str = "GIF", side: int = 40) -> bytes:
+def image(kind: str = "GIF", side: int = 40) -> bytes:
     out = io.BytesIO()
     Image.radial_gradient("L").resize((side, side)).save(out, kind)
     return out.getvalue()
@@ -94,10 +94,10 @@ def process_of(worker: Worker) -> int:
 def test_pixels_and_complaints_are_the_same_there(worker: Worker) -> None:
     """A worker gives what the process itself would give."""
     for kind in ("GIF", "JPEG", "PNG", "TIFF", "WEBP"):
-        data = picture(kind)
+        data = image(kind)
         expected = images.decode(data, 32, exact=True)
         np.testing.assert_array_equal(decoded(worker, data), expected)
-    for data in (b"", b"text", picture()[:60], picture("TIFF")[:50]):
+    for data in (b"", b"text", image()[:60], image("TIFF")[:50]):
         with pytest.raises(ImageError) as here:
             images.decode(data, 32)
         with pytest.raises(ImageError) as there:
@@ -108,19 +108,19 @@ def test_pixels_and_complaints_are_the_same_there(worker: Worker) -> None:
 def test_limits_reach_the_worker(worker: Worker) -> None:
     """The caller's limit on megapixels holds there too."""
     with pytest.raises(ImageError, match="megapixels") as error:
-        worker.decode(picture(), 32, Limits(max_megapixels=0.001), exact=True)
+        worker.decode(image(), 32, Limits(max_megapixels=0.001), exact=True)
     assert error.value.kind == "too_large"
 
 
 def test_a_large_file_is_passed_whole(worker: Worker) -> None:
     """What is larger than any pipe arrives as it was sent."""
-    data = picture("PNG") + bytes(9_000_000)
+    data = image("PNG") + bytes(9_000_000)
     np.testing.assert_array_equal(decoded(worker, data), images.decode(data, 32))
 
 
-def test_one_process_serves_many_pictures(worker: Worker) -> None:
+def test_one_process_serves_many_images(worker: Worker) -> None:
     """It is started once, and kept."""
-    data = picture()
+    data = image()
     decoded(worker, data)
     first = process_of(worker)
     for _ in range(5):
@@ -129,9 +129,9 @@ def test_one_process_serves_many_pictures(worker: Worker) -> None:
 
 
 @posix_only
-def test_a_process_killed_between_pictures_costs_none(worker: Worker) -> None:
-    """What ended the worker was no fault of the next picture: that is tried in a fresh one."""
-    data = picture()
+def test_a_process_killed_between_images_costs_none(worker: Worker) -> None:
+    """What ended the worker was no fault of the next image: that is tried in a fresh one."""
+    data = image()
     decoded(worker, data)
     first = process_of(worker)
     os.kill(first, signal.SIGKILL)
@@ -140,15 +140,15 @@ def test_a_process_killed_between_pictures_costs_none(worker: Worker) -> None:
 
 
 @posix_only
-def test_a_picture_that_kills_is_told_and_the_next_is_answered(
+def test_a_image_that_kills_is_told_and_the_next_is_answered(
     worker: Worker, spoil: Callable[[str], None]
 ) -> None:
-    """A crash is that picture's, with the signal's name."""
+    """A crash is that image's, with the signal's name."""
     spoil("load = lambda self: os.kill(os.getpid(), signal.SIGBUS)")
     for _ in range(2):
-        assert decoded(worker, picture("TIFF")).any()
+        assert decoded(worker, image("TIFF")).any()
         with pytest.raises(ImageError, match="SIGBUS") as error:
-            decoded(worker, picture())
+            decoded(worker, image())
         assert error.value.kind == "crashed"
 
 
@@ -156,7 +156,7 @@ def test_a_status_is_told_too(worker: Worker, spoil: Callable[[str], None]) -> N
     """A decoder that ends its process in good order is no better."""
     spoil("load = lambda self: os._exit(7)")
     with pytest.raises(ImageError, match="with status 7"):
-        decoded(worker, picture())
+        decoded(worker, image())
 
 
 @posix_only
@@ -168,7 +168,7 @@ def test_a_hang_ends_by_kill(worker: Worker, spoil: Callable[[str], None], tmp_p
 
     def decode() -> None:
         try:
-            decoded(worker, picture())
+            decoded(worker, image())
         except ImageError as error:
             caught.append(error)
 
@@ -179,7 +179,7 @@ def test_a_hang_ends_by_kill(worker: Worker, spoil: Callable[[str], None], tmp_p
     thread.join(DEADLINE)
     assert [error.kind for error in caught] == ["crashed"]
     with pytest.raises(ImageError):
-        decoded(worker, picture("TIFF"))
+        decoded(worker, image("TIFF"))
     assert worker.pid is None
 
 
@@ -209,7 +209,7 @@ def test_a_hang_ends_by_itself(
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
     try:
         with pytest.raises(ImageError, match="raise --image-timeout") as error:
-            decoded(worker, picture(), seconds=20)
+            decoded(worker, image(), seconds=20)
     finally:
         signal.signal(signal.SIGALRM, handled)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
@@ -223,7 +223,7 @@ def test_an_alarm_is_for_orphans_only(
 ) -> None:
     """Where a worker ends with its parent no alarm is set: a paused machine must not set it off."""
     spoil(ORPHAN.format(str(tmp_path / "alarms")).replace("ctypes.CDLL = library", ""))
-    assert decoded(worker, picture("TIFF"), seconds=20).any()
+    assert decoded(worker, image("TIFF"), seconds=20).any()
     assert set((tmp_path / "alarms").read_text().split()) == {"0"}
 
 
@@ -236,7 +236,7 @@ def test_a_reply_is_whole_though_its_writing_is_interrupted() -> None:
     process = worker_room._new_process()
     assert process.stdin
     assert process.stdout
-    size, data = 512, picture()  # the reply is larger than the pipe
+    size, data = 512, image()  # the reply is larger than the pipe
     worker_room._read(process, len(READY))
     room = fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ)
     assert room < size * size * 3
@@ -259,33 +259,33 @@ def test_a_reply_is_whole_though_its_writing_is_interrupted() -> None:
 @pytest.mark.parametrize("megapixels", [1e12, 1e300, float("inf")])
 def test_any_number_of_megapixels_may_be_allowed(worker: Worker, megapixels: float) -> None:
     """A limit beyond what a system counts is no limit, and no crash."""
-    assert worker.decode(picture(), 32, Limits(max_megapixels=megapixels), exact=True).any()
+    assert worker.decode(image(), 32, Limits(max_megapixels=megapixels), exact=True).any()
 
 
 @pytest.mark.parametrize("seconds", [1e300, float("inf")])
 def test_any_time_limit_is_bearable_there(worker: Worker, seconds: float) -> None:
     """Nor is a time beyond what a timer counts."""
-    assert decoded(worker, picture(), seconds=seconds).any()
+    assert decoded(worker, image(), seconds=seconds).any()
 
 
 @linux_only
-def test_what_decoders_leak_costs_no_picture(worker: Worker, spoil: Callable[[str], None]) -> None:
-    """A picture that finds memory used up by those before it is tried again in a fresh process."""
+def test_what_decoders_leak_costs_no_image(worker: Worker, spoil: Callable[[str], None]) -> None:
+    """An image that finds memory used up by those before it is tried again in a fresh process."""
     code = "kept = []\nplain = GifImagePlugin.GifImageFile.load\n"
     spoil(code + "load = lambda self: [kept.append(bytearray(60 << 20)), plain(self)][1]")
     pids = set()
     for _ in range(6):
-        assert worker.decode(picture(), 32, Limits(max_megapixels=0.1), exact=True).any()
+        assert worker.decode(image(), 32, Limits(max_megapixels=0.1), exact=True).any()
         pids.add(process_of(worker))
     assert 1 < len(pids) < 6
 
 
 def test_a_process_is_retired(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After so many pictures it is replaced, and nobody sees more of it."""
-    monkeypatch.setattr(worker_room, "_MOST_PICTURES", 2)
+    """After so many images it is replaced, and nobody sees more of it."""
+    monkeypatch.setattr(worker_room, "_MOST_IMAGES", 2)
     pids = []
     for _ in range(5):
-        assert decoded(worker, picture()).any()
+        assert decoded(worker, image()).any()
         pids.append(process_of(worker))
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [2, 2, 1]
 
@@ -298,18 +298,18 @@ def test_the_cause_told_is_the_true_one(
     monkeypatch.setattr(worker_room, "_LAST_MOMENT", DEADLINE)
     spoil("load = lambda self: [os.closerange(0, 64), sum(range(10**6)), os._exit(7)]")
     with pytest.raises(ImageError, match="with status 7"):
-        decoded(worker, picture())
+        decoded(worker, image())
 
 
 @linux_only
 def test_memory_is_bounded(worker: Worker, spoil: Callable[[str], None]) -> None:
-    """A decoder that asks for more than any picture needs is refused, and no other is hurt."""
+    """A decoder that asks for more than any image needs is refused, and no other is hurt."""
     spoil("load = lambda self: bytearray(5 << 30)")
     with pytest.raises(ImageError, match="Not enough memory") as error:
-        decoded(worker, picture())
+        decoded(worker, image())
     assert error.value.kind == "too_large"
     first = process_of(worker)
-    assert decoded(worker, picture("TIFF")).any()
+    assert decoded(worker, image("TIFF")).any()
     assert process_of(worker) == first
 
 
@@ -318,20 +318,20 @@ def test_what_a_decoder_prints_is_lost(worker: Worker, spoil: Callable[[str], No
     noise = "os.write(1, b'x' * 99), os.write(2, b'y'), os.read(0, 9)"
     spoil(f"load = lambda self: [{noise}, exec('raise OSError(\"so\")')]")
     with pytest.raises(ImageError, match="so"):
-        decoded(worker, picture())
-    assert decoded(worker, picture("TIFF")).any()
+        decoded(worker, image())
+    assert decoded(worker, image("TIFF")).any()
 
 
 def test_a_bug_there_is_a_bug_here(worker: Worker, spoil: Callable[[str], None]) -> None:
-    """What no decoder raises is not blamed on the picture."""
+    """What no decoder raises is not blamed on the image."""
     spoil("load = lambda self: exec('assert False, \"so\"')")
     with pytest.raises(RuntimeError, match="AssertionError: so"):
-        decoded(worker, picture())
+        decoded(worker, image())
 
 
 @pytest.mark.parametrize("path", ["", ".", "sub"])
 def test_the_folder_one_goes_to_is_not_imported_from(tmp_path: Path, path: str) -> None:
-    """A `numpy.py` among a stranger's pictures is never run, though the prompt imports from `""`."""
+    """A `numpy.py` among a stranger's images is never run, though the prompt imports from `""`."""
     for folder in (tmp_path, tmp_path / "sub"):
         folder.mkdir(exist_ok=True)
         for name in ("numpy", "PIL", "sys", "os", "struct", "sitecustomize"):
@@ -344,7 +344,7 @@ def test_the_folder_one_goes_to_is_not_imported_from(tmp_path: Path, path: str) 
 
 DECODING = """
 from siglipcli.images import DEFAULT_LIMITS
-from siglipcli.isolation.worker import Worker
+from siglipcli.images.worker import Worker
 HERE
 worker = Worker()
 print(worker.decode(sys.stdin.buffer.read(), 32, DEFAULT_LIMITS, exact=True).shape)
@@ -353,9 +353,9 @@ worker.close()
 
 
 def printed(code: str, *flags: str, env: dict[str, str] | None = None) -> str:
-    """What a fresh Python prints that gets a picture on stdin."""
+    """What a fresh Python prints that gets an image on stdin."""
     code = f"import os, sys\nsys.path.insert(0, {ROOT!r})\n" + code
-    done = subprocess.run([sys.executable, *flags, "-c", code], input=picture(), capture_output=True, timeout=DEADLINE, check=False, env=env)  # fmt: skip
+    done = subprocess.run([sys.executable, *flags, "-c", code], input=image(), capture_output=True, timeout=DEADLINE, check=False, env=env)  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
 
@@ -372,10 +372,10 @@ def test_a_python_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch
     worker = Worker()
     monkeypatch.setattr(worker_room, "_PATHS", ["/nowhere"])
     with pytest.raises(CannotStartError, match="ended at once, with status 1"):
-        decoded(worker, picture())
+        decoded(worker, image())
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     with pytest.raises(CannotStartError, match="cannot start another"):
-        decoded(worker, picture())
+        decoded(worker, image())
 
 
 def program(path: Path, text: str) -> str:
@@ -395,7 +395,7 @@ def test_a_program_that_is_no_python_is_said(
     monkeypatch.setattr(sys, "executable", program(tmp_path / "python", f"{first}\nread word"))
     heard: list[bool] = []
     with pytest.raises(CannotStartError, match=r"not ready after 0 s|ended at once"):
-        decoded(Worker(heard.append), picture())
+        decoded(Worker(heard.append), image())
     assert heard == [False]
 
 
@@ -408,7 +408,7 @@ def test_a_start_that_was_killed_is_tried_again(
         f'[ -e {tmp_path}/twice ] && exec {sys.executable} "$@"\ntouch {tmp_path}/twice\nkill -9 $$'
     )
     monkeypatch.setattr(sys, "executable", program(tmp_path / "python", text))
-    assert decoded(worker, picture()).any()
+    assert decoded(worker, image()).any()
 
 
 @linux_only
@@ -419,8 +419,8 @@ def test_nothing_is_left(spoil: Callable[[str], None]) -> None:
     worker = Worker()
     for _ in range(4):
         with pytest.raises(ImageError):
-            decoded(worker, picture())
-        decoded(worker, picture("TIFF"))
+            decoded(worker, image())
+        decoded(worker, image("TIFF"))
     last = process_of(worker)
     worker.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
@@ -437,7 +437,7 @@ def test_a_worker_ends_with_its_parent(
     spoil(HANG.format(str(mark)) if hangs else "")
     code = (
         "import pathlib, sys, threading\n"
-        "from siglipcli.images import DEFAULT_LIMITS\nfrom siglipcli.isolation.worker import Worker\n"
+        "from siglipcli.images import DEFAULT_LIMITS\nfrom siglipcli.images.worker import Worker\n"
         "worker, data = Worker(), sys.stdin.buffer.read()\n"
         "def decode():\n"
         "    worker.decode(data, 32, DEFAULT_LIMITS, exact=True)\n"
@@ -450,7 +450,7 @@ def test_a_worker_ends_with_its_parent(
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         assert parent.stdin
         assert parent.stdout
-        parent.stdin.write(picture())
+        parent.stdin.write(image())
         parent.stdin.close()
         pid = int(parent.stdout.readline())
         parent.kill()
@@ -470,13 +470,13 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-# --- which pictures -------------------------------------------------------------------------------
+# --- which images -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("data", "is_delicate"),
     [
-        *[(picture(kind), kind not in {"JPEG", "PNG"}) for kind in images.FORMATS],
+        *[(image(kind), kind not in {"JPEG", "PNG"}) for kind in images.FORMATS],
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(60), True),
         (b"\xff\x0a" + bytes(60), True),
         (b"", False),
@@ -626,7 +626,7 @@ def test_a_machine_that_slept_is_no_hang(start: Callable[..., Run]) -> None:
     assert task.result() == 5
 
 
-@pytest.mark.parametrize(("share", "seconds"), [(0.0, 11), (0.001, 11), (0.25, 40), (1.0, 11)])
+@pytest.mark.parametrize(("softmax", "seconds"), [(0.0, 11), (0.001, 11), (0.25, 40), (1.0, 11)])
 def test_a_busy_machine_gives_more_time(
     start: Callable[..., Run], share: float, seconds: float
 ) -> None:
@@ -663,13 +663,13 @@ def test_no_limit_waits(start: Callable[..., Run]) -> None:
 
 @linux_only
 def test_the_start_of_a_worker_does_not_count(spoil: Callable[[str], None], tmp_path: Path) -> None:
-    """A picture's time begins when its worker is ready."""
+    """An image's time begins when its worker is ready."""
     began, goes_on = tmp_path / "began", tmp_path / "goes-on"
     spoil(f"open({str(began)!r}, 'w').close()\nwhile not os.path.exists({str(goes_on)!r}): pass\n")
     clock = Stepped()
 
     def work(n: int, decoder: Decoder) -> int:
-        decoder.decode(picture(), 32, DEFAULT_LIMITS, exact=True)
+        decoder.decode(image(), 32, DEFAULT_LIMITS, exact=True)
         return n
 
     readers = Readers(1, work, lambda n: -n, seconds=2, isolate=True, clock=clock)
@@ -685,7 +685,7 @@ def test_the_start_of_a_worker_does_not_count(spoil: Callable[[str], None], tmp_
     readers.close()
 
 
-def test_an_error_that_is_kept_keeps_no_picture(start: Callable[..., Run]) -> None:
+def test_an_error_that_is_kept_keeps_no_image(start: Callable[..., Run]) -> None:
     """What failed is forgotten with its error, without the help of the garbage collector."""
     kept: list[weakref.ref[Image.Image]] = []
 
@@ -790,7 +790,7 @@ def test_no_worker_is_left_when_too_many_are_stuck(
 
     def work(n: int, decoder: Decoder) -> int:
         decoders.append(decoder)
-        decoder.decode(picture(), 32, DEFAULT_LIMITS, exact=True)
+        decoder.decode(image(), 32, DEFAULT_LIMITS, exact=True)
         return n
 
     readers = Readers(1, work, lambda n: -n, seconds=2, isolate=None, clock=clock)
@@ -814,14 +814,14 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 def test_isolation_is_given_up_only_for_good_reason(said: Callable[[], list[str]]) -> None:
     """What may pass is tried again; where no start ever succeeded there is an end, said once."""
     passing = CannotStartError("too many open files", may_pass=True)
-    policy, gif = readers_room._Policy(None), picture()
+    policy, gif = readers_room._Policy(None), image()
     for _ in range(2):
         policy.failed(passing)
         assert policy.wants_worker(gif)
     for _ in range(9):
         policy.failed(passing)
         assert not policy.wants_worker(gif)
-    assert said() == ["too many open files; all pictures are decoded in this one"]
+    assert said() == ["too many open files; all images are decoded in this one"]
 
 
 def test_isolation_that_worked_once_is_kept(said: Callable[[], list[str]]) -> None:
@@ -830,7 +830,7 @@ def test_isolation_that_worked_once_is_kept(said: Callable[[], list[str]]) -> No
     policy.started()
     for may_pass in (True, False) * 9:
         policy.failed(CannotStartError("no memory", may_pass=may_pass))
-    assert policy.wants_worker(picture())
+    assert policy.wants_worker(image())
     assert said() == []
 
 
@@ -840,7 +840,7 @@ def test_isolation_does_not_flip(said: Callable[[], list[str]]) -> None:
     for _ in range(3):
         policy.hangs()
         policy.failed(CannotStartError("no such program"))
-    assert not policy.wants_worker(picture())
+    assert not policy.wants_worker(image())
     assert [message.split(";")[0] for message in said()] == ["a decoder hangs", "no such program"]
 
 
@@ -852,15 +852,15 @@ def test_a_demand_is_kept_to(said: Callable[[], list[str]]) -> None:
     assert policy.wants_worker(b"")
     policy = readers_room._Policy(False)
     policy.hangs()
-    assert not policy.wants_worker(picture())
+    assert not policy.wants_worker(image())
     assert said() == []
 
 
 @linux_only
-def test_a_worker_that_cannot_start_now_costs_no_picture(
+def test_a_worker_that_cannot_start_now_costs_no_image(
     monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[str]]
 ) -> None:
-    """While no descriptor is free pictures are decoded here, and in workers again afterwards."""
+    """While no descriptor is free images are decoded here, and in workers again afterwards."""
     plain, failing = worker_room._new_process, [True] * 4 + [False]
 
     def new_process() -> subprocess.Popen[bytes]:
@@ -872,7 +872,7 @@ def test_a_worker_that_cannot_start_now_costs_no_picture(
     decoder = Decoder(readers_room._Policy(None), 60, bool)
     inside = []
     for _ in range(4):
-        assert decoder.decode(picture(), 32, DEFAULT_LIMITS, exact=True).any()
+        assert decoder.decode(image(), 32, DEFAULT_LIMITS, exact=True).any()
         inside.append(decoder.worker.pid is None)
     decoder.worker.close()
     assert inside == [True, True, False, False]
@@ -891,7 +891,7 @@ def test_close_ends_worker_processes(
 
     def work(n: int, decoder: Decoder) -> int:
         workers.append(decoder.worker)
-        decoder.decode(picture("TIFF" if n else "GIF"), 32, DEFAULT_LIMITS, exact=True)
+        decoder.decode(image("TIFF" if n else "GIF"), 32, DEFAULT_LIMITS, exact=True)
         return n
 
     readers = Readers(2, work, lambda n: -n, seconds=60, isolate=None)
@@ -928,8 +928,8 @@ def test_a_disk_that_hangs_costs_its_files(
     monkeypatch.setattr(readers_room, "Clock", lambda: clock)
     monkeypatch.setattr(pipeline, "too_slow", too_slow)
     monkeypatch.setattr(images, "load_bytes", load_bytes)
-    sources = [Source(str(n), picture("PNG")) for n in range(8)]
-    batches = embed(sources, encoder, Reading(workers=1, timeout=0.6))
+    sources = [Source(str(n), image("PNG")) for n in range(8)]
+    batches = embed(sources, encoder, LoadOptions(workers=1, timeout=0.6))
     items = [item for batch in batches for item in batch]
     assert [item.source.name for item in items] == [str(n) for n in range(8)]
     failed = {i.source.name: (i.kind, i.message) for i in items if isinstance(i, Failure)}
@@ -942,10 +942,10 @@ def test_a_disk_that_hangs_costs_its_files(
 def test_a_time_limit_that_is_none_is_refused(timeout: float) -> None:
     """A library's user hears of it before anything is read."""
     with pytest.raises(UsageError, match="give from 0"):
-        Reading(timeout=timeout)
+        LoadOptions(timeout=timeout)
 
 
-def test_pictures_take_the_way_that_is_asked_for(
+def test_images_take_the_way_that_is_asked_for(
     encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By default a JPEG is decoded in the process itself and a GIF is not."""
@@ -954,11 +954,11 @@ def test_pictures_take_the_way_that_is_asked_for(
     monkeypatch.setattr(
         images, "decode", lambda data, *a, **k: here.append(data) or plain(data, *a, **k)
     )
-    gif, jpeg = picture("GIF"), picture("JPEG")
+    gif, jpeg = image("GIF"), image("JPEG")
     for isolate, expected in ((None, [jpeg]), (True, []), (False, [gif, jpeg])):
         here.clear()
         sources = [Source("a", gif), Source("b", jpeg)]
-        batches = embed(sources, encoder, Reading(workers=1, isolate=isolate))
+        batches = embed(sources, encoder, LoadOptions(workers=1, isolate=isolate))
         assert all(isinstance(item, Embedded) for batch in batches for item in batch)
         assert here == expected
 
@@ -969,7 +969,7 @@ sys.path.insert(0, {tests!r})
 from fake_encoder import FakeEncoder
 from siglipcli import images
 from siglipcli.pipeline import Reading, embed
-from siglipcli.records import Source
+from siglipcli.results import Source
 images.load_bytes = lambda source, limits: threading.Event().wait()
 (batch,) = embed([Source("a", b"")], FakeEncoder(), Reading(timeout=0.2))
 print(batch[0].kind)
@@ -977,7 +977,7 @@ print(batch[0].kind)
 
 
 def test_a_stuck_thread_does_not_hold_the_exit() -> None:
-    """A program that uses the library ends, though a picture of it still hangs."""
+    """A program that uses the library ends, though an image of it still hangs."""
     code = STUCK.format(tests=str(Path(__file__).parent))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=False)  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "timeout\n"), done.stderr

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from siglipcli import demo, models
+from siglipcli import demo
+from siglipcli import encoders as models
 from siglipcli.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def encoder(runtime: str, precision: str, cache: Path, model: str = "demo") -> m
 def drawings(size: int) -> np.ndarray:
     """Drawings as the demo model knows them: uint8[n, size, size, 3]."""
     from siglipcli import images
-    from siglipcli.records import Source
+    from siglipcli.results import Source
 
-    paths = sorted(demo.PICTURES.iterdir())
+    paths = sorted(demo.IMAGES.iterdir())
     return np.stack([images.read(Source(path.name, path), size) for path in paths])
 
 
@@ -93,8 +94,8 @@ print("HEAVY", sorted(heavy & set(sys.modules)), file=sys.stderr)
 
 
 def classify(cache: Path, *labels: str) -> subprocess.CompletedProcess[str]:
-    picture = str(demo.PICTURES / "red-circle.jpg")
-    command = [sys.executable, "-c", WARM, picture, "--model", "demo", "--device", "cpu"]
+    image = str(demo.IMAGES / "red-circle.jpg")
+    command = [sys.executable, "-c", WARM, image, "--model", "demo", "--device", "cpu"]
     command += ["--cache-dir", str(cache), *(part for label in labels for part in ("-L", label))]
     return subprocess.run(command, capture_output=True, text=True, check=True)
 
@@ -205,7 +206,7 @@ def test_both_runtimes_agree_at_full_size(
 def test_threads_may_encode_from_the_start(tmp_path: Path) -> None:
     """Four threads whose very first calls come at once all get the same rows."""
     script = (
-        "import sys, threading; from pathlib import Path; from siglipcli import models\n"
+        "import sys, threading; from pathlib import Path; from siglipcli import encoders as models\n"
         "encoder = models.load('demo', device='cpu', runtime='openvino', cache_dir=Path(sys.argv[1]))\n"
         "start, rows = threading.Barrier(4), []\n"
         "def work():\n"
@@ -237,7 +238,7 @@ def test_openvino_that_cannot_run_is_said(cache: Path, monkeypatch: pytest.Monke
         raise ImportError("libtbb.so.12: cannot open shared object file")
 
     found = encoder("openvino", "fp32", cache)
-    monkeypatch.setattr("siglipcli.models.openvino_runtime.library", broken)
+    monkeypatch.setattr("siglipcli.encoders.openvino_runtime.library", broken)
     with pytest.raises(DeviceError, match=r"libtbb.*--runtime torch"):
         found.encode_texts(PROMPTS)
 
@@ -245,13 +246,13 @@ def test_openvino_that_cannot_run_is_said(cache: Path, monkeypatch: pytest.Monke
 def test_two_first_runs_at_once_both_answer(tmp_path: Path) -> None:
     """While one compiles, the other waits; neither takes the other's cache from under it."""
     encoder("openvino", "auto", tmp_path)  # builds the engine; nothing is compiled yet
-    picture = str(demo.PICTURES / "red-circle.jpg")
+    image = str(demo.IMAGES / "red-circle.jpg")
     command = [
         sys.executable,
         "-m",
         "siglipcli",
         "classify",
-        picture,
+        image,
         "-L",
         "red circle",
         "-m",

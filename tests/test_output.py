@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from siglipcli.errors import OutputError
-from siglipcli.writers.output import is_same, open_output
+from siglipcli.outputs.output import is_same, open_output
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files and signals")
 linux = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -29,7 +29,7 @@ def names_in(folder: Path) -> list[str]:
 
 def child(code: str, **options: object) -> subprocess.Popen[bytes]:
     """Start a process that runs `code` with open_output at hand."""
-    head = "import signal, sys, time\nfrom pathlib import Path\nfrom siglipcli.writers.output import open_output\n"
+    head = "import signal, sys, time\nfrom pathlib import Path\nfrom siglipcli.outputs.output import open_output\n"
     # A shell that starts the tests in the background has them, and their children, ignore Ctrl-C.
     head += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     return subprocess.Popen(  # type: ignore[call-overload,no-any-return]

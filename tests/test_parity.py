@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from siglipcli import Classifier, LabelSet, Reading, Selection, demo
-from siglipcli.models.tokens import canonicalize
+from siglipcli import Classifier, LabelSet, LoadOptions, ScoringOptions, demo
+from siglipcli.encoders.tokens import canonicalize
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,14 +57,16 @@ def files(photographs: list[Image.Image], tmp_path_factory: pytest.TempPathFacto
     """The same photographs as PNG files."""
     folder = tmp_path_factory.mktemp("photographs")
     paths = [folder / f"{i}.png" for i in range(len(photographs))]
-    for path, picture in zip(paths, photographs, strict=True):
-        picture.save(path)
+    for path, image in zip(paths, photographs, strict=True):
+        image.save(path)
     return [str(path) for path in paths]
 
 
 def ours(folder: Path, **options: Any) -> Classifier:
-    reading = Reading(exact=True)
-    return Classifier.load(str(folder), device="cpu", precision="fp32", reading=reading, **options)
+    load_options = LoadOptions(exact=True)
+    return Classifier.load(
+        str(folder), device="cpu", precision="fp32", load_options=load_options, **options
+    )
 
 
 def prompts() -> list[str]:
@@ -81,7 +83,7 @@ def reference(folder: Path, photographs: list[Image.Image]) -> np.ndarray:
     model.eval()
     tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(prompts())
     with torch.inference_mode():
-        batch = torch.stack([transform(picture) for picture in photographs])
+        batch = torch.stack([transform(image) for image in photographs])
         return model.get_logits(batch, tokens)[0].numpy()
 
 
@@ -105,7 +107,7 @@ def test_canonical_text_equals_open_clips() -> None:
 
 def test_logits_equal_open_clips(folder: Path, reference: np.ndarray, files: list[str]) -> None:
     """Within 1e-3 of open_clip in fp32, over logits that differ."""
-    results = ours(folder).classify(files, LabelSet.of(LABELS), Selection(top=None))
+    results = ours(folder).classify(files, LabelSet.of(LABELS), ScoringOptions(top=None))
     got = [{score.label: score.logit for score in result.scores} for result in results]
     assert np.ptp(reference) > 3
     np.testing.assert_allclose(
@@ -129,7 +131,7 @@ def test_scores_equal_the_transformers_pipeline(full_size: Path, files: list[str
         )
     ]
     results = ours(full_size / "open_clip").classify(
-        files[:3], LabelSet.of(LABELS), Selection(top=None)
+        files[:3], LabelSet.of(LABELS), ScoringOptions(top=None)
     )
     got = [{canonicalize(s.label): s.score for s in result.scores} for result in results]
     assert max(max(row.values()) for row in expected) > 0.5

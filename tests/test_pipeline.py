@@ -14,8 +14,8 @@ import pytest
 
 from siglipcli import images
 from siglipcli.errors import ImageError
-from siglipcli.pipeline import Embedded, Reading, embed
-from siglipcli.records import Failure, Source
+from siglipcli.pipeline import Embedded, LoadOptions, embed
+from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,14 +39,14 @@ def flat(batches: Iterator[list[Embedded | Failure]]) -> list[Embedded | Failure
 
 
 def colour_of(name: str) -> NDArray[np.uint8]:
-    """A picture whose colour tells which source it is."""
+    """An image whose colour tells which source it is."""
     n = int(name)
     return np.full((8, 8, 3), (n % 256, n // 256, 100), np.uint8)
 
 
 @pytest.fixture
 def reading_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], None]], None]:
-    """Replace reading: pictures are coloured after their names, once `act(name)` has returned."""
+    """Replace reading: images are coloured after their names, once `act(name)` has returned."""
 
     def install(act: Callable[[str], None]) -> None:
         def load_bytes(source: Source, limits: object) -> bytes:
@@ -88,11 +88,11 @@ def _nothing_left_working() -> Iterator[None]:
 def test_results_keep_the_order_of_inputs(
     encoder: FakeEncoder, reading_by: Callable, batch_size: int
 ) -> None:
-    """Whatever each picture takes to read, answers come in the order of the inputs."""
+    """Whatever each image takes to read, answers come in the order of the inputs."""
     times = random.Random(7)
     delays = {str(i): times.random() / 200 for i in range(60)}
     reading_by(lambda name: time.sleep(delays[name]))
-    answers = flat(embed(sources(60), encoder, Reading(workers=8, batch_size=batch_size)))
+    answers = flat(embed(sources(60), encoder, LoadOptions(workers=8, batch_size=batch_size)))
     assert names(answers) == [str(i) for i in range(60)]
     expected = encoder.encode_images(np.stack([colour_of(str(i)) for i in range(60)]))
     np.testing.assert_array_equal([a.vector for a in answers], expected)
@@ -108,7 +108,7 @@ def test_several_calls_in_flight_keep_the_order(encoder: FakeEncoder, reading_by
         return plain(pixels)
 
     encoder.encode_images = uneven
-    answers = flat(embed(sources(40), encoder, Reading(workers=2)))
+    answers = flat(embed(sources(40), encoder, LoadOptions(workers=2)))
     assert names(answers) == [str(i) for i in range(40)]
     np.testing.assert_array_equal(
         [a.vector for a in answers], plain(np.stack([colour_of(a.source.name) for a in answers]))
@@ -118,7 +118,7 @@ def test_several_calls_in_flight_keep_the_order(encoder: FakeEncoder, reading_by
 def test_failures_stand_where_their_inputs_stood(
     encoder: FakeEncoder, reading_by: Callable
 ) -> None:
-    """A picture that cannot be read, or was never found, is a row in its place."""
+    """An image that cannot be read, or was never found, is a row in its place."""
 
     def act(name: str) -> None:
         if int(name) % 3 == 0:
@@ -127,7 +127,7 @@ def test_failures_stand_where_their_inputs_stood(
     reading_by(act)
     inputs: list[Source | Failure] = list(sources(20))
     inputs[5] = Failure(inputs[5], "missing", "not there")
-    answers = flat(embed(inputs, encoder, Reading()))
+    answers = flat(embed(inputs, encoder, LoadOptions()))
     assert names(answers) == [str(i) for i in range(20)]
     failed = {a.source.name: (a.kind, a.message) for a in answers if isinstance(a, Failure)}
     assert failed["5"] == ("missing", "not there")
@@ -141,17 +141,17 @@ def test_a_stream_of_failures_alone_needs_no_model(
 ) -> None:
     """Where nothing can be read nothing is encoded, and every input still has its row."""
     inputs = [Failure(source, "missing", "not there") for source in sources(30)]
-    assert flat(embed(inputs, encoder, Reading())) == inputs
+    assert flat(embed(inputs, encoder, LoadOptions())) == inputs
     assert encoder.batches == []
 
 
 def test_no_inputs_give_no_results(encoder: FakeEncoder) -> None:
     """An empty folder is an empty stream."""
-    assert list(embed([], encoder, Reading())) == []
+    assert list(embed([], encoder, LoadOptions())) == []
 
 
 def test_a_vector_that_is_not_finite_is_a_row(encoder: FakeEncoder, reading_by: Callable) -> None:
-    """Where the model gives NaN or infinity for one picture, only that picture fails."""
+    """Where the model gives NaN or infinity for one image, only that image fails."""
     plain = encoder.encode_images
 
     def damaged(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -161,7 +161,7 @@ def test_a_vector_that_is_not_finite_is_a_row(encoder: FakeEncoder, reading_by: 
         return vectors
 
     encoder.encode_images = damaged
-    answers = flat(embed(sources(9), encoder, Reading()))
+    answers = flat(embed(sources(9), encoder, LoadOptions()))
     failed = [a for a in answers if isinstance(a, Failure)]
     assert [(a.source.name, a.kind) for a in failed] == [("3", "non_finite"), ("6", "non_finite")]
     assert len(answers) == 9
@@ -171,11 +171,11 @@ def test_a_vector_that_is_not_finite_is_a_row(encoder: FakeEncoder, reading_by: 
 
 
 @pytest.mark.parametrize("size", [1, 4, 7])
-def test_batches_hold_one_picture_and_then_as_many_as_asked(
+def test_batches_hold_one_image_and_then_as_many_as_asked(
     encoder: FakeEncoder, reading_by: Callable, size: int
 ) -> None:
-    """The first batch is one picture, for an early first row; then `--batch-size` is kept."""
-    flat(embed(sources(20), encoder, Reading(batch_size=size)))
+    """The first batch is one image, for an early first row; then `--batch-size` is kept."""
+    flat(embed(sources(20), encoder, LoadOptions(batch_size=size)))
     assert encoder.batches[0] == 1
     assert sum(encoder.batches) == 20
     assert set(encoder.batches[1:-1]) <= {size}
@@ -186,7 +186,7 @@ def test_the_encoders_own_batch_size_is_the_default(
     encoder: FakeEncoder, reading_by: Callable
 ) -> None:
     """Without `--batch-size` the device's own size is used."""
-    flat(embed(sources(13), encoder, Reading()))
+    flat(embed(sources(13), encoder, LoadOptions()))
     assert encoder.batches == [1, 4, 4, 4]
 
 
@@ -199,17 +199,15 @@ def test_a_batch_size_that_shrank_stays_small(encoder: FakeEncoder, reading_by: 
         return plain(pixels)
 
     encoder.encode_images = tight
-    flat(embed(sources(200), encoder, Reading(batch_size=16)))
+    flat(embed(sources(200), encoder, LoadOptions(batch_size=16)))
     assert encoder.batches[-20:-1] == [2] * 19
 
 
 # --- laziness -------------------------------------------------------------------------------------
 
 
-def test_the_first_row_waits_for_one_picture_only(
-    encoder: FakeEncoder, reading_by: Callable
-) -> None:
-    """The first answer is out while the second picture is still being read."""
+def test_the_first_row_waits_for_one_image_only(encoder: FakeEncoder, reading_by: Callable) -> None:
+    """The first answer is out while the second image is still being read."""
     first_is_out = threading.Event()
     plain = encoder.encode_images
 
@@ -225,7 +223,7 @@ def test_the_first_row_waits_for_one_picture_only(
             late.append(name)
 
     reading_by(act)
-    stream = embed(sources(5), encoder, Reading(workers=2))
+    stream = embed(sources(5), encoder, LoadOptions(workers=2))
     assert names(next(stream)) == ["0"]
     first_is_out.set()
     assert names(flat(stream)) == ["1", "2", "3", "4"]
@@ -246,7 +244,7 @@ def test_a_list_that_pauses_holds_no_answer_back(
             yield source
 
     got = []
-    for batch in embed(watcher(), encoder, Reading()):
+    for batch in embed(watcher(), encoder, LoadOptions()):
         got += names(batch)
         answered.release()
     assert got == ["0", "1", "2", "3"]
@@ -259,7 +257,7 @@ def test_reading_ahead_is_bounded(
 ) -> None:
     """A million files cost no more memory than a hundred: inputs are drawn as answers are taken.
 
-    Pictures that are in memory already are drawn a few at a time, as they may be large.
+    Images that are in memory already are drawn a few at a time, as they may be large.
     """
     drawn = 0
 
@@ -269,7 +267,7 @@ def test_reading_ahead_is_bounded(
             drawn += 1
             yield Source(str(drawn % 60_000), given)
 
-    stream = embed(endless(), encoder, Reading(workers=2, batch_size=8))
+    stream = embed(endless(), encoder, LoadOptions(workers=2, batch_size=8))
     taken, ahead = 0, []
     for _ in range(40):
         taken += len(next(stream))
@@ -289,7 +287,7 @@ def test_results_come_before_the_inputs_end(encoder: FakeEncoder, reading_by: Ca
         while True:
             yield from sources(10)
 
-    stream = embed(endless(), encoder, Reading())
+    stream = embed(endless(), encoder, LoadOptions())
     assert names([item for _ in range(6) for item in next(stream)])[:12] == [
         *map(str, range(10)), "0", "1",
     ]  # fmt: skip
@@ -300,10 +298,10 @@ def test_results_come_before_the_inputs_end(encoder: FakeEncoder, reading_by: Ca
 
 
 def test_nothing_works_on_after_an_early_end(encoder: FakeEncoder, reading_by: Callable) -> None:
-    """Whoever stops reading the answers stops the reading of pictures."""
+    """Whoever stops reading the answers stops the reading of images."""
     read: list[str] = []
     reading_by(read.append)
-    stream = embed(sources(100_000), encoder, Reading(workers=4))
+    stream = embed(sources(100_000), encoder, LoadOptions(workers=4))
     next(stream)
     stream.close()
     assert wait_until(lambda: not working())
@@ -318,7 +316,7 @@ def test_an_end_does_not_wait_for_a_stuck_list(encoder: FakeEncoder, reading_by:
         yield Source("0", b"")
         release.wait(DEADLINE)
 
-    stream = embed(stuck(), encoder, Reading())
+    stream = embed(stuck(), encoder, LoadOptions())
     next(stream)
     stream.close()
     assert not release.is_set()
@@ -336,7 +334,7 @@ def test_an_error_of_the_model_surfaces(encoder: FakeEncoder, reading_by: Callab
 
     encoder.encode_images = failing
     got: list[Embedded | Failure] = []
-    stream = embed(sources(50), encoder, Reading())
+    stream = embed(sources(50), encoder, LoadOptions())
     with pytest.raises(RuntimeError, match="no kernel"):
         got.extend(item for batch in stream for item in batch)
     assert names(got) == ["0", "1", "2", "3", "4"]
@@ -350,7 +348,7 @@ def test_an_error_of_the_inputs_surfaces(encoder: FakeEncoder, reading_by: Calla
         raise KeyError("a bad list")
 
     with pytest.raises(KeyError, match="a bad list"):
-        flat(embed(broken(), encoder, Reading()))
+        flat(embed(broken(), encoder, LoadOptions()))
 
 
 def test_a_bug_while_reading_surfaces(encoder: FakeEncoder, reading_by: Callable) -> None:
@@ -362,13 +360,13 @@ def test_a_bug_while_reading_surfaces(encoder: FakeEncoder, reading_by: Callable
 
     reading_by(act)
     with pytest.raises(ZeroDivisionError):
-        flat(embed(sources(5), encoder, Reading()))
+        flat(embed(sources(5), encoder, LoadOptions()))
 
 
 def test_reading_options_reach_the_reader(
     encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Limits, decode mode and the model's size arrive where pictures are read."""
+    """Limits, decode mode and the model's size arrive where images are read."""
     seen = []
 
     def decode(data: bytes, size: int, limits: object, *, exact: bool) -> NDArray[np.uint8]:
@@ -377,16 +375,16 @@ def test_reading_options_reach_the_reader(
 
     monkeypatch.setattr(images, "load_bytes", lambda source, limits: b"")
     monkeypatch.setattr(images, "decode", decode)
-    reading = Reading(limits=images.Limits(max_megapixels=3))
-    flat(embed(sources(1), encoder, reading))
-    flat(embed(sources(1), encoder, replace(reading, exact=True)))
-    assert seen == [(8, reading.limits, False), (8, reading.limits, True)]
+    load_options = LoadOptions(limits=images.Limits(max_megapixels=3))
+    flat(embed(sources(1), encoder, load_options))
+    flat(embed(sources(1), encoder, replace(load_options, exact=True)))
+    assert seen == [(8, load_options.limits, False), (8, load_options.limits, True)]
 
 
 def test_many_runs_leave_nothing_behind(encoder: FakeEncoder, reading_by: Callable) -> None:
     """Runs that are stopped at any point end cleanly, one after another."""
     for stop_after in range(12):
-        stream = embed(sources(30), encoder, Reading(workers=2))
+        stream = embed(sources(30), encoder, LoadOptions(workers=2))
         with suppress(StopIteration):
             for _ in range(stop_after):
                 next(stream)

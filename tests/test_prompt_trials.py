@@ -13,9 +13,9 @@ from siglipcli.evaluation import metrics
 from siglipcli.evaluation.comparison import Difference, draw
 from siglipcli.evaluation.prompts import Race, templates, trial
 from siglipcli.evaluation.scored import Collection, Scored, score
-from siglipcli.labelsets import Label, LabelSet
-from siglipcli.records import Head, Source
-from siglipcli.scoring import Selection
+from siglipcli.labels import Label, LabelSet
+from siglipcli.results import Head, Source
+from siglipcli.scoring import ScoringOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from siglipcli.evaluation.prompts import SetTrial
 
-HEAD = Head(scale=10.0, bias=-2.0)
+HEAD = Head(logit_scale=10.0, logit_bias=-2.0)
 SIZE = 8
 CAT = np.eye(SIZE, dtype=np.float32)[0]
 
@@ -51,14 +51,14 @@ class Texts:
 
 
 def collected(n: int, seed: int = 0) -> Collection:
-    """Return pictures whose embeddings are noise."""
+    """Return images whose embeddings are noise."""
     vectors = unit(np.random.default_rng(seed).normal(size=(n, SIZE)))
     return Collection("data", [Source(f"{i}.png") for i in range(n)], range(n), vectors)
 
 
 def judged(labels: LabelSet, found: Collection, truth: Any, encode: Texts) -> Scored:
-    bank = scoring.bank(labels, encode)
-    return score(found, bank, HEAD, np.asarray(truth, np.bool_))
+    label_embeddings = scoring.embed_labels(labels, encode)
+    return score(found, label_embeddings, HEAD, np.asarray(truth, np.bool_))
 
 
 def tried(labels: LabelSet, found: Collection, truth: Any, encode: Texts) -> SetTrial:
@@ -124,7 +124,7 @@ SETS |= {f"{name}, shifted": replace(each, bias_shift=1.5) for name, each in [*S
 
 def figures(answers: Scored, column: int) -> tuple[float | None, float | None]:
     """Return what `evaluate` says: a label's average precision, and acc1."""
-    found = metrics.measure(answers, Selection())
+    found = metrics.measure(answers, ScoringOptions())
     return found.labels[column].average_precision, found.acc1
 
 
@@ -141,7 +141,7 @@ def test_each_figure_is_that_of_a_set_written_so(labels: LabelSet) -> None:
     found, encode = collected(60), Texts()
     truth = np.random.default_rng(1).integers(0, count + 1, 60)[:, None] == np.arange(count)
     result = tried(labels, found, truth, encode)
-    whole = metrics.measure(judged(labels, found, truth, encode), Selection())
+    whole = metrics.measure(judged(labels, found, truth, encode), ScoringOptions())
     assert result.acc1 == pytest.approx(whole.acc1)
     assert result.mean_average_precision == pytest.approx(whole.mean_average_precision)
     for column, label in enumerate(result.labels):
@@ -176,7 +176,9 @@ def test_a_template_is_tried_in_all_labels_that_use_it(aggregate: str) -> None:
     for each in result.templates:
         assert each.labels == 3
         sets = [written(each.template), written(*(f for f in forms if f != each.template))]
-        measured = [metrics.measure(judged(one, found, truth, encode), Selection()) for one in sets]
+        measured = [
+            metrics.measure(judged(one, found, truth, encode), ScoringOptions()) for one in sets
+        ]
         means = [np.mean([e.average_precision for e in one.labels[:3]]) for one in measured]  # type: ignore[misc]
         assert (each.alone, each.effect.a) == pytest.approx(tuple(means))
         assert (each.acc1_alone, each.acc1.a) == pytest.approx(tuple(e.acc1 for e in measured))
@@ -210,7 +212,7 @@ def test_a_prompt_that_has_no_others_cannot_be_left_out() -> None:
     assert result.templates[0].labels == 1  # the label `cat` alone can do without
 
 
-def test_a_label_without_pictures_is_left_out_of_its_templates() -> None:
+def test_a_label_without_images_is_left_out_of_its_templates() -> None:
     """Nothing is said of its prompts, and the others' means are not moved."""
     forms = ["a {}.", "{}!"]
     labels = LabelSet.of(["cat", "dog", "owl"], templates=forms)
@@ -232,7 +234,7 @@ def test_each_text_is_encoded_once() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_first_place_is_decided_as_evaluate_does(seed: int) -> None:
-    """With equal scores, parents, negative labels and several right ones: the same pictures hit."""
+    """With equal scores, parents, negative labels and several right ones: the same images hit."""
     rng = np.random.default_rng(seed)
     paths = ["bird", "bird/owl", "cat", "none", "other"]
     labels = LabelSet("set", tuple(Label(p, (p,), negative=p in {"none", "other"}) for p in paths))

@@ -12,17 +12,19 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-import render_picture
+import render_image
 import render_readme
 from render_reference import commands
 from typer.main import get_command
 
-from siglipcli import images, labelsets, scoring, writers
+from siglipcli import images, scoring
+from siglipcli import labels as labelsets
+from siglipcli import outputs as writers
 from siglipcli.cli import app
+from siglipcli.encoders.catalog import DEFAULT
 from siglipcli.errors import ExitStatus
 from siglipcli.evaluation import metrics
-from siglipcli.labelsets import schema
-from siglipcli.models.catalog import DEFAULT
+from siglipcli.labels import schema
 
 ROOT = Path(__file__).parent.parent
 TEXT = render_readme.README.read_text(encoding="utf-8")
@@ -42,7 +44,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with the demo's engine in it, so that no command says that it prepares one."""
     cache = tmp_path_factory.mktemp("cache")
     folder = render_readme.sandbox(tmp_path_factory.mktemp("warm") / "demo", TEXT)
-    render_readme.run("siglip classify pictures -L circle", folder, cache)
+    render_readme.run("siglip classify images -L circle", folder, cache)
     return cache
 
 
@@ -63,25 +65,23 @@ def test_a_command_prints_what_is_shown_below_it(
 
 
 @with_terminal
-@pytest.mark.parametrize("picture", render_picture.PICTURES, ids=lambda each: each.name)
-def test_a_picture_shows_a_real_run(
-    picture: render_picture.Picture, cache: Path, tmp_path: Path
-) -> None:
-    """A picture's text is what its own command prints, but for blank lines."""
+@pytest.mark.parametrize("image", render_image.IMAGES, ids=lambda each: each.name)
+def test_a_image_shows_a_real_run(image: render_image.Image, cache: Path, tmp_path: Path) -> None:
+    """An image's text is what its own command prints, but for blank lines."""
     folder = render_readme.sandbox(tmp_path / "demo", TEXT)
-    if picture.before:
-        render_readme.run(picture.before, folder, cache)
-    got = render_readme.run(picture.command, folder, cache)
-    command, *lines = text_of(picture)
-    assert command == f"$ {picture.command}"
-    cut = render_picture.shortened(got, picture.lines)
+    if image.before:
+        render_readme.run(image.before, folder, cache)
+    got = render_readme.run(image.command, folder, cache)
+    command, *lines = text_of(image)
+    assert command == f"$ {image.command}"
+    cut = render_image.shortened(got, image.lines)
     shown, got = ("\n".join(line for line in text.splitlines() if line) for text in (cut, got))
     assert render_readme.same("\n".join(lines), shown), f"`make docs` refreshes this\n{got}"
 
 
-def text_of(picture: render_picture.Picture) -> list[str]:
-    """The lines of a picture, top to bottom: its pieces joined by blanks."""
-    root = ET.fromstring(picture.path.read_bytes())
+def text_of(image: render_image.Image) -> list[str]:
+    """The lines of an image, top to bottom: its pieces joined by blanks."""
+    root = ET.fromstring(image.path.read_bytes())
     space = "{http://www.w3.org/2000/svg}"
     command = "".join(each.text or "" for each in root.findall(f"{space}text"))
     lines: dict[str, list[str]] = {}
@@ -90,8 +90,8 @@ def text_of(picture: render_picture.Picture) -> list[str]:
     return [command, *(" ".join(pieces) for pieces in lines.values())]
 
 
-def test_every_picture_is_shown_and_said() -> None:
-    """Each picture in docs is on a page, with a text for those who cannot see it, and is small."""
+def test_every_image_is_shown_and_said() -> None:
+    """Each image in docs is on a page, with a text for those who cannot see it, and is small."""
     pages = [TEXT, *(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))]
     shown = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", "\n".join(pages))
     shown += re.findall(r'<img alt="([^"]+)" src="([^"]+)">', TEXT)
@@ -194,7 +194,7 @@ def test_the_fields_of_an_answer_are_all_explained() -> None:
 def test_defaults_are_the_program_s_own() -> None:
     """Threshold, number of labels and model are given as they are in the code."""
     assert f"else the set's, else {scoring.DEFAULT_THRESHOLD}." in TEXT
-    assert f"(the default is {scoring.Selection().top})" in TEXT
+    assert f"(the default is {scoring.ScoringOptions().top})" in TEXT
     assert f"the default is `{DEFAULT}`" in TEXT
     assert f"(default {images.Limits().max_megapixels:g})" in TEXT
 
@@ -219,7 +219,7 @@ def test_the_measures_are_all_explained() -> None:
 
 
 def test_formats_that_are_read_and_written_are_named() -> None:
-    """The page names each picture format that is read and each answer format that is written."""
+    """The page names each image format that is read and each answer format that is written."""
     names = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
     for name in images.FORMATS:
         assert names.get(name, name) in TEXT

@@ -11,12 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from siglipcli.labelsets import Label, LabelSet
-from siglipcli.records import Head, Score
-from siglipcli.scoring import LabelBank, Selection, bank, logits, rank, sigmoid, softmax
+from siglipcli.labels import Label, LabelSet
+from siglipcli.results import Head, Score
+from siglipcli.scoring import (
+    LabelEmbeddings,
+    ScoringOptions,
+    label_embeddings,
+    logits,
+    rank,
+    sigmoid,
+    softmax,
+)
 
-HEAD = Head(scale=10.0, bias=-2.0)
-ALL = Selection(top=None, negatives=True)
+HEAD = Head(logit_scale=10.0, logit_bias=-2.0)
+ALL = ScoringOptions(top=None, negatives=True)
 LOGITS = hnp.arrays(
     np.float32, st.integers(1, 12), elements=st.floats(-500, 500, width=32, allow_nan=False)
 )
@@ -35,21 +43,21 @@ def labels(*paths: str, **options: object) -> LabelSet:
     return LabelSet("set", tuple(Label(path, (path,)) for path in paths), **options)
 
 
-def banked(label_set: LabelSet, wanted: list[float]) -> LabelBank:
+def banked(label_set: LabelSet, wanted: list[float]) -> LabelEmbeddings:
     """A bank whose labels get these logits from the one image `[1, 0]`."""
-    cosines = [(logit - HEAD.bias) / HEAD.scale for logit in wanted]
+    cosines = [(logit - HEAD.logit_bias) / HEAD.logit_scale for logit in wanted]
     vectors = np.array([[c, math.sqrt(1 - c * c)] for c in cosines], np.float32)
-    return LabelBank(label_set, vectors, np.arange(len(wanted)))
+    return LabelEmbeddings(label_set, vectors, np.arange(len(wanted)))
 
 
 def ranked(
-    label_set: LabelSet, wanted: list[float], selection: Selection = ALL
+    label_set: LabelSet, wanted: list[float], selection: ScoringOptions = ALL
 ) -> tuple[Score, ...]:
     (answer,) = rank(np.array([[1, 0]], np.float32), banked(label_set, wanted), HEAD, selection)
     return answer
 
 
-def tags(label_set: LabelSet, wanted: list[float], selection: Selection = ALL) -> set[str]:
+def tags(label_set: LabelSet, wanted: list[float], selection: ScoringOptions = ALL) -> set[str]:
     return {score.label for score in ranked(label_set, wanted, selection) if score.tag}
 
 
@@ -110,7 +118,7 @@ def encode(texts: list[str]) -> np.ndarray:
 
 def test_mean_is_the_renormalised_mean_of_unit_embeddings() -> None:
     """Several prompts of one label become one vector, by open_clip's rule."""
-    made = bank(PROMPTS, encode)
+    made = label_embeddings(PROMPTS, encode)
     rows = iter(encode([""] * 6))
     for i, label in enumerate(PROMPTS.labels):
         mean = np.mean([next(rows) for _ in label.prompts], axis=0)
@@ -122,12 +130,12 @@ def test_mean_is_the_renormalised_mean_of_unit_embeddings() -> None:
 def test_max_takes_the_best_prompt() -> None:
     """With `aggregate: max` a label's logit is that of its best prompt."""
     images = random_units(5, seed=4)
-    made = bank(LabelSet("set", PROMPTS.labels, aggregate="max"), encode)
+    made = label_embeddings(LabelSet("set", PROMPTS.labels, aggregate="max"), encode)
     vectors = encode([""] * 6)
     for i, image in enumerate(images):
         cosines = [float(image @ v) for v in vectors]
         best = [max(cosines[:3]), cosines[3], max(cosines[4:])]
-        expected = [HEAD.scale * c + HEAD.bias for c in best]
+        expected = [HEAD.logit_scale * c + HEAD.logit_bias for c in best]
         np.testing.assert_allclose(logits(images, made, HEAD)[i], expected, atol=1e-5)
 
 
@@ -136,7 +144,7 @@ def test_one_prompt_a_label_is_the_same_by_mean_and_by_max() -> None:
     one = LabelSet("set", (Label("a", ("a",)), Label("b", ("b",))))
     most = LabelSet("set", one.labels, aggregate="max")
     images = random_units(4)
-    first, second = (logits(images, bank(each, encode), HEAD) for each in (one, most))
+    first, second = (logits(images, label_embeddings(each, encode), HEAD) for each in (one, most))
     np.testing.assert_array_equal(first, second)
 
 
@@ -148,14 +156,14 @@ def test_each_prompt_is_encoded_once_and_in_order() -> None:
         calls.append(list(texts))
         return encode(texts)
 
-    bank(PROMPTS, watched)
+    label_embeddings(PROMPTS, watched)
     assert calls == [["a1", "a2", "a3", "b1", "c1", "c2"]]
 
 
 # --- what changes no score ------------------------------------------------------------------------
 
 
-def table(images: np.ndarray, made: LabelBank) -> list[dict[str, float]]:
+def table(images: np.ndarray, made: LabelEmbeddings) -> list[dict[str, float]]:
     return [{s.label: s.score for s in row} for row in rank(images, made, HEAD, ALL)]
 
 
@@ -165,8 +173,8 @@ def test_batches_and_orders_change_no_score(size: int, random: object) -> None:
     images, paths = random_units(9), [f"label {i}" for i in range(6)]
     vectors = dict(zip(paths, random_units(6, seed=1), strict=True))
 
-    def made(order: list[str]) -> LabelBank:
-        return bank(labels(*order), lambda texts: np.stack([vectors[t] for t in texts]))
+    def made(order: list[str]) -> LabelEmbeddings:
+        return label_embeddings(labels(*order), lambda texts: np.stack([vectors[t] for t in texts]))
 
     expected = table(images, made(paths))
     files, shuffled = list(range(9)), list(paths)
@@ -211,7 +219,7 @@ def test_a_labels_threshold_wins_then_the_callers_then_the_sets(
     both = LabelSet(
         "set", (Label("own", ("a",), threshold=own), Label("other", ("b",))), threshold=of_set
     )
-    assert tags(both, [0.0, 0.0], Selection(threshold=caller)) == expected
+    assert tags(both, [0.0, 0.0], ScoringOptions(threshold=caller)) == expected
 
 
 def test_a_negative_label_is_never_a_tag_and_sets_a_bar() -> None:
@@ -227,17 +235,17 @@ def test_a_negative_label_is_never_a_tag_and_sets_a_bar() -> None:
 def test_negative_labels_show_only_on_request_but_count_in_shares() -> None:
     """`--all` lists negative labels; without it they are left out, and shares stay the same."""
     two = LabelSet("set", (Label("a", ("a",)), Label("none", ("b",), negative=True)))
-    hidden = ranked(two, [1.0, 1.0], Selection())
+    hidden = ranked(two, [1.0, 1.0], ScoringOptions())
     shown = ranked(two, [1.0, 1.0])
     assert [s.label for s in hidden] == ["a"]
     assert [s.label for s in shown] == ["a", "none"]
-    assert hidden[0].share == shown[0].share == pytest.approx(0.5)
+    assert hidden[0].softmax == shown[0].softmax == pytest.approx(0.5)
 
 
 def test_a_set_of_negative_labels_alone_answers_nothing() -> None:
     """Nothing to show is an empty answer, not an error."""
     none = LabelSet("set", (Label("a", ("a",), negative=True),), exclusive=True)
-    assert ranked(none, [1.0], Selection()) == ()
+    assert ranked(none, [1.0], ScoringOptions()) == ()
     assert tags(none, [1.0]) == set()
 
 
@@ -261,12 +269,12 @@ def test_bias_shift_moves_every_logit_alike() -> None:
     """`--bias-shift` adds to logits: scores and tags move, order and shares do not."""
     two = labels("a", "b")
     plain = ranked(two, [-3.0, -4.0])
-    moved = ranked(two, [-3.0, -4.0], Selection(top=None, bias_shift=3.5))
+    moved = ranked(two, [-3.0, -4.0], ScoringOptions(top=None, bias_shift=3.5))
     assert [s.label for s in plain] == [s.label for s in moved] == ["a", "b"]
     for before, after in zip(plain, moved, strict=True):
         assert after.logit == pytest.approx(before.logit + 3.5, abs=1e-5)
         assert after.score == pytest.approx(1 / (1 + math.exp(-after.logit)), abs=1e-6)
-        assert after.share == pytest.approx(before.share, abs=1e-5)
+        assert after.softmax == pytest.approx(before.softmax, abs=1e-5)
     assert [s.tag for s in plain] == [False, False]
     assert [s.tag for s in moved] == [True, True]
 
@@ -274,8 +282,8 @@ def test_bias_shift_moves_every_logit_alike() -> None:
 def test_a_sets_own_shift_is_added_to_the_callers() -> None:
     """`bias_shift: X` in a set is the same as --bias-shift X, and both add up."""
     own = labels("a", "b", bias_shift=2.0)
-    both = ranked(own, [-3.0, -4.0], Selection(top=None, bias_shift=1.5))
-    assert both == ranked(labels("a", "b"), [-3.0, -4.0], Selection(top=None, bias_shift=3.5))
+    both = ranked(own, [-3.0, -4.0], ScoringOptions(top=None, bias_shift=1.5))
+    assert both == ranked(labels("a", "b"), [-3.0, -4.0], ScoringOptions(top=None, bias_shift=3.5))
     assert [s.tag for s in ranked(own, [-3.0, -4.0])] == [True, False]
 
 
@@ -287,7 +295,7 @@ def test_top_limits_what_is_shown(top: int | None, shown: int) -> None:
     """`--top N` shows the best N; more than there are, or no limit, shows all."""
     wanted = [0.3, -1.0, 2.0, 0.5, 1.0, -2.0, 1.5]
     paths = [str(i) for i in range(7)]
-    answer = ranked(labels(*paths), wanted, Selection(top=top, threshold=1.0))
+    answer = ranked(labels(*paths), wanted, ScoringOptions(top=top, threshold=1.0))
     best = sorted(paths, key=lambda p: -wanted[int(p)])
     assert [s.label for s in answer] == best[:shown]
 
@@ -301,7 +309,7 @@ def test_ties_keep_the_sets_order() -> None:
 def test_scores_are_plain_python_values() -> None:
     """What leaves the room can be written as JSON as it is."""
     (score,) = ranked(labels("a"), [1.0])
-    assert [type(v) for v in (score.score, score.share, score.logit, score.tag)] == [
+    assert [type(v) for v in (score.score, score.softmax, score.logit, score.tag)] == [
         float, float, float, bool,
     ]  # fmt: skip
     assert score.set == "set"
@@ -310,10 +318,10 @@ def test_scores_are_plain_python_values() -> None:
 def test_every_tag_is_reported_whatever_top_says() -> None:
     """A threshold that four labels reach gives four tags, even where two labels were asked for."""
     labels = LabelSet.of(["a", "b", "c", "d", "e"])
-    encoded = bank(labels, lambda texts: np.eye(len(texts), dtype=np.float32))
+    encoded = label_embeddings(labels, lambda texts: np.eye(len(texts), dtype=np.float32))
     image = np.array([[0.9, 0.1, 0.8, 0.7, 0.6]], np.float32)
-    head = Head(scale=10.0, bias=-5.0)
-    (found,) = rank(image, encoded, head, Selection(top=2, threshold=0.5))
+    head = Head(logit_scale=10.0, logit_bias=-5.0)
+    (found,) = rank(image, encoded, head, ScoringOptions(top=2, threshold=0.5))
     assert [(s.label, s.tag) for s in found] == [("a", True), ("c", True), ("d", True), ("e", True)]
-    (found,) = rank(image, encoded, head, Selection(top=2, threshold=0.99))
+    (found,) = rank(image, encoded, head, ScoringOptions(top=2, threshold=0.99))
     assert [(s.label, s.tag) for s in found] == [("a", False), ("c", False)]

@@ -14,13 +14,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from siglipcli import Classifier, Failure, Match, Query, Ranking, Source, search, vectors, writers
+from siglipcli import (
+    Classifier,
+    Failure,
+    Match,
+    Query,
+    Ranking,
+    Source,
+    search,
+)
+from siglipcli import (
+    embedding_files as vectors,
+)
+from siglipcli import (
+    outputs as writers,
+)
+from siglipcli.embedding_files import About
 from siglipcli.errors import UsageError
+from siglipcli.outputs import Header
 from siglipcli.pipeline import Batch
-from siglipcli.records import Comparison, Head, Pair, Result
+from siglipcli.results import Head, ImageTextScores, Pair, Result
 from siglipcli.search import Best, combine
-from siglipcli.vectors import About
-from siglipcli.writers import Header
 
 if TYPE_CHECKING:
     from fake_encoder import FakeEncoder
@@ -35,11 +49,11 @@ def clf(encoder: FakeEncoder) -> Classifier:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Four plain pictures and one file that is none."""
+def images(tmp_path: Path) -> Path:
+    """Four plain images and one file that is none."""
     for name, colour in (("a", "red"), ("b", "lime"), ("d", "blue"), ("e", "darkred")):
         Image.new("RGB", (10, 10), colour).save(tmp_path / f"{name}.png")
-    (tmp_path / "c.png").write_bytes(b"no picture")
+    (tmp_path / "c.png").write_bytes(b"no image")
     return tmp_path
 
 
@@ -70,7 +84,7 @@ def test_the_best_are_those_of_a_full_sort(
 
 
 def test_the_best_hold_no_more_than_is_asked_for() -> None:
-    """A million pictures cost the memory of ten."""
+    """A million images cost the memory of ten."""
     best: Best[int] = Best(10)
     rng = np.random.default_rng(0)
     for start in range(0, 100_000, 100):
@@ -92,9 +106,9 @@ def test_a_query_is_a_renormalised_sum() -> None:
 # --- the library ----------------------------------------------------------------------------------
 
 
-def test_a_search_ranks_a_folder(clf: Classifier, pictures: Path) -> None:
+def test_a_search_ranks_a_folder(clf: Classifier, images: Path) -> None:
     """Failures come as they are met, then matches with rank, similarity and score."""
-    found = list(clf.search([pictures], "reddish"))
+    found = list(clf.search([images], "reddish"))
     assert isinstance(found[0], Failure)
     assert names(found[:1]) == ["c.png"]
     ranked = [item for item in found if isinstance(item, Match)]
@@ -108,64 +122,62 @@ def test_a_search_ranks_a_folder(clf: Classifier, pictures: Path) -> None:
         assert match.score == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
 
 
-def test_a_picture_finds_itself_first(clf: Classifier, pictures: Path) -> None:
+def test_a_image_finds_itself_first(clf: Classifier, images: Path) -> None:
     """An image query has similarities, no scores: the head is trained for texts."""
-    query = Query(images=[str(pictures / "a.png")])
-    found = [m for m in clf.search([pictures], query) if isinstance(m, Match)]
+    query = Query(images=[str(images / "a.png")])
+    found = [m for m in clf.search([images], query) if isinstance(m, Match)]
     assert names(found) == ["a.png", "e.png", *names(found)[2:]]
     assert found[0].similarity == pytest.approx(1, abs=1e-5)
     assert {m.score for m in found} == {None}
 
 
 def test_only_what_is_text_has_scores() -> None:
-    """Several texts are one prompt's ensemble; with a picture or --not it is a direction only."""
+    """Several texts are one prompt's ensemble; with an image or --not it is a direction only."""
     assert Query(["a", "b"]).is_text
     assert not Query(["a"], images=["x.jpg"]).is_text
     assert not Query(["a"], without=["b"]).is_text
 
 
-def test_subtracting_moves_matches_down(clf: Classifier, pictures: Path) -> None:
+def test_subtracting_moves_matches_down(clf: Classifier, images: Path) -> None:
     """Red without darkness: what is taken away ranks lower than before."""
-    dark = clf.encode_query(Query(images=[str(pictures / "d.png")]))
-    plain = clf.encode_query(Query(["x"], images=[str(pictures / "d.png")]))
-    without = clf.encode_query(Query(images=[str(pictures / "d.png")], without=["x"]))
+    dark = clf.encode_query(Query(images=[str(images / "d.png")]))
+    plain = clf.encode_query(Query(["x"], images=[str(images / "d.png")]))
+    without = clf.encode_query(Query(images=[str(images / "d.png")], without=["x"]))
     (text,) = clf.encode_texts(["x"])
     assert float(without @ text) < float(dark @ text) < float(plain @ text)
     assert np.linalg.norm(without) == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.05, 0.2, 0.5, 1.0])
-def test_a_threshold_is_of_the_score(clf: Classifier, pictures: Path, threshold: float) -> None:
+def test_a_threshold_is_of_the_score(clf: Classifier, images: Path, threshold: float) -> None:
     """Taken back through the head, it cuts where the scores say."""
-    every = [m for m in clf.search([pictures], "reddish", Ranking(None)) if isinstance(m, Match)]
-    kept = clf.search([pictures], "reddish", Ranking(None, threshold))
+    every = [m for m in clf.search([images], "reddish", Ranking(None)) if isinstance(m, Match)]
+    kept = clf.search([images], "reddish", Ranking(None, threshold))
     assert [m for m in kept if isinstance(m, Match)] == [
         m for m in every if m.score is not None and m.score >= threshold
     ]
 
 
-def test_a_threshold_of_a_picture_query_is_of_the_similarity(
-    clf: Classifier, pictures: Path
-) -> None:
+def test_a_threshold_of_a_image_query_is_of_the_similarity(clf: Classifier, images: Path) -> None:
     """There is no score to hold it against."""
-    query = Query(images=[str(pictures / "a.png")])
-    found = [m for m in clf.search([pictures], query, Ranking(None, 0.99)) if isinstance(m, Match)]
+    query = Query(images=[str(images / "a.png")])
+    found = [m for m in clf.search([images], query, Ranking(None, 0.99)) if isinstance(m, Match)]
     assert names(found) == ["a.png", "e.png"]
 
 
-def test_a_query_picture_that_cannot_be_used_is_an_error(clf: Classifier, pictures: Path) -> None:
+def test_a_query_image_that_cannot_be_used_is_an_error(clf: Classifier, images: Path) -> None:
     """Broken, missing or a folder: the search has nothing to go by."""
     for name, why in (
-        ("c.png", "PNG|no picture|picture"),
+        ("c.png", "PNG|no image|image"),
         ("gone.png", "No such file"),
-        ("", "not one picture"),
+        ("", "not one image"),
     ):
         with pytest.raises(UsageError, match=why):
-            list(clf.search([pictures], Query(images=[str(pictures / name)])))
+            list(clf.search([images], Query(images=[str(images / name)])))
 
 
 def test_pairs_are_the_heads_numbers() -> None:
-    """One tuple a picture, one pair a text, in the order given."""
+    """One tuple an image, one pair a text, in the order given."""
     images, texts = np.eye(2, dtype=np.float32), np.float32([[1, 0], [0.6, 0.8]])
     first, second = search.pairs(images, texts, ["x", "y"], Head(10, -2))
     assert [p.text for p in first] == ["x", "y"]
@@ -176,7 +188,7 @@ def test_pairs_are_the_heads_numbers() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 33])
 def test_neighbours_do_not_change_a_score(count: int) -> None:
-    """To the last digit: which pictures shared a batch depends on how fast each was read."""
+    """To the last digit: which images shared a batch depends on how fast each was read."""
     rows = np.random.default_rng(0).normal(size=(34, 768)).astype(np.float32)
     images, texts, head = rows[1:], rows[:3], Head(117.0, -16.0)
     found = search.pairs(images[:count], texts, "abc", head)
@@ -191,13 +203,19 @@ def test_neighbours_do_not_change_a_score(count: int) -> None:
     assert ranked[0] == ranked[1]
 
 
-def test_scoring_keeps_order_and_failures(clf: Classifier, pictures: Path) -> None:
+def test_scoring_keeps_order_and_failures(clf: Classifier, images: Path) -> None:
     """`Classifier.score` gives a comparison or a failure for each input, in place."""
-    found = list(clf.score([pictures], ["one", "two"]))
+    found = list(clf.score([images], ["one", "two"]))
     assert names(found) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
-    assert [type(f) for f in found] == [Comparison, Comparison, Failure, Comparison, Comparison]
+    assert [type(f) for f in found] == [
+        ImageTextScores,
+        ImageTextScores,
+        Failure,
+        ImageTextScores,
+        ImageTextScores,
+    ]
     with pytest.raises(UsageError, match="no text"):
-        list(clf.score([pictures], []))
+        list(clf.score([images], []))
 
 
 # --- saved vectors --------------------------------------------------------------------------------
@@ -212,17 +230,17 @@ def embedded(clf: Classifier, folder: Path, file: Path, about: About | None = No
 
 
 @pytest.mark.parametrize("ending", ["npz", "npy", "parquet", "jsonl"])
-def test_saved_vectors_stand_for_their_pictures(
-    clf: Classifier, pictures: Path, tmp_path_factory: pytest.TempPathFactory, ending: str
+def test_saved_vectors_stand_for_their_images(
+    clf: Classifier, images: Path, tmp_path_factory: pytest.TempPathFactory, ending: str
 ) -> None:
-    """classify, search and score give what the pictures would give, without one being encoded."""
-    file = embedded(clf, pictures, tmp_path_factory.mktemp("v") / f"v.{ending}")
+    """classify, search and score give what the images would give, without one being encoded."""
+    file = embedded(clf, images, tmp_path_factory.mktemp("v") / f"v.{ending}")
     clf.encoder.batches.clear()
     saved = vectors.load(file)
     found = list(clf.search(saved, "reddish"))
     scored = list(clf.score(saved, ["one"]))
     assert clf.encoder.batches == []
-    fresh = list(clf.search([pictures], "reddish"))
+    fresh = list(clf.search([images], "reddish"))
     if ending != "jsonl":  # the others have no place for a failure
         fresh = [item for item in fresh if not isinstance(item, Failure)]
     assert [(i.source.name, getattr(i, "similarity", None)) for i in found] == [
@@ -230,28 +248,28 @@ def test_saved_vectors_stand_for_their_pictures(
         for i in fresh
     ]
     assert names(scored) == [
-        n for n in names(list(clf.score([pictures], ["one"]))) if n in names(scored)
+        n for n in names(list(clf.score([images], ["one"]))) if n in names(scored)
     ]
 
 
-def test_another_models_vectors_are_refused(clf: Classifier, pictures: Path) -> None:
-    """By checkpoint; another runtime of the same one is fine; texts are no pictures."""
+def test_another_models_vectors_are_refused(clf: Classifier, images: Path) -> None:
+    """By checkpoint; another runtime of the same one is fine; texts are no images."""
     for about, why in (
         (About("other", "zzz-torch"), "another model, other; use --model other"),
         (About("fake", "zzz-torch"), "other weights than this fake"),
         (About("fake", "fake", "text"), "vectors of texts"),
     ):
-        file = embedded(clf, pictures, pictures / "v.npz", about)
+        file = embedded(clf, images, images / "v.npz", about)
         with pytest.raises(UsageError, match=why):
             list(clf.search(vectors.load(file), "x"))
-    file = embedded(clf, pictures, pictures / "v.npz", About("fake", "fake-elsewhere-bf16"))
+    file = embedded(clf, images, images / "v.npz", About("fake", "fake-elsewhere-bf16"))
     assert list(clf.search(vectors.load(file), "x"))
 
 
 # --- how it is written ----------------------------------------------------------------------------
 
 ODD = 'photos/[bold]=cmd, "x"\x1b[31m\nna\u00efve\u202egpj.\udcff'
-FAILED = Failure(Source("photos/b.jpg"), "truncated", "The file ends before the picture does.")
+FAILED = Failure(Source("photos/b.jpg"), "truncated", "The file ends before the image does.")
 MATCHES: tuple[Result, ...] = (
     FAILED,
     Match(Source("photos/2024/beach.jpg"), 1, 0.1234567, 0.87654321),
@@ -265,17 +283,17 @@ SIMILAR: tuple[Result, ...] = (
 )
 TEXTS = ("a dog on a beach", "\u732b " * 20)
 COMPARED: tuple[Result, ...] = (
-    Comparison(
+    ImageTextScores(
         Source("photos/2024/cat.jpg"),
         (Pair(TEXTS[0], 0.25, -1.0986, 0.1), Pair(TEXTS[1], 3e-9, -19.6, -0.08)),
     ),
     FAILED,
-    Comparison(Source(ODD), (Pair(TEXTS[0], 1.0, 20.0, 0.3), Pair(TEXTS[1], 0.5, 0.0, 0.2))),
+    ImageTextScores(Source(ODD), (Pair(TEXTS[0], 1.0, 20.0, 0.3), Pair(TEXTS[1], 0.5, 0.0, 0.2))),
 )
 RUNS = {
     "matches": (MATCHES, Header("demo", answers=Match)),
     "similar": (SIMILAR, Header("demo", answers=Match)),
-    "pairs": (COMPARED, Header("demo", labels=TEXTS, answers=Comparison)),
+    "pairs": (COMPARED, Header("demo", labels=TEXTS, answers=ImageTextScores)),
 }
 
 
@@ -308,8 +326,10 @@ def test_a_matrix_of_any_size_fits(
     texts = tuple(f"text {i}" for i in range(count))
     pairs = tuple(Pair(text, (i + 1) / 100, 0.0, 0.0) for i, text in enumerate(texts))
     stream = io.StringIO()
-    writer = writers.open_writer("table", stream, Header("m", labels=texts, answers=Comparison))
-    writer.write(Comparison(Source("photos/a rather long name of a picture.jpg"), pairs))
+    writer = writers.open_writer(
+        "table", stream, Header("m", labels=texts, answers=ImageTextScores)
+    )
+    writer.write(ImageTextScores(Source("photos/a rather long name of an image.jpg"), pairs))
     writer.close()
     text = stream.getvalue()
     assert all(f"{(i + 1) / 100:.4f}" in text for i in range(count))

@@ -62,7 +62,7 @@ def test_what_was_kept_is_found_by_file_and_by_content(store: Store, tmp_path: P
 
 
 def test_a_changed_file_is_not_found(store: Store) -> None:
-    """Another size, mtime or inode means another picture until its content is read."""
+    """Another size, mtime or inode means another image until its content is read."""
     space = store.space("m", "model")
     space.keep(entries(1))
     path, size, mtime, inode = b"/photos/1.jpg", 10, 1, 1
@@ -73,7 +73,7 @@ def test_a_changed_file_is_not_found(store: Store) -> None:
 
 
 def test_models_do_not_share_vectors(store: Store) -> None:
-    """One picture, two models: each finds its own."""
+    """One image, two models: each finds its own."""
     store.space("a", "model").keep([Entry(digest(1), vector(1), state(1))])
     assert store.space("b", "model").files([state(1)]) == {}
     store.space("b", "model").keep([Entry(digest(1), vector(2), state(1))])
@@ -81,7 +81,7 @@ def test_models_do_not_share_vectors(store: Store) -> None:
     np.testing.assert_array_equal(store.space("b", "m").vectors([digest(1)])[digest(1)], vector(2))
 
 
-def test_a_prompt_is_no_picture() -> None:
+def test_a_prompt_is_no_image() -> None:
     """A file with a prompt as its content has another digest."""
     assert text_digest("a cat") != content_digest(b"a cat")
     assert text_digest("a cat") != text_digest("a cat ")

@@ -47,9 +47,9 @@ def aged(path: Path, content: bytes | None = None, seconds: int = 1_000) -> Path
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Eight pictures at rest."""
-    copy = tmp_path / "pictures"
-    shutil.copytree(demo.PICTURES, copy)
+    """Eight images at rest."""
+    copy = tmp_path / "images"
+    shutil.copytree(demo.IMAGES, copy)
     for path in copy.iterdir():
         aged(path)
     return copy
@@ -69,7 +69,7 @@ def _settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the pictures whose content was read."""
+    """The names of the images whose content was read."""
     names: list[str] = []
     plain = images.load_bytes
 
@@ -99,7 +99,7 @@ def counts(result: Result) -> tuple[int, int, int]:
 # --- nothing twice --------------------------------------------------------------------------------
 
 
-def test_other_labels_open_no_picture(folder: Path, opened: list[str]) -> None:
+def test_other_labels_open_no_image(folder: Path, opened: list[str]) -> None:
     """The second run is answered from the store alone, with the scores of a run without one."""
     assert counts(classify(folder, *LABELS)) == (8, 0, 0)
     assert len(opened) == 8
@@ -165,9 +165,9 @@ def test_a_moved_or_copied_file_is_read_but_not_encoded(folder: Path, opened: li
 
 def test_each_decode_mode_has_its_own_vectors(folder: Path) -> None:
     """--exact-decode sees other pixels: neither mode takes the other's vectors."""
-    picture = folder / "large.jpg"
-    Image.radial_gradient("L").resize((2_000, 2_000)).save(picture, quality=90)
-    aged(picture)
+    image = folder / "large.jpg"
+    Image.radial_gradient("L").resize((2_000, 2_000)).save(image, quality=90)
+    aged(image)
     assert counts(classify(folder, *LABELS)) == (9, 0, 0)
     assert counts(classify(folder, *LABELS, "--exact-decode")) == (9, 0, 0)
     assert counts(classify(folder, *LABELS)) == (0, 9, 0)
@@ -196,20 +196,20 @@ def test_an_edited_file_is_encoded_again(folder: Path) -> None:
 
 def test_only_verify_notices_what_left_no_trace(folder: Path) -> None:
     """Same size, mtime and inode, other content: the shortcut is wrong, --verify sets it right."""
-    picture = folder / "plain.bmp"
-    Image.new("RGB", (40, 40), "red").save(picture)
-    aged(picture)
-    classify(picture, *OTHERS)
-    state = picture.stat()
+    image = folder / "plain.bmp"
+    Image.new("RGB", (40, 40), "red").save(image)
+    aged(image)
+    classify(image, *OTHERS)
+    state = image.stat()
     blue = folder.parent / "blue.bmp"
     Image.new("RGB", (40, 40), "blue").save(blue)
-    picture.write_bytes(blue.read_bytes())
-    os.utime(picture, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert picture.stat().st_size == state.st_size
-    truth = rows(classify(picture, *OTHERS, "--no-cache"))
-    assert rows(classify(picture, *OTHERS)) != truth
-    assert rows(classify(picture, *OTHERS, "--verify")) == truth
-    assert rows(classify(picture, *OTHERS)) == truth
+    image.write_bytes(blue.read_bytes())
+    os.utime(image, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert image.stat().st_size == state.st_size
+    truth = rows(classify(image, *OTHERS, "--no-cache"))
+    assert rows(classify(image, *OTHERS)) != truth
+    assert rows(classify(image, *OTHERS, "--verify")) == truth
+    assert rows(classify(image, *OTHERS)) == truth
 
 
 def test_a_file_written_just_now_is_read_each_time(folder: Path, opened: list[str]) -> None:
@@ -225,13 +225,13 @@ def test_a_file_written_just_now_is_read_each_time(folder: Path, opened: list[st
 
 
 def test_a_failure_is_not_remembered(folder: Path) -> None:
-    """A picture that could not be read is tried again, and answered once it is whole."""
-    picture = folder / "blue-heart.jpg"
-    whole = picture.read_bytes()
-    aged(picture, whole[:900])
+    """An image that could not be read is tried again, and answered once it is whole."""
+    image = folder / "blue-heart.jpg"
+    whole = image.read_bytes()
+    aged(image, whole[:900])
     assert counts(classify(folder, *LABELS)) == (7, 0, 1)
     assert counts(classify(folder, *LABELS)) == (0, 7, 1)
-    aged(picture, whole)
+    aged(image, whole)
     assert counts(classify(folder, *LABELS)) == (1, 7, 0)
 
 
@@ -286,7 +286,7 @@ def test_an_interrupted_run_continues_where_it_stopped(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was answered before Ctrl-C comes from the store; the end line says how much."""
-    from siglipcli.models.torch_runtime import TorchEncoder
+    from siglipcli.encoders.torch_runtime import TorchEncoder
 
     plain, calls = TorchEncoder.encode_images, []
 
@@ -325,7 +325,7 @@ with Classifier(encoder, Reading(workers=1), Store(Path(cache))) as classifier:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two hundred tiny pictures, no two alike, at rest."""
+    """Two hundred tiny images, no two alike, at rest."""
     folder = tmp_path_factory.mktemp("many")
     for i in range(200):
         path = folder / f"{i:03}.png"
@@ -344,7 +344,7 @@ def start(folder: Path, cache: Path, fingerprint: str, pause: float) -> subproce
 
 
 def kill(process: subprocess.Popen[str], after: float) -> list[str]:
-    """Kill -9 so many seconds from now; return the pictures that were answered in full lines."""
+    """Kill -9 so many seconds from now; return the images that were answered in full lines."""
     timer = threading.Timer(after, process.send_signal, [signal.SIGKILL])
     timer.start()
     assert process.stdout
@@ -439,7 +439,7 @@ def test_two_commands_at_once(folder: Path) -> None:
 
 
 def test_mixed_folders_keep_their_order(encoder: FakeEncoder, many: Path, tmp_path: Path) -> None:
-    """Known, new and broken pictures in any mixture: every answer in place, each with its vector."""
+    """Known, new and broken images in any mixture: every answer in place, each with its vector."""
     expected = {
         one.source.name: one.vector for batch in Classifier(encoder).embed([many]) for one in batch
     }

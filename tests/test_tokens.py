@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siglipcli.demo import MODEL_DIR
+from siglipcli.encoders.tokens import Tokenizer, canonicalize, cleaner
 from siglipcli.errors import CheckpointError
-from siglipcli.models.tokens import Tokenizer, canonicalize, cleaner
 
 if TYPE_CHECKING:
     from pathlib import Path

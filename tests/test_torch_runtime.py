@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from siglipcli import demo, models
-from siglipcli.errors import CheckpointError, DeviceError, ExitStatus
-from siglipcli.models import torch_runtime
-from siglipcli.models.checkpoint import Checkpoint, locate
-from siglipcli.models.torch_runtime import (
+from siglipcli import demo
+from siglipcli import encoders as models
+from siglipcli.encoders import torch_runtime
+from siglipcli.encoders.checkpoint import Checkpoint, locate
+from siglipcli.encoders.torch_runtime import (
     TorchEncoder,
     agrees,
     build_tower,
@@ -23,6 +23,7 @@ from siglipcli.models.torch_runtime import (
     pick_device,
     pick_precision,
 )
+from siglipcli.errors import CheckpointError, DeviceError, ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,7 @@ def fresh(checkpoint: Checkpoint) -> TorchEncoder:
 
 
 def pixels(n: int, size: int = 160) -> NDArray[np.uint8]:
-    """Pictures of blocks, not noise: embeddings then differ."""
+    """Images of blocks, not noise: embeddings then differ."""
     blocks = np.random.default_rng(n).integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
     return blocks.repeat(size // 4, axis=1).repeat(size // 4, axis=2)
 
@@ -63,7 +64,7 @@ def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float3
 
 
 def test_rows_are_unit_fp32_vectors(fp32: TorchEncoder) -> None:
-    """Pictures and prompts become rows of length one, in one space."""
+    """Images and prompts become rows of length one, in one space."""
     seen, read = fp32.encode_images(pixels(3)), fp32.encode_texts(TEXTS)
     assert seen.dtype == read.dtype == np.float32
     assert seen.shape == (3, 64)
@@ -80,7 +81,7 @@ def test_bf16_points_where_fp32_does(fp32: TorchEncoder, checkpoint: Checkpoint)
     assert half.fingerprint != fp32.fingerprint
 
 
-def test_a_batch_gives_what_its_pictures_give_alone(fp32: TorchEncoder) -> None:
+def test_a_batch_gives_what_its_images_give_alone(fp32: TorchEncoder) -> None:
     """The batch size changes no embedding."""
     batch = pixels(5)
     alone = np.concatenate([fp32.encode_images(batch[i : i + 1]) for i in range(5)])
@@ -107,7 +108,7 @@ def test_pixels_are_left_as_they_were(fp32: TorchEncoder) -> None:
 def test_a_tower_is_loaded_when_it_is_used(
     fresh: TorchEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Prompts load the text tower only; pictures let it go and load the other; each once."""
+    """Prompts load the text tower only; images let it go and load the other; each once."""
     loaded: list[str] = []
     plain = torch_runtime.build_tower
 
@@ -225,7 +226,7 @@ def test_a_device_that_differs_from_the_cpu_is_refused(
 
 
 def tight(tower: Any, most: int, seen: list[int]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A tower on a device with room for `most` pictures."""
+    """A tower on a device with room for `most` images."""
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         seen.append(len(x))
@@ -249,8 +250,8 @@ def test_out_of_memory_halves_the_batch(fresh: TorchEncoder, most: int) -> None:
     assert 1 <= fresh.batch_size <= max(most, 2)
 
 
-def test_no_room_for_one_picture_ends_the_run(fresh: TorchEncoder) -> None:
-    """Where one picture does not fit there is nothing to halve: the message names the CPU."""
+def test_no_room_for_one_image_ends_the_run(fresh: TorchEncoder) -> None:
+    """Where one image does not fit there is nothing to halve: the message names the CPU."""
     fresh.encode_images(pixels(1))
     fresh._image = tight(fresh._image, 0, [])
     with pytest.raises(DeviceError, match="try --device cpu"):
@@ -379,7 +380,7 @@ def test_no_memory_to_load_a_tower_is_said(monkeypatch: pytest.MonkeyPatch, tmp_
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("siglipcli.models.torch_runtime.build_tower", full)
+    monkeypatch.setattr("siglipcli.encoders.torch_runtime.build_tower", full)
     encoder = models.load("demo", device="cpu", runtime="torch", cache_dir=tmp_path)
     with pytest.raises(DeviceError, match="too little free memory for the text tower"):
         encoder.encode_texts(["a cat"])

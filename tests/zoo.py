@@ -1,4 +1,4 @@
-"""The image zoo: small makers of every kind of picture file, whole and broken.
+"""The image zoo: small makers of every kind of image file, whole and broken.
 
 Makers return bytes, so that a test decides whether they become a file, stdin or a record.
 Nothing is downloaded: photographs come from inside the scikit-image package, the rest is drawn.
@@ -55,7 +55,7 @@ __all__ = [
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 """Colour photographs inside the scikit-image package: a person, a cat, a cup, a rocket."""
 
-TEXT = "Dear diary,\nthis is not a picture. Ünïcödé neither.\n".encode()
+TEXT = "Dear diary,\nthis is not an image. Ünïcödé neither.\n".encode()
 HTML = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body></body></html>\n"
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 
@@ -84,9 +84,9 @@ def photograph(name: str = "astronaut.png") -> Image.Image:
     spec = importlib.util.find_spec("skimage")
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    picture: Image.Image = Image.open(Path(spec.submodule_search_locations[0]) / "data" / name)
-    with picture:
-        return picture.convert("RGB")
+    image: Image.Image = Image.open(Path(spec.submodule_search_locations[0]) / "data" / name)
+    with image:
+        return image.convert("RGB")
 
 
 def drawn(width: int = 61, height: int = 43, *, step: int = 1) -> Image.Image:
@@ -127,7 +127,7 @@ INVERSE_TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-"""EXIF orientation → how a camera held that way stores the upright picture."""
+"""EXIF orientation → how a camera held that way stores the upright image."""
 
 
 def turned_on_its_side(upright: Image.Image, orientation: int) -> Image.Image:
@@ -139,7 +139,7 @@ def turned_on_its_side(upright: Image.Image, orientation: int) -> Image.Image:
 def oriented(
     upright: Image.Image, orientation: int, file_format: str = "PNG", **options: object
 ) -> bytes:
-    """Return a file whose EXIF orientation (1 to 8) makes it the upright picture again."""
+    """Return a file whose EXIF orientation (1 to 8) makes it the upright image again."""
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     stored = turned_on_its_side(upright, orientation)
@@ -147,18 +147,18 @@ def oriented(
 
 
 def with_broken_exif(image: Image.Image, file_format: str = "JPEG") -> bytes:
-    """Return a picture whose EXIF block is noise behind a valid first line."""
+    """Return an image whose EXIF block is noise behind a valid first line."""
     noise = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + bytes(range(256)) * 2
     return encoded(image, file_format, exif=noise)
 
 
 def with_broken_profile(image: Image.Image, file_format: str = "JPEG") -> bytes:
-    """Return a picture whose colour profile is noise."""
+    """Return an image whose colour profile is noise."""
     return encoded(image, file_format, icc_profile=b"\x00\x00\x02\x0cnoise" * 40)
 
 
 def with_profile(image: Image.Image, file_format: str = "PNG") -> bytes:
-    """Return a picture with a valid sRGB profile."""
+    """Return an image with a valid sRGB profile."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     return encoded(image, file_format, icc_profile=profile.tobytes())
 

@@ -1,7 +1,7 @@
 """Zero-shot classification of a folder of JPEGs as open_clip's README shows it for SigLIP.
 
-Labels are encoded once, pictures eight at a time; `--bf16` runs both towers under autocast.
-Prints one JSON object a picture, as `siglip classify -f jsonl` does.
+Labels are encoded once, images eight at a time; `--bf16` runs both towers under autocast.
+Prints one JSON object an image, as `siglip classify -f jsonl` does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BATCH_SIZE = 8
 
 
 def main() -> None:
-    """Classify every picture of a folder."""
+    """Classify every image of a folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", required=True, help="a folder in open_clip's format")

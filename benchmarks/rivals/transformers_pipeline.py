@@ -1,6 +1,6 @@
 """The transformers zero-shot pipeline over a folder of JPEGs, with its own defaults.
 
-Prints one JSON object a picture, as `siglip classify -f jsonl` does.
+Prints one JSON object an image, as `siglip classify -f jsonl` does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from transformers import pipeline
 
 
 def main() -> None:
-    """Classify every picture of a folder."""
+    """Classify every image of a folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", required=True, help="a folder in transformers' format")

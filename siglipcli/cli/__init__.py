@@ -46,13 +46,13 @@ class _Closed(io.TextIOBase):
 
 
 _COMMANDS = {
-    "classify": "Score pictures against labels.",
-    "search": "Rank pictures against words or a picture.",
-    "score": "Score pictures with texts, pair by pair.",
+    "classify": "Score images against labels.",
+    "search": "Rank images against words or an image.",
+    "score": "Score images with texts, pair by pair.",
     "embed": "Write embeddings, to be used again.",
-    "evaluate": "Measure a label set on pictures you know.",
-    "calibrate": "Fit thresholds to pictures you know.",
-    "compare": "Compare two label sets on pictures you know.",
+    "evaluate": "Measure a label set on images you know.",
+    "calibrate": "Fit thresholds to images you know.",
+    "compare": "Compare two label sets on images you know.",
     "prompts": "Say which prompts help and which hurt.",
     "demo": "Try it on bundled drawings, with no download.",
     "labels": "List, show, check and start label sets.",
@@ -115,7 +115,7 @@ def _translated() -> Iterator[None]:
 app = typer.Typer(
     cls=_Commands,
     name="siglip",
-    help="Zero-shot image classification with SigLIP: label pictures with words of your choice.",
+    help="Zero-shot image classification with SigLIP: label images with words of your choice.",
     no_args_is_help=True,
     # Plain help: Rich's tables would be imported to draw it.
     rich_markup_mode=None,

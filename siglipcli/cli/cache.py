@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siglipcli.cli.answering import print_json
 from siglipcli.cli.options import DEFAULT_LIMIT, CacheDir, CacheLimit, JsonOrTable
+from siglipcli.cli.output import print_json
 from siglipcli.cli.values import Size
 from siglipcli.machine import cache_folder
 from siglipcli.text import visible
@@ -50,7 +50,7 @@ def info(cache_dir: CacheDir = None, output_format: JsonOrTable = "table") -> No
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    from siglipcli.models.engines import engines
+    from siglipcli.encoders.engines import engines
     from siglipcli.store import Store
 
     with closing(Store(folder)) as store:
@@ -74,11 +74,11 @@ def _facts(folder: Path) -> dict[str, Any]:
 @app.command()
 def prune(cache_limit: CacheLimit = DEFAULT_LIMIT, cache_dir: CacheDir = None) -> None:
     """Drop engines that this installation cannot use, and embeddings over --cache-limit."""
-    from siglipcli.models import engines, openvino_runtime
+    from siglipcli.encoders import engines, openvino_runtime
     from siglipcli.store import Store
 
     folder = cache_folder(cache_dir)
-    if openvino_runtime.is_here():
+    if openvino_runtime.is_installed():
         freed = engines.prune(folder / "engines", openvino_runtime.version())
         typer.echo(f"engines: freed {_size(freed)}")
     with closing(Store(folder)) as store:
@@ -93,7 +93,7 @@ def clear(
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Only embeddings.")] = False,
 ) -> None:
     """Delete what is kept: engines, embeddings, or both. It is made again when it is needed."""
-    from siglipcli.models import engines as built
+    from siglipcli.encoders import engines as built
     from siglipcli.store import Store
 
     folder = cache_folder(cache_dir)

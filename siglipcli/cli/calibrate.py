@@ -1,4 +1,4 @@
-"""`siglip calibrate`: thresholds that fit one's own pictures, written back into the label set."""
+"""`siglip calibrate`: thresholds that fit one's own images, written back into the label set."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from siglipcli.cli import examples, setup
-from siglipcli.cli.answering import Tally
+from siglipcli.cli.bootstrap_report import number, write_json
 from siglipcli.cli.examples import Examples  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.groups import grouped
-from siglipcli.cli.judging import number, write_json
-from siglipcli.cli.options import PRECISIONS, Document, Engine, JsonOrTable, Labels, Voice
+from siglipcli.cli.options import (
+    PRECISIONS,
+    DocumentOptions,
+    JsonOrTable,
+    LabelOptions,
+    ModelOptions,
+    VerbosityOptions,
+)
+from siglipcli.cli.output import Tally
 from siglipcli.cli.terminal import Terminal
 from siglipcli.cli.values import one_of, probability
 from siglipcli.errors import UsageError
+from siglipcli.outputs.fields import utf8
+from siglipcli.outputs.json_lines import failed, named
+from siglipcli.outputs.output import is_same, open_output
 from siglipcli.text import visible
-from siglipcli.writers.fields import utf8
-from siglipcli.writers.json_lines import failed, named
-from siglipcli.writers.output import is_same, open_output
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
 
     from siglipcli.evaluation.calibration import Aim, Calibration, LabelFit, Quality
     from siglipcli.evaluation.scored import Scored
-    from siglipcli.labelsets import LabelSet
+    from siglipcli.labels import LabelSet
 
 __all__ = ["calibrate"]
 
@@ -56,7 +63,7 @@ def _target(text: str) -> float:
 
 
 @dataclass(frozen=True)
-class Towers(Engine):
+class Towers(ModelOptions):
     """The model, and what runs it; --precision means tags here."""
 
     precision: Annotated[
@@ -99,7 +106,7 @@ class Fitting:
     ] = None
     min_examples: Annotated[
         int,
-        typer.Option(min=2, metavar="N", help="Leave labels alone that have fewer pictures."),
+        typer.Option(min=2, metavar="N", help="Leave labels alone that have fewer images."),
     ] = 5
     folds: Annotated[
         int,
@@ -112,9 +119,7 @@ class Fitting:
     ] = 5
     seed: Annotated[
         int,
-        typer.Option(
-            min=0, max=2**32 - 1, metavar="N", help="How pictures are dealt to the parts."
-        ),
+        typer.Option(min=0, max=2**32 - 1, metavar="N", help="How images are dealt to the parts."),
     ] = 0
     no_shift: Annotated[
         bool, typer.Option("--no-shift", help="Fit thresholds alone, no bias_shift for the set.")
@@ -152,23 +157,23 @@ class _Written:
 @grouped
 def calibrate(
     given: Examples,
-    labels: Labels,
+    labels: LabelOptions,
     fitting: Fitting,
     target: Target,
     engine: Towers,
-    voice: Voice,
+    verbosity: VerbosityOptions,
     output_format: JsonOrTable = "table",
 ) -> None:
-    """Fit a label set's thresholds to pictures whose labels are known, and write the set back.
+    """Fit a label set's thresholds to images whose labels are known, and write the set back.
 
     For each label the threshold of best F1 is found by cross-validation, and for the set a shift of all
-    logits. Labels with few pictures, or that would gain nothing, keep their tags. Comments and order of
+    logits. Labels with few images, or that would gain nothing, keep their tags. Comments and order of
     the set are kept.
 
-    Exit status: 0 done; 1 some pictures could not be read; 2 usage or labels; 3 could not go on.
+    Exit status: 0 done; 1 some images could not be read; 2 usage or labels; 3 could not go on.
     """
     from siglipcli.evaluation import calibration, scored
-    from siglipcli.labelsets import rewrite
+    from siglipcli.labels import rewrite
 
     on_stdout = target.output is not None and str(target.output) == "-"
     if on_stdout and output_format == "json":
@@ -179,17 +184,17 @@ def calibrate(
     right = examples.truth(given, [each.names for each in known.examples], written.labels)
     if target.output:
         _check_form(written, right, fitting)
-    terminal = Terminal(voice, rows_on_screen=False)
+    terminal = Terminal(verbosity, rows_on_screen=False)
     tally = Tally()
     # Opened before the work, so that a place where no file can be is said at once.
     opened = open_output(target.output) if target.output else nullcontext()
     with setup.classifier(engine, given, terminal) as classifier, opened as stream:
         setup.warn_of_prompts([written.labels], classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as told:
-            bank = classifier.encode_labels(written.labels, told)
+            label_embeddings = classifier.encode_labels(written.labels, told)
         found = examples.collection(known, classifier, tally, terminal)
         encoder = classifier.encoder
-        answers = scored.score(found, bank, encoder.head, right, model=encoder.name)
+        answers = scored.score(found, label_embeddings, encoder.head, right, model=encoder.name)
         _report_failures(answers, tally, terminal)
         with terminal.waiting("fitting thresholds"):
             result = calibration.fit(answers, _aim(fitting))
@@ -201,10 +206,10 @@ def calibrate(
     tally.leave()
 
 
-def _label_set(given: Labels) -> _Written:
+def _label_set(given: LabelOptions) -> _Written:
     """Read the one set that is asked for, once: it may be a pipe. Raises UsageError."""
-    from siglipcli import labelsets
-    from siglipcli.labelsets import rewrite
+    from siglipcli import labels as labelsets
+    from siglipcli.labels import rewrite
 
     references = list(given.labels or ())
     if len(references) + bool(given.label) != 1:
@@ -217,7 +222,7 @@ def _label_set(given: Labels) -> _Written:
     return _Written(labelsets.parse(text, file), text, file)
 
 
-def _check_output(target: Target, labels: Labels) -> None:
+def _check_output(target: Target, labels: LabelOptions) -> None:
     """Refuse to write over the label set that is read, but with --force. Raises UsageError."""
     output = target.output
     if output and not target.force and any(is_same(name, output) for name in labels.labels or ()):
@@ -227,9 +232,9 @@ def _check_output(target: Target, labels: Labels) -> None:
 def _check_form(written: _Written, right: NDArray[np.bool_], fitting: Fitting) -> None:
     """Write numbers wherever some may come, so that text that takes none is said before the work.
 
-    May: to labels that pictures have, `right` bool[n, n_labels], and their parents. Raises LabelError.
+    May: to labels that images have, `right` bool[n, n_labels], and their parents. Raises LabelError.
     """
-    from siglipcli.labelsets import rewrite
+    from siglipcli.labels import rewrite
 
     labels = written.labels
     named = (
@@ -267,7 +272,7 @@ def _report_failures(answers: Scored, tally: Tally, terminal: Terminal) -> None:
         terminal.note(f"{more:,} more like these")
     tally.report(terminal)
     if not answers.sources:
-        terminal.note("none of the pictures could be read: there is nothing to calibrate on")
+        terminal.note("none of the images could be read: there is nothing to calibrate on")
         tally.leave()
 
 
@@ -282,7 +287,7 @@ def _report(
 ) -> None:
     precise = fitting.reach is not None
     if form == "json":
-        write_json(Document(), _document(found, answers))
+        write_json(DocumentOptions(), _document(found, answers))
     elif not on_stderr:
         with open_output(None, None) as stream:
             _write_table(stream, found, precise=precise)
@@ -390,7 +395,7 @@ def _summary(found: Calibration) -> str:
     fitted, count = sum(not fit.reason for fit in found.labels), len(found.labels)
     old, shift = found.old_shift, found.calibrated.bias_shift
     text = f"{fitted:,} of {count:,} label{'s' * (count != 1)} fitted; mean F1 {before:.3f} → {after:.3f}"
-    text += ", on pictures held out of the fit." if fitted else "."
+    text += ", on images held out of the fit." if fitted else "."
     if shift != old:
         text += f"\nbias_shift {old:g} → {shift:g}: thresholds are scores after it"
         if kept := count - fitted:

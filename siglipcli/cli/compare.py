@@ -1,21 +1,21 @@
-"""`siglip compare`: which of two label sets is better, label by label, on pictures that are known."""
+"""`siglip compare`: which of two label sets is better, label by label, on images that are known."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from siglipcli.cli import judging
+from siglipcli.cli import bootstrap_report as judging
+from siglipcli.cli.bootstrap_report import Resampling  # noqa: TC001
 from siglipcli.cli.examples import Examples  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.groups import grouped
-from siglipcli.cli.judging import Resampling  # noqa: TC001
-from siglipcli.cli.options import Document, Engine, Labels, Voice
+from siglipcli.cli.options import DocumentOptions, LabelOptions, ModelOptions, VerbosityOptions
 from siglipcli.cli.terminal import Terminal
-from siglipcli.writers.fields import utf8
+from siglipcli.outputs.fields import utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from siglipcli.cli.judging import Part, Run
+    from siglipcli.cli.bootstrap_report import Part, Run
     from siglipcli.evaluation.comparison import Difference, SetComparison
 
 __all__ = ["compare"]
@@ -28,24 +28,24 @@ _SHORT = {"no clear difference": "not clear", judging.FEW_EXAMPLES: "too few"}
 @grouped
 def compare(
     given: Examples,
-    labels: Labels,
+    labels: LabelOptions,
     resampling: Resampling,
-    answer: Document,
-    engine: Engine,
-    voice: Voice,
+    answer: DocumentOptions,
+    engine: ModelOptions,
+    verbosity: VerbosityOptions,
 ) -> None:
     """Compare two label sets, --labels A --labels B, label by label, and say which has the better prompts.
 
     Labels of the same path are compared by average precision, which needs no threshold. The
     interval of B - A is a paired bootstrap's: it holds the true difference about 95 times in 100. Where
     it holds 0, no difference is clear. Each label is judged on its own, so of 100 labels that do not
-    differ about 5 will seem to, a few more where pictures are few. Pictures count as independent: near
+    differ about 5 will seem to, a few more where images are few. Images count as independent: near
     copies make it too sure.
 
-    Exit status: 0 all pictures read; 1 some failed; 2 usage, labels or names that no label matches;
+    Exit status: 0 all images read; 1 some failed; 2 usage, labels or names that no label matches;
     3 could not go on.
     """
-    terminal = Terminal(voice, rows_on_screen=False)
+    terminal = Terminal(verbosity, rows_on_screen=False)
     sets = judging.label_sets(labels, 2, _USAGE)
     judging.refuse_inputs(answer.output, sets)
     as_json = answer.is_json
@@ -128,11 +128,11 @@ def _parts(run: Run, found: SetComparison) -> Iterator[Part]:
     yield from _remarks(run, found, len(rows))
 
 
-def _row(name: str, pictures: str, found: Difference) -> list[str]:
+def _row(name: str, images: str, found: Difference) -> list[str]:
     said = judging.verdict(found, _WORDS)
     return [
         name,
-        pictures,
+        images,
         judging.share(found.a),
         judging.share(found.b),
         judging.signed(found.value),

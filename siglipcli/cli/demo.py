@@ -1,4 +1,4 @@
-"""`siglip demo`: the ordinary `classify` on bundled pictures, with the bundled model."""
+"""`siglip demo`: the ordinary `classify` on bundled images, with the bundled model."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from siglipcli import demo as bundled
 from siglipcli.cli.classify import classify
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.options import (
-    Answers,
     CacheDir,
-    Choice,
-    Engine,
-    Inputs,
-    Labels,
-    Saved,
-    Voice,
+    InputOptions,
+    LabelOptions,
+    ModelOptions,
+    OutputOptions,
+    SavedOptions,
+    TopOptions,
+    VerbosityOptions,
 )
 from siglipcli.cli.reporting import Reporting
 from siglipcli.cli.terminal import complain
@@ -30,7 +30,7 @@ __all__ = ["demo"]
 _COMMAND = (
     "siglip",
     "classify",
-    "pictures",
+    "images",
     "--labels",
     "labels.yaml",
     "--model",
@@ -41,30 +41,30 @@ _COMMAND = (
 
 
 @grouped
-def demo(answers: Answers, voice: Voice, cache_dir: CacheDir = None) -> None:
+def demo(answers: OutputOptions, verbosity: VerbosityOptions, cache_dir: CacheDir = None) -> None:
     """Run classify on bundled drawings with the bundled model, and print the command that did it.
 
     The model knows drawn shapes and nothing else: it is for trying the tool without a download.
     """
     output = answers.output.absolute() if answers.output else None
     cache_dir = cache_dir.absolute() if cache_dir else None
-    os.chdir(bundled.PICTURES.parent)  # names in the answers are then short
-    if not voice.quiet:
-        folder, command = str(bundled.PICTURES.parent), [*_COMMAND, *_more(answers, output)]
+    os.chdir(bundled.IMAGES.parent)  # names in the answers are then short
+    if not verbosity.quiet:
+        folder, command = str(bundled.IMAGES.parent), [*_COMMAND, *_more(answers, output)]
         complain(f"running: cd {shlex.quote(folder)} && {shlex.join(command)}")
     classify(
-        **vars(Inputs(paths=["pictures"]))
-        | vars(Saved())
-        | vars(Labels(labels=["labels.yaml"]))
-        | vars(Choice(top=3))
-        | vars(Answers(answers.output_format, output))
+        **vars(InputOptions(paths=["images"]))
+        | vars(SavedOptions())
+        | vars(LabelOptions(labels=["labels.yaml"]))
+        | vars(TopOptions(top=3))
+        | vars(OutputOptions(answers.output_format, output))
         | vars(Reporting())
-        | vars(Engine(model="demo", cache_dir=cache_dir))
-        | vars(voice)
+        | vars(ModelOptions(model="demo", cache_dir=cache_dir))
+        | vars(verbosity)
     )
 
 
-def _more(answers: Answers, output: Path | None) -> list[str]:
+def _more(answers: OutputOptions, output: Path | None) -> list[str]:
     """Return the options that were given here too, as the command has them."""
     form = ["--format", answers.output_format] if answers.output_format else []
     return [*form, *(["--output", str(output)] if output else [])]

@@ -13,7 +13,7 @@ import typer
 from siglipcli import __version__
 from siglipcli.cli import setup
 from siglipcli.cli.groups import grouped
-from siglipcli.cli.options import Engine, Inputs, Voice
+from siglipcli.cli.options import InputOptions, ModelOptions, VerbosityOptions
 from siglipcli.cli.terminal import Terminal
 from siglipcli.text import visible
 
@@ -28,12 +28,12 @@ _LIBRARIES = (
 
 
 @grouped
-def doctor(engine: Engine, voice: Voice) -> None:
+def doctor(engine: ModelOptions, verbosity: VerbosityOptions) -> None:
     """Show versions, devices, the cache and the models here, and time one encode.
 
     The encode is timed with --model where its files are here, else with the bundled demo model.
     """
-    terminal = Terminal(voice, rows_on_screen=True)
+    terminal = Terminal(verbosity, rows_on_screen=True)
     for section in (_program(), _devices(), _files(engine), _timed(engine, terminal)):
         for name, value in section:
             typer.echo(f"{name:<12}{visible(value)}")
@@ -54,37 +54,37 @@ def _version(library: str) -> str:
 
 
 def _devices() -> Iterator[tuple[str, str]]:
+    from siglipcli.encoders import openvino_runtime, torch_runtime
     from siglipcli.machine import available_cpus
-    from siglipcli.models import openvino_runtime, torch_runtime
 
     yield "processors", f"{available_cpus()} for this process, of {os.cpu_count()}"
     yield "devices", ", ".join(torch_runtime.devices())
-    compiled = f"{openvino_runtime.version()} (cpu), " if openvino_runtime.is_here() else ""
+    compiled = f"{openvino_runtime.version()} (cpu), " if openvino_runtime.is_installed() else ""
     yield "runtimes", f"{compiled}torch {_version('torch')} (any device)"
 
 
-def _files(engine: Engine) -> Iterator[tuple[str, str]]:
+def _files(engine: ModelOptions) -> Iterator[tuple[str, str]]:
+    from siglipcli.encoders import catalog, checkpoint, hub
     from siglipcli.machine import cache_folder
-    from siglipcli.models import catalog, checkpoint, hub
 
     yield "cache", str(cache_folder(engine.cache_dir))
     yield "model files", str(hub.cache_root())
-    here = [name for name in catalog.CATALOG if checkpoint.is_here(name)]
+    here = [name for name in catalog.CATALOG if checkpoint.is_cached(name)]
     yield "models here", ", ".join(["demo", *here])
 
 
-def _timed(engine: Engine, terminal: Terminal) -> Iterator[tuple[str, str]]:
-    """Encode one picture twice: the first call reads the weights."""
+def _timed(engine: ModelOptions, terminal: Terminal) -> Iterator[tuple[str, str]]:
+    """Encode one image twice: the first call reads the weights."""
     from siglipcli import pipeline
-    from siglipcli.demo import PICTURES
-    from siglipcli.models import checkpoint
-    from siglipcli.records import Source
+    from siglipcli.demo import IMAGES
+    from siglipcli.encoders import checkpoint
+    from siglipcli.results import Source
 
-    model = engine.model if checkpoint.is_here(engine.model) else "demo"
-    classifier = setup.classifier(replace(engine, model=model), Inputs(), terminal)
-    encoder, picture = classifier.encoder, min(PICTURES.iterdir())
+    model = engine.model if checkpoint.is_cached(engine.model) else "demo"
+    classifier = setup.classifier(replace(engine, model=model), InputOptions(), terminal)
+    encoder, image = classifier.encoder, min(IMAGES.iterdir())
     first, again = (
-        _seconds(pipeline.embed([Source(picture.name, picture)], encoder, classifier.reading))
+        _seconds(pipeline.embed([Source(image.name, image)], encoder, classifier.load_options))
         for _ in range(2)
     )
     yield (

@@ -1,4 +1,4 @@
-"""`siglip embed`: write embeddings, to be used again without the pictures."""
+"""`siglip embed`: write embeddings, to be used again without the images."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siglipcli.cli import setup
-from siglipcli.cli.answering import Tally
 from siglipcli.cli.groups import grouped
-from siglipcli.cli.options import Engine, Inputs, Voice
+from siglipcli.cli.options import InputOptions, ModelOptions, VerbosityOptions
+from siglipcli.cli.output import Tally
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from siglipcli import vectors
+    from siglipcli import embedding_files as vectors
     from siglipcli.pipeline import Batch
 
 __all__ = ["embed"]
@@ -50,37 +50,39 @@ class Embedding:
 
 
 @grouped
-def embed(inputs: Inputs, embedding: Embedding, engine: Engine, voice: Voice) -> None:
-    """Write the embeddings of pictures, or of texts: unit vectors with their names.
+def embed(
+    inputs: InputOptions, embedding: Embedding, engine: ModelOptions, verbosity: VerbosityOptions
+) -> None:
+    """Write the embeddings of images, or of texts: unit vectors with their names.
 
-    siglip classify --from and siglip search --from use them in place of the pictures. Each file says
+    siglip classify --from and siglip search --from use them in place of the images. Each file says
     which model made it; another model's vectors are refused.
 
     Exit status: 0 all inputs embedded; 1 some failed, stderr says which; 2 usage; 3 could not go on.
     """
-    from siglipcli import vectors
+    from siglipcli import embedding_files as vectors
 
     output = None if str(embedding.output) == "-" else embedding.output
     if output:
         vectors.check(output)
-    terminal = Terminal(voice, rows_on_screen=output is None)
+    terminal = Terminal(verbosity, rows_on_screen=output is None)
     texts = _texts(inputs) if embedding.text else None
-    pictures = iter(()) if texts else setup.inputs(inputs, output)
+    images = iter(()) if texts else setup.inputs(inputs, output)
     tally = Tally(things="texts" if texts else "images")
     with setup.classifier(engine, inputs, terminal) as classifier:
         encoder = classifier.encoder
         about = vectors.About(encoder.name, encoder.fingerprint, "text" if texts else "file")
-        batches = classifier.embed_texts(texts) if texts else classifier.batches(pictures)
+        batches = classifier.embed_texts(texts) if texts else classifier.batches(images)
         with terminal.bar(lambda: None if texts else setup.total(inputs, output)) as counted:
             _write(counted(tally.adding_batches(batches)), output, about, terminal)
         tally.report(terminal)
     tally.leave()
 
 
-def _texts(given: Inputs) -> Iterator[str]:
+def _texts(given: InputOptions) -> Iterator[str]:
     """Give the texts: as typed, else the lines of stdin; empty ones are passed over."""
     if given.files_from is not None:
-        raise UsageError("--files-from lists pictures; with --text, send lines on stdin")
+        raise UsageError("--files-from lists images; with --text, send lines on stdin")
     if given.paths:
         return (text for text in given.paths if text.strip())
     if sys.stdin is None:
@@ -92,7 +94,7 @@ def _texts(given: Inputs) -> Iterator[str]:
 def _write(
     batches: Iterable[Batch], output: Path | None, about: vectors.About, terminal: Terminal
 ) -> None:
-    from siglipcli import vectors
+    from siglipcli import embedding_files as vectors
 
     has_rows = output is None or vectors.for_path(output) == "lines"
     with vectors.save(output, about) as sink:

@@ -1,4 +1,4 @@
-"""`siglip evaluate`: how good a label set is on pictures whose labels are known."""
+"""`siglip evaluate`: how good a label set is on images whose labels are known."""
 
 from __future__ import annotations
 
@@ -7,24 +7,30 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from siglipcli.cli import reporting, setup
-from siglipcli.cli.answering import Tally
 from siglipcli.cli.examples import Examples, collection, read, say_failures, truth
 from siglipcli.cli.groups import grouped
-from siglipcli.cli.options import Cut, Document, Engine, Labels, Voice
+from siglipcli.cli.options import (
+    DocumentOptions,
+    LabelOptions,
+    ModelOptions,
+    ThresholdOptions,
+    VerbosityOptions,
+)
+from siglipcli.cli.output import Tally
 from siglipcli.cli.reporting import Reporting  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
+from siglipcli.outputs.fields import utf8
+from siglipcli.outputs.json_lines import failed, named
+from siglipcli.outputs.output import is_same, open_output
 from siglipcli.text import visible
-from siglipcli.writers.fields import utf8
-from siglipcli.writers.json_lines import failed, named
-from siglipcli.writers.output import is_same, open_output
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from siglipcli.evaluation.metrics import Confusion, Measures
     from siglipcli.evaluation.scored import Scored
-    from siglipcli.labelsets import LabelSet
+    from siglipcli.labels import LabelSet
 
 __all__ = ["evaluate"]
 
@@ -35,35 +41,35 @@ _PARTS = frozenset({"images", "labels", "confused", "reliability"})  # of `Measu
 @grouped
 def evaluate(
     examples: Examples,
-    labels: Labels,
-    cut: Cut,
-    answer: Document,
+    labels: LabelOptions,
+    cut: ThresholdOptions,
+    answer: DocumentOptions,
     report: Reporting,
-    engine: Engine,
-    voice: Voice,
+    engine: ModelOptions,
+    verbosity: VerbosityOptions,
 ) -> None:
-    """Measure a label set on pictures whose labels are known.
+    """Measure a label set on images whose labels are known.
 
     DATA is a folder with a folder per class, or a manifest: a CSV file with the columns file and label (several
     labels: cat;dog), or JSON Lines such as {"file": "a.jpg", "labels": ["cat"]}. A class means the label
     of that name, or path (bird/owl); letter case, - and _ make no difference.
 
-    Exit status: 0 all pictures measured; 1 some failed, stderr says why; 2 usage or labels; 3 could not go on.
+    Exit status: 0 all images measured; 1 some failed, stderr says why; 2 usage or labels; 3 could not go on.
     """
     from siglipcli.evaluation import scored
     from siglipcli.evaluation.metrics import measure  # without its library: said before the work
 
     if report.report:
-        from siglipcli.cli import evaluate_page  # likewise
-    from siglipcli.scoring import Selection
+        from siglipcli.outputs import evaluation_page as evaluate_page  # likewise
+    from siglipcli.scoring import ScoringOptions
 
     reporting.check(report, answer.output, [examples.data, *(labels.labels or ())])
-    terminal = Terminal(voice, rows_on_screen=False)
+    terminal = Terminal(verbosity, rows_on_screen=False)
     asked = _one_set(labels, answer.output, terminal)
     data = read(examples, answer.output)
     right = truth(examples, [each.names for each in data.examples], asked)
     as_json = answer.is_json
-    selection, tally = Selection(threshold=cut.threshold, bias_shift=cut.bias_shift), Tally()
+    selection, tally = ScoringOptions(threshold=cut.threshold, bias_shift=cut.bias_shift), Tally()
     on_page = reporting.Asked(visible(data.name), [asked], selection)
     with (
         setup.classifier(engine, examples, terminal) as classifier,
@@ -71,14 +77,18 @@ def evaluate(
     ):
         setup.warn_of_prompts([asked], classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as told:
-            bank = classifier.encode_labels(asked, told)
+            label_embeddings = classifier.encode_labels(asked, told)
         found = collection(data, classifier, tally, terminal)
         name, head = classifier.encoder.name, classifier.encoder.head
-        answers = scored.score(found, bank, head, right, model=name, bias_shift=cut.bias_shift)
+        answers = scored.score(
+            found, label_embeddings, head, right, model=name, bias_shift=cut.bias_shift
+        )
         with terminal.waiting("measuring"):
             measures = measure(answers, selection)
             if page.sheet:
-                evaluate_page.fill(page.sheet, found, answers, bank, head, page.selection)
+                evaluate_page.fill(
+                    page.sheet, found, answers, label_embeddings, head, page.selection
+                )
                 page.sections.extend(evaluate_page.sections(answers, measures))
     _write(answers, measures, answer.output, as_json=as_json)
     say_failures(answers.failures, terminal)
@@ -86,7 +96,7 @@ def evaluate(
     tally.leave()
 
 
-def _one_set(labels: Labels, output: Path | None, terminal: Terminal) -> LabelSet:
+def _one_set(labels: LabelOptions, output: Path | None, terminal: Terminal) -> LabelSet:
     given = len(labels.labels or ()) + bool(labels.label)
     if given != 1:
         raise UsageError(
@@ -106,7 +116,7 @@ def _write(answers: Scored, measures: Measures, output: Path | None, *, as_json:
             json.dump(content, stream, ensure_ascii=False, allow_nan=False, indent=2)
             stream.write("\n")
         else:
-            from siglipcli.cli.evaluate_tables import write
+            from siglipcli.outputs.evaluation_tables import write
 
             write(stream, answers, measures)
         stream.flush()

@@ -1,4 +1,4 @@
-"""What `evaluate`, `calibrate`, `compare` and `prompts` share: labelled pictures, encoded once."""
+"""What `evaluate`, `calibrate`, `compare` and `prompts` share: labelled images, encoded once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siglipcli.cli import setup
-from siglipcli.cli.options import Walk
+from siglipcli.cli.options import WalkOptions
 from siglipcli.errors import UsageError
-from siglipcli.records import Source
-from siglipcli.writers.output import check, is_same
+from siglipcli.outputs.output import check, is_same
+from siglipcli.results import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from siglipcli.classifier import Classifier
-    from siglipcli.cli.answering import Tally
+    from siglipcli.api import Classifier
+    from siglipcli.cli.output import Tally
     from siglipcli.cli.terminal import Terminal
     from siglipcli.evaluation.data import Data
     from siglipcli.evaluation.scored import Collection
-    from siglipcli.labelsets import LabelSet
-    from siglipcli.records import Failure
+    from siglipcli.labels import LabelSet
+    from siglipcli.results import Failure
 
 __all__ = ["Examples", "collection", "read", "say_failures", "truth"]
 
@@ -34,15 +34,15 @@ _SAID = 10
 
 
 @dataclass(frozen=True)
-class Examples(Walk):
-    """Pictures whose labels are known."""
+class Examples(WalkOptions):
+    """Images whose labels are known."""
 
     data: Annotated[
         Path | None,
         typer.Argument(
             metavar="DATA",
             show_default=False,
-            help="A folder per class, or a CSV or JSONL file of pictures and their labels.",
+            help="A folder per class, or a CSV or JSONL file of images and their labels.",
         ),
     ] = None
     renamed: Annotated[
@@ -56,7 +56,7 @@ class Examples(Walk):
 
 
 def read(given: Examples, output: Path | None = None) -> Data:
-    """Read what DATA lists, no picture yet.
+    """Read what DATA lists, no image yet.
 
     Raises UsageError, also where `output` would take the place of a part of it; OutputError where no file
     can be.
@@ -69,7 +69,7 @@ def read(given: Examples, output: Path | None = None) -> Data:
         raise UsageError(f"the output {output} is DATA")
     known = data.read(given.data, setup.walking(given))
     if output and output.is_file() and any(_is(each.input, output) for each in known.examples):
-        raise UsageError(f"the output {output} is one of the pictures in DATA")
+        raise UsageError(f"the output {output} is one of the images in DATA")
     check(output)
     return known
 
@@ -82,7 +82,7 @@ def truth(given: Examples, names: list[tuple[str, ...]], labels: LabelSet) -> ND
 
 
 def collection(known: Data, classifier: Classifier, tally: Tally, terminal: Terminal) -> Collection:
-    """Encode the pictures, those that the store does not know, with a progress bar."""
+    """Encode the images, those that the store does not know, with a progress bar."""
     from siglipcli.evaluation import scored
 
     batches = tally.adding_batches(classifier.batches(known.inputs()))

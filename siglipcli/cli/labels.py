@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli.cli.answering import print_json
+from siglipcli.cli.output import print_json
 from siglipcli.errors import ExitStatus, LabelError, OutputError, UsageError
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
-    from siglipcli.labelsets import LabelSet
+    from siglipcli.labels import LabelSet
 
 __all__ = ["app"]
 
@@ -50,7 +50,7 @@ def list_sets(
     ] = ListFormat.TABLE,
 ) -> None:
     """List the label sets that come with the program."""
-    from siglipcli import labelsets
+    from siglipcli import labels as labelsets
 
     sets = [(name, labelsets.load(name)) for name in labelsets.builtin_names()]
     if output_format is ListFormat.JSON:
@@ -78,7 +78,7 @@ def show(
     ] = ShowFormat.TABLE,
 ) -> None:
     """Show a set's labels, prompts and thresholds."""
-    from siglipcli import labelsets
+    from siglipcli import labels as labelsets
 
     text, file = labelsets.read(label_set)
     labels = labelsets.parse(text, file)
@@ -116,7 +116,7 @@ def new(
     """Write a commented label set to start from."""
     import json
 
-    from siglipcli import labelsets
+    from siglipcli import labels as labelsets
 
     text = _STARTER.format(name=json.dumps(name, ensure_ascii=False))
     labelsets.parse(text, name)
@@ -128,7 +128,7 @@ def new(
 
 
 def _check_one(file: str) -> bool:
-    from siglipcli import labelsets
+    from siglipcli import labels as labelsets
 
     try:
         labels, complaints = labelsets.examine(*labelsets.read(file))
@@ -146,8 +146,8 @@ def _check_one(file: str) -> bool:
 
 
 def _warn(file: str, labels: LabelSet) -> None:
-    from siglipcli.labelsets import warnings
-    from siglipcli.models.tokens import canonicalize
+    from siglipcli.encoders.tokens import canonicalize
+    from siglipcli.labels import warnings
 
     found = warnings(labels, canonicalize)
     for warning in found[:MAX_WARNINGS]:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siglipcli.cli.answering import print_json
-from siglipcli.cli.options import CacheDir, Voice
+from siglipcli.cli.options import CacheDir, VerbosityOptions
+from siglipcli.cli.output import print_json
 from siglipcli.cli.terminal import Terminal
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from siglipcli.models.catalog import Entry
-    from siglipcli.models.checkpoint import Checkpoint, File
+    from siglipcli.encoders.catalog import Entry
+    from siglipcli.encoders.checkpoint import Checkpoint, File
 
 __all__ = ["app"]
 
@@ -55,10 +55,10 @@ def list_models(
     output_format: _Format = Format.TABLE,
 ) -> None:
     """List the published models: size, accuracy, languages, and whether they are here."""
-    from siglipcli.models.catalog import CATALOG, DEFAULT
-    from siglipcli.models.checkpoint import is_here
+    from siglipcli.encoders.catalog import CATALOG, DEFAULT
+    from siglipcli.encoders.checkpoint import is_cached
 
-    rows = [(entry, is_here(entry.name)) for entry in CATALOG.values()]
+    rows = [(entry, is_cached(entry.name)) for entry in CATALOG.values()]
     rows = [row for row in rows if row[1] or not here]
     if output_format is Format.JSON:
         print_json([_facts(entry) | {"here": found} for entry, found in rows])
@@ -78,8 +78,8 @@ def list_models(
 @app.command()
 def info(name: _Name, output_format: _Format = Format.TABLE, cache_dir: CacheDir = None) -> None:
     """Show everything about one model; nothing is fetched."""
-    from siglipcli.models import checkpoint
-    from siglipcli.models.catalog import CATALOG
+    from siglipcli.encoders import checkpoint
+    from siglipcli.encoders.catalog import CATALOG
 
     entry = CATALOG.get(name)
     found = checkpoint.files(name)
@@ -114,9 +114,9 @@ def pull(
 
     What was fetched before stays. The files go to the Hugging Face cache; HF_HOME moves it.
     """
-    from siglipcli.models import checkpoint
+    from siglipcli.encoders import checkpoint
 
-    terminal = Terminal(Voice(quiet=quiet), rows_on_screen=False)
+    terminal = Terminal(VerbosityOptions(quiet=quiet), rows_on_screen=False)
     with terminal.fetching() as progress:
         checkpoint.pull(name, force=force, cache_dir=cache_dir, progress=progress)
     for file in checkpoint.files(name):
@@ -125,7 +125,7 @@ def pull(
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
-    from siglipcli.models.catalog import DEFAULT
+    from siglipcli.encoders.catalog import DEFAULT
 
     return {
         "name": entry.name,
@@ -161,8 +161,8 @@ def _read_facts(found: Checkpoint) -> dict[str, Any]:
         "image_size": found.image_size,
         "context_length": found.context_length,
         "embed_dim": found.config["model_cfg"].get("embed_dim"),
-        "scale": found.head.scale,
-        "bias": found.head.bias,
+        "scale": found.head.logit_scale,
+        "bias": found.head.logit_bias,
         "fingerprint": found.fingerprint,
     }
 

@@ -11,12 +11,28 @@ from typing import Annotated
 
 import typer
 
-from siglipcli import writers
+from siglipcli import outputs as writers
 from siglipcli.cli.values import Size, auto_or_count, device, moderate, one_of, probability
 from siglipcli.errors import UsageError
 
-__all__ = ["DEFAULT_LIMIT", "Answers", "CacheDir", "CacheLimit", "Choice", "Cut"]
-__all__ += ["Document", "Engine", "Inputs", "JsonOrTable", "Labels", "Saved", "Voice", "Walk"]
+__all__ = [
+    "DEFAULT_LIMIT",
+    "CacheDir",
+    "CacheLimit",
+    "OutputOptions",
+    "ThresholdOptions",
+    "TopOptions",
+]
+__all__ += [
+    "DocumentOptions",
+    "InputOptions",
+    "JsonOrTable",
+    "LabelOptions",
+    "ModelOptions",
+    "SavedOptions",
+    "VerbosityOptions",
+    "WalkOptions",
+]
 
 
 RUNTIMES = ("auto", "torch", "openvino")
@@ -57,7 +73,7 @@ JsonOrTable = Annotated[
 
 
 @dataclass(frozen=True)
-class Walk:
+class WalkOptions:
     """What is read in folders, and how."""
 
     recursive: Annotated[bool, typer.Option(help="Read folders with all below them.")] = True
@@ -75,7 +91,7 @@ class Walk:
     max_megapixels: Annotated[
         float,
         typer.Option(
-            min=0, metavar="N", envvar="SIGLIP_MAX_MEGAPIXELS", help="Refuse larger pictures."
+            min=0, metavar="N", envvar="SIGLIP_MAX_MEGAPIXELS", help="Refuse larger images."
         ),
     ] = 100.0
     exact_decode: Annotated[
@@ -89,7 +105,7 @@ class Walk:
             max=MOST_SECONDS,
             metavar="SECONDS",
             envvar="SIGLIP_IMAGE_TIMEOUT",
-            help="Give a picture up after so long; 0 for never.",
+            help="Give an image up after so long; 0 for never.",
         ),
     ] = 60.0
     isolate: Annotated[
@@ -97,13 +113,13 @@ class Walk:
         typer.Option(
             envvar="SIGLIP_ISOLATE",
             show_default=False,
-            help="Decode every picture in a process apart, or none.  [default: all but JPEG and PNG]",
+            help="Decode every image in a process apart, or none.  [default: all but JPEG and PNG]",
         ),
     ] = None
 
 
 @dataclass(frozen=True)
-class Inputs(Walk):
+class InputOptions(WalkOptions):
     """What to read."""
 
     paths: Annotated[
@@ -111,7 +127,7 @@ class Inputs(Walk):
         typer.Argument(
             metavar="PATHS",
             show_default=False,
-            help="Pictures, folders (read recursively), or - for one picture's bytes on stdin.",
+            help="Images, folders (read recursively), or - for one image's bytes on stdin.",
         ),
     ] = None
     files_from: Annotated[
@@ -128,8 +144,8 @@ class Inputs(Walk):
 
 
 @dataclass(frozen=True)
-class Saved:
-    """What to use in place of pictures."""
+class SavedOptions:
+    """What to use in place of images."""
 
     saved: Annotated[
         Path | None,
@@ -137,13 +153,13 @@ class Saved:
             "--from",
             metavar="FILE",
             show_default=False,
-            help="In place of pictures, use the vectors that siglip embed saved in FILE.",
+            help="In place of images, use the vectors that siglip embed saved in FILE.",
         ),
     ] = None
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelOptions:
     """What to ask for."""
 
     labels: Annotated[
@@ -163,7 +179,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Cut:
+class ThresholdOptions:
     """What makes a tag."""
 
     threshold: Annotated[
@@ -183,7 +199,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Choice(Cut):
+class TopOptions(ThresholdOptions):
     """Which labels an answer holds."""
 
     top: Annotated[
@@ -198,7 +214,7 @@ class Choice(Cut):
 
 
 @dataclass(frozen=True)
-class Engine:
+class ModelOptions:
     """The model, and what runs it."""
 
     model: Annotated[
@@ -244,7 +260,7 @@ class Engine:
             metavar="auto|N",
             callback=auto_or_count,
             envvar="SIGLIP_BATCH_SIZE",
-            help="Pictures encoded at a time.",
+            help="Images encoded at a time.",
         ),
     ] = "auto"
     workers: Annotated[
@@ -274,7 +290,7 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Answers:
+class OutputOptions:
     """Where answers go, and how they are written."""
 
     output_format: Annotated[
@@ -299,7 +315,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Document:
+class DocumentOptions:
     """Where figures go, and how they are written."""
 
     output_format: Annotated[
@@ -333,7 +349,7 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Voice:
+class VerbosityOptions:
     """What is said on stderr."""
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = (

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from siglipcli.cli import judging
+from siglipcli.cli import bootstrap_report as judging
+from siglipcli.cli.bootstrap_report import Resampling  # noqa: TC001
 from siglipcli.cli.examples import Examples  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.groups import grouped
-from siglipcli.cli.judging import Resampling  # noqa: TC001
-from siglipcli.cli.options import Document, Engine, Labels, Voice
+from siglipcli.cli.options import DocumentOptions, LabelOptions, ModelOptions, VerbosityOptions
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from siglipcli.cli.judging import Part, Run
+    from siglipcli.cli.bootstrap_report import Part, Run
     from siglipcli.evaluation.comparison import Difference
     from siglipcli.evaluation.prompts import LabelTrial, PromptTrial, SetTrial, TemplateTrial
 
@@ -30,11 +30,11 @@ _TITLES = ["alone", "without", "effect", "95 % interval", ""]
 @grouped
 def prompts(
     given: Examples,
-    labels: Labels,
+    labels: LabelOptions,
     resampling: Resampling,
-    answer: Document,
-    engine: Engine,
-    voice: Voice,
+    answer: DocumentOptions,
+    engine: ModelOptions,
+    verbosity: VerbosityOptions,
 ) -> None:
     """Try each prompt and template of a label set alone, and the set without it: say which help.
 
@@ -42,12 +42,12 @@ def prompts(
     one; a template's is the mean over the labels that use it. The interval is a paired bootstrap's: it
     holds the true effect about 95 times in 100. Where it holds 0, no effect is clear. Each prompt is
     judged on its own, so of 100 prompts without an effect about 5 will seem to have one, a few more
-    where pictures are few. Pictures count as independent: near copies make it too sure.
+    where images are few. Images count as independent: near copies make it too sure.
 
-    Exit status: 0 all pictures read; 1 some failed; 2 usage, labels or names that no label matches;
+    Exit status: 0 all images read; 1 some failed; 2 usage, labels or names that no label matches;
     3 could not go on.
     """
-    terminal = Terminal(voice, rows_on_screen=False)
+    terminal = Terminal(verbosity, rows_on_screen=False)
     sets = judging.label_sets(labels, 1, _USAGE)
     judging.refuse_inputs(answer.output, sets)
     as_json = answer.is_json

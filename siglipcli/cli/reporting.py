@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siglipcli.errors import UsageError
+from siglipcli.outputs.output import is_same, open_output
 from siglipcli.text import visible
-from siglipcli.writers.output import is_same, open_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from siglipcli.classifier import Classifier
-    from siglipcli.cli.options import Inputs, Saved
-    from siglipcli.labelsets import LabelSet
-    from siglipcli.records import Result
-    from siglipcli.report import Section, Sheet
-    from siglipcli.scoring import Selection
+    from siglipcli.api import Classifier
+    from siglipcli.cli.options import InputOptions, SavedOptions
+    from siglipcli.labels import LabelSet
+    from siglipcli.outputs.html import Section, Sheet
+    from siglipcli.results import Result
+    from siglipcli.scoring import ScoringOptions
 
 __all__ = ["Asked", "Reported", "Reporting", "check", "reported", "title"]
 
@@ -34,7 +34,7 @@ Page = Annotated[
         "--report",
         metavar="FILE",
         show_default=False,
-        help="Also write a page for a browser: pictures, tags, a threshold to move.",
+        help="Also write a page for a browser: images, tags, a threshold to move.",
     ),
 ]
 
@@ -46,9 +46,7 @@ class Reporting:
     report: Page = None
     report_thumbs: Annotated[
         int,
-        typer.Option(
-            min=0, metavar="N", help="Pictures with a thumbnail in --report: the first N."
-        ),
+        typer.Option(min=0, metavar="N", help="Images with a thumbnail in --report: the first N."),
     ] = 2000
 
 
@@ -60,7 +58,7 @@ def check(given: Reporting, output: Path | None, read: Iterable[str | Path | Non
     report = given.report
     if report is None:
         return
-    if report.suffix.lower() not in {".html", ".htm"}:  # so it takes the place of no picture
+    if report.suffix.lower() not in {".html", ".htm"}:  # so it takes the place of no image
         raise UsageError(f"--report writes a page: {str(report)!r} should end in .html")
     if output and is_same(report, output):
         raise UsageError(f"--report and --output are both {report}")
@@ -68,11 +66,11 @@ def check(given: Reporting, output: Path | None, read: Iterable[str | Path | Non
         raise UsageError(f"the report {report} is one of the inputs")
 
 
-def title(inputs: Inputs, saved: Saved) -> str:
+def title(inputs: InputOptions, saved: SavedOptions) -> str:
     """Name a report by what was read."""
     names = [visible(name) for name in inputs.paths or ()]
     if inputs.files_from:
-        names.append(f"pictures listed in {visible(inputs.files_from)}")
+        names.append(f"images listed in {visible(inputs.files_from)}")
     if saved.saved:
         names.append(visible(saved.saved.name))
     more = len(names) - _NAMES
@@ -85,23 +83,23 @@ class Asked:
 
     title: str
     sets: Sequence[LabelSet]
-    selection: Selection
+    selection: ScoringOptions
 
 
 @dataclass(frozen=True)
 class Reported:
-    """Results on their way past a sheet, or past none; `sections` will stand before the pictures."""
+    """Results on their way past a sheet, or past none; `sections` will stand before the images."""
 
     asked: Asked
     sheet: Sheet | None = None
     sections: list[Section] = field(default_factory=list)
 
     @property
-    def selection(self) -> Selection:
+    def selection(self) -> ScoringOptions:
         """What to score with: more labels than were asked for where a page is to show them."""
         if self.sheet is None:
             return self.asked.selection
-        from siglipcli.report import widened
+        from siglipcli.outputs.html import widened
 
         return widened(self.asked.selection, self.asked.sets)
 
@@ -110,8 +108,8 @@ class Reported:
         if self.sheet is None:
             yield from results
             return
-        from siglipcli.records import Prediction
-        from siglipcli.report import narrowed
+        from siglipcli.outputs.html import narrowed
+        from siglipcli.results import Prediction
 
         for result in results:
             self.sheet.add(result)  # type: ignore[arg-type]  # `classify` gives no other kind
@@ -131,12 +129,12 @@ def reported(given: Reporting, asked: Asked, classifier: Classifier) -> Iterator
     if given.report is None:
         yield Reported(asked)
         return
-    from siglipcli.report import Heading, Sheet
+    from siglipcli.outputs.html import Heading, Sheet
 
     heading = Heading(asked.title, classifier.encoder.name, asked.sets, asked.selection)
     with (
         open_output(given.report) as stream,
-        Sheet(heading, classifier.reading, thumbs=given.report_thumbs) as sheet,
+        Sheet(heading, classifier.load_options, thumbs=given.report_thumbs) as sheet,
     ):
         page = Reported(asked, sheet)
         yield page

@@ -1,4 +1,4 @@
-"""`siglip score`: hold pictures against texts, each pair on its own."""
+"""`siglip score`: hold images against texts, each pair on its own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli import writers
+from siglipcli import outputs as writers
 from siglipcli.cli import setup
-from siglipcli.cli.answering import Tally, write
 from siglipcli.cli.groups import grouped
-from siglipcli.cli.options import Answers, Engine, Inputs, Saved, Voice
+from siglipcli.cli.options import (
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+    SavedOptions,
+    VerbosityOptions,
+)
+from siglipcli.cli.output import Tally, write
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
-from siglipcli.records import Comparison
+from siglipcli.results import ImageTextScores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +29,7 @@ __all__ = ["score"]
 
 
 @dataclass(frozen=True)
-class Compared(Inputs):
+class Compared(InputOptions):
     """What to compare."""
 
     paths: Annotated[
@@ -31,7 +37,7 @@ class Compared(Inputs):
         typer.Argument(
             metavar="[IMAGE] TEXTS",
             show_default=False,
-            help="A picture, then texts. With --image all are texts; with --text all are pictures"
+            help="An image, then texts. With --image all are texts; with --text all are images"
             " or folders.",
         ),
     ] = None
@@ -44,7 +50,7 @@ class Sides:
     image: Annotated[
         list[str] | None,
         typer.Option(
-            "--image", "-i", metavar="FILE", help="A picture, or a folder of them; repeatable."
+            "--image", "-i", metavar="FILE", help="An image, or a folder of them; repeatable."
         ),
     ] = None
     text: Annotated[
@@ -55,9 +61,14 @@ class Sides:
 
 @grouped
 def score(
-    inputs: Compared, sides: Sides, saved: Saved, answers: Answers, engine: Engine, voice: Voice
+    inputs: Compared,
+    sides: Sides,
+    saved: SavedOptions,
+    answers: OutputOptions,
+    engine: ModelOptions,
+    verbosity: VerbosityOptions,
 ) -> None:
-    """Print the score of every picture with every text: the sigmoid, each pair on its own.
+    """Print the score of every image with every text: the sigmoid, each pair on its own.
 
     Texts are taken as typed, without a template, and stay in the order given.
 
@@ -65,25 +76,27 @@ def score(
     """
     form = setup.output_format(answers)
     images, texts = _sides(inputs, sides, saved)
-    terminal = Terminal(voice, rows_on_screen=form == "table" and answers.output is None)
-    pictures = setup.pictures(images, saved, answers.output)
+    terminal = Terminal(verbosity, rows_on_screen=form == "table" and answers.output is None)
+    sources = setup.images(images, saved, answers.output)
     tally = Tally(origin=setup.origin(saved))
     with setup.classifier(engine, images, terminal) as classifier:
-        header = writers.Header(classifier.encoder.name, labels=tuple(texts), answers=Comparison)
-        results = classifier.score(pictures, texts)
+        header = writers.Header(
+            classifier.encoder.name, labels=tuple(texts), answers=ImageTextScores
+        )
+        results = classifier.score(sources, texts)
         with terminal.bar(lambda: setup.total(images, answers.output)) as counted:
             write(tally.adding(counted(results)), form, answers, header)
         tally.report(terminal)
     tally.leave()
 
 
-def _sides(inputs: Compared, sides: Sides, saved: Saved) -> tuple[Compared, Sequence[str]]:
-    """Tell pictures from texts. Raises UsageError where either is missing, or cannot be told."""
+def _sides(inputs: Compared, sides: Sides, saved: SavedOptions) -> tuple[Compared, Sequence[str]]:
+    """Tell images from texts. Raises UsageError where either is missing, or cannot be told."""
     given = list(inputs.paths or ())
     images, texts = list(sides.image or ()), list(sides.text or ())
     named = bool(images or inputs.files_from is not None or saved.saved)
     if named and texts and given:
-        raise UsageError(f"is {given[0]!r} a picture or a text? Use only --image and --text")
+        raise UsageError(f"is {given[0]!r} an image or a text? Use only --image and --text")
     if texts:
         images += given
     elif named:

@@ -1,4 +1,4 @@
-"""`siglip search`: rank pictures against words, a picture, or a sum of them."""
+"""`siglip search`: rank images against words, an image, or a sum of them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli import writers
+from siglipcli import outputs as writers
 from siglipcli.cli import setup
-from siglipcli.cli.answering import Tally
 from siglipcli.cli.groups import grouped
-from siglipcli.cli.options import Answers, Engine, Inputs, Saved, Voice
+from siglipcli.cli.options import (
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+    SavedOptions,
+    VerbosityOptions,
+)
+from siglipcli.cli.output import Tally
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
-from siglipcli.records import Failure, Match
-from siglipcli.writers.output import open_output
+from siglipcli.outputs.output import open_output
+from siglipcli.results import Failure, Match
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from siglipcli.records import Result
+    from siglipcli.results import Result
     from siglipcli.search import Query, Ranking
 
 __all__ = ["search"]
@@ -38,7 +44,7 @@ def _cosine(value: float | None) -> float | None:
 
 
 @dataclass(frozen=True)
-class Searched(Inputs):
+class Searched(InputOptions):
     """What to search: as elsewhere, after the text."""
 
     paths: Annotated[
@@ -46,8 +52,8 @@ class Searched(Inputs):
         typer.Argument(
             metavar="[TEXT] PATHS",
             show_default=False,
-            help="What to look for, in words, unless --text or --image says it; then pictures,"
-            " folders (read recursively), or - for one picture's bytes on stdin.",
+            help="What to look for, in words, unless --text or --image says it; then images,"
+            " folders (read recursively), or - for one image's bytes on stdin.",
         ),
     ] = None
     null: Annotated[bool, typer.Option("--null", help="Paths in --files-from end in NUL.")] = False
@@ -67,7 +73,7 @@ class Wanted:
             "--image",
             "-i",
             metavar="FILE",
-            help="Look for pictures like this one; - for stdin; repeatable.",
+            help="Look for images like this one; - for stdin; repeatable.",
         ),
     ] = None
     without: Annotated[
@@ -91,7 +97,7 @@ class Found:
             help=f"The N best.  [default: {DEFAULT_TOP}; all, with --threshold]",
         ),
     ] = None
-    every: Annotated[bool, typer.Option("--all", help="All pictures, ranked.")] = False
+    every: Annotated[bool, typer.Option("--all", help="All images, ranked.")] = False
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -113,14 +119,14 @@ class Found:
 @grouped
 def search(
     inputs: Searched,
-    saved: Saved,
+    saved: SavedOptions,
     wanted: Wanted,
     found: Found,
-    answers: Answers,
-    engine: Engine,
-    voice: Voice,
+    answers: OutputOptions,
+    engine: ModelOptions,
+    verbosity: VerbosityOptions,
 ) -> None:
-    """Rank pictures against words, a picture, or a sum of them; the most similar first.
+    """Rank images against words, an image, or a sum of them; the most similar first.
 
     Words are taken as typed. For words alone each match has a score, the sigmoid; with --image or
     --not it has the similarity only, a cosine: the model gives no score for these.
@@ -133,8 +139,8 @@ def search(
     if answers.output_format and form is None:
         raise UsageError("--paths and --print0 are formats of their own: leave out --format")
     query, inputs = _query(inputs, saved, wanted)
-    terminal = Terminal(voice, rows_on_screen=False)
-    pictures = setup.pictures(inputs, saved, answers.output)
+    terminal = Terminal(verbosity, rows_on_screen=False)
+    images = setup.images(inputs, saved, answers.output)
     tally = Tally(origin=setup.origin(saved))
     with setup.classifier(engine, inputs, terminal) as classifier:
         encoder, chosen = classifier.encoder, _ranking(found)
@@ -142,7 +148,7 @@ def search(
             classifier.querying(query) as vector,
             terminal.bar(lambda: setup.total(inputs, answers.output)) as counted,
         ):
-            batches = counted(tally.adding_batches(classifier.batches(pictures)))
+            batches = counted(tally.adding_batches(classifier.batches(images)))
             # Whole before the first is written: the bar is gone by then.
             results = list(rank(batches, vector, encoder.head, chosen, is_text=query.is_text))
         with _writer(form, found, answers, encoder.name) as writer:
@@ -154,7 +160,7 @@ def search(
     tally.leave()
 
 
-def _query(inputs: Searched, saved: Saved, wanted: Wanted) -> tuple[Query, Searched]:
+def _query(inputs: Searched, saved: SavedOptions, wanted: Wanted) -> tuple[Query, Searched]:
     """Tell what to look for from where. Raises UsageError where either is missing."""
     from siglipcli.search import Query
 
@@ -171,12 +177,12 @@ def _query(inputs: Searched, saved: Saved, wanted: Wanted) -> tuple[Query, Searc
         raise UsageError("a text to look for is empty")
     if not paths and inputs.files_from is None and saved.saved is None:
         raise UsageError(
-            f"nothing to search for {texts[0]!r} in: give pictures or folders"
+            f"nothing to search for {texts[0]!r} in: give images or folders"
             if texts
-            else "nothing to search: give pictures or folders"
+            else "nothing to search: give images or folders"
         )
     if "-" in (wanted.image or ()) and ("-" in paths or inputs.files_from == "-"):
-        raise UsageError("stdin cannot be both the query's picture and what is searched")
+        raise UsageError("stdin cannot be both the query's image and what is searched")
     query = Query(texts, list(wanted.image or ()), list(wanted.without or ()))
     return query, replace(inputs, paths=paths or None)
 
@@ -194,10 +200,10 @@ def _ranking(found: Found) -> Ranking:
 
 @contextmanager
 def _writer(
-    form: str | None, found: Found, answers: Answers, model: str
+    form: str | None, found: Found, answers: OutputOptions, model: str
 ) -> Iterator[writers.Writer]:
     """Give the writer of a format; without one, of bare paths."""
-    from siglipcli.writers import paths
+    from siglipcli.outputs import paths
 
     encoding = paths.ENCODING if form is None else writers.FORMATS[form].encoding
     with open_output(answers.output, encoding) as stream:
@@ -216,4 +222,4 @@ def _report(tally: Tally, results: Sequence[Result], terminal: Terminal) -> None
     tally.report(terminal)
     searched = tally.encoded + tally.stored
     if searched and not any(isinstance(result, Match) for result in results):
-        terminal.note(f"no picture reaches the threshold, of {searched:,}")
+        terminal.note(f"no image reaches the threshold, of {searched:,}")

@@ -14,18 +14,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import BinaryIO
 
-    from siglipcli.classifier import Classifier
-    from siglipcli.cli.options import Answers, Engine, Inputs, Labels, Saved, Walk
+    from siglipcli.api import Classifier
+    from siglipcli.cli.options import (
+        InputOptions,
+        LabelOptions,
+        ModelOptions,
+        OutputOptions,
+        SavedOptions,
+        WalkOptions,
+    )
     from siglipcli.cli.terminal import Terminal
-    from siglipcli.labelsets import LabelSet
-    from siglipcli.models import Encoder
-    from siglipcli.models.tokens import Tokenizer
-    from siglipcli.records import Failure, Source
-    from siglipcli.sources import Options
+    from siglipcli.embedding_files import SavedVectors
+    from siglipcli.encoders import Encoder
+    from siglipcli.encoders.tokens import Tokenizer
+    from siglipcli.inputs.files import Options
+    from siglipcli.labels import LabelSet
+    from siglipcli.results import Failure, Source
     from siglipcli.store import Store
-    from siglipcli.vectors import SavedVectors
 
-__all__ = ["classifier", "inputs", "label_sets", "origin", "output_format", "pictures", "total"]
+__all__ = ["classifier", "images", "inputs", "label_sets", "origin", "output_format", "total"]
 __all__ += ["walking", "warn_of_prompts"]
 
 DEFAULT_SET = "everyday"
@@ -33,9 +40,9 @@ _held: list[Classifier] = []  # until the process ends: taking a model down take
 MAX_WARNINGS = 5  # of one set
 
 
-def label_sets(labels: Labels, terminal: Terminal) -> list[LabelSet]:
+def label_sets(labels: LabelOptions, terminal: Terminal) -> list[LabelSet]:
     """Load every set asked for; the default set, said on stderr, where none is."""
-    from siglipcli.labelsets import LabelSet
+    from siglipcli.labels import LabelSet
 
     sets = [LabelSet.load(reference) for reference in labels.labels or ()]
     if labels.label:
@@ -51,13 +58,13 @@ def label_sets(labels: Labels, terminal: Terminal) -> list[LabelSet]:
     return sets
 
 
-def classifier(engine: Engine, given: Walk, terminal: Terminal) -> Classifier:
+def classifier(engine: ModelOptions, given: WalkOptions, terminal: Terminal) -> Classifier:
     """Find the model; its towers are read when first used."""
-    from siglipcli.classifier import Classifier
+    from siglipcli.api import Classifier
     from siglipcli.images import Limits
-    from siglipcli.pipeline import Reading
+    from siglipcli.pipeline import LoadOptions
 
-    reading = Reading(
+    load_options = LoadOptions(
         workers=engine.workers,
         batch_size=None if engine.batch_size == "auto" else int(engine.batch_size),
         limits=Limits(max_megapixels=given.max_megapixels),
@@ -75,7 +82,7 @@ def classifier(engine: Engine, given: Walk, terminal: Terminal) -> Classifier:
             offline=engine.offline,
             cache_dir=engine.cache_dir,
             progress=progress,
-            reading=reading,
+            load_options=load_options,
             store=None if engine.no_cache else _store(engine),
         )
     _held[:] = [found]
@@ -85,7 +92,7 @@ def classifier(engine: Engine, given: Walk, terminal: Terminal) -> Classifier:
 
 def warn_of_prompts(sets: Iterable[LabelSet], encoder: Encoder, terminal: Terminal) -> None:
     """Say on stderr where the model reads less than a set's prompts say, unless --quiet."""
-    from siglipcli import labelsets
+    from siglipcli import labels as labelsets
 
     if terminal.quiet:
         return
@@ -109,16 +116,16 @@ def _counting(tokenizer: Tokenizer) -> Callable[[str], int]:
     return count
 
 
-def _store(engine: Engine) -> Store:
+def _store(engine: ModelOptions) -> Store:
     from siglipcli.machine import cache_folder
     from siglipcli.store import Store
 
     return Store(cache_folder(engine.cache_dir), engine.cache_limit.bytes)
 
 
-def output_format(answers: Answers) -> str:
+def output_format(answers: OutputOptions) -> str:
     """Choose the format: as asked, else by the file's ending, else by where stdout goes."""
-    from siglipcli import writers
+    from siglipcli import outputs as writers
 
     if answers.output_format:
         return answers.output_format
@@ -127,19 +134,19 @@ def output_format(answers: Answers) -> str:
     return "table" if sys.stdout.isatty() else "jsonl"
 
 
-def inputs(given: Inputs, output: Path | None = None) -> Iterator[Source | Failure]:
+def inputs(given: InputOptions, output: Path | None = None) -> Iterator[Source | Failure]:
     """Give the inputs as a lazy stream; the output file is never one of them.
 
     Raises UsageError where nothing is given, or where the output is one of the named inputs.
     """
-    from siglipcli import sources
+    from siglipcli.inputs import files as sources
 
     if not given.paths and given.files_from is None:
-        raise UsageError("nothing to read: give pictures or folders, or --files-from FILE")
+        raise UsageError("nothing to read: give images or folders, or --files-from FILE")
     if given.null and given.files_from is None:
         raise UsageError("--null is for the list that --files-from reads")
     if given.files_from == "-" and "-" in (given.paths or ()):
-        raise UsageError("stdin cannot be both a picture and a list of paths")
+        raise UsageError("stdin cannot be both an image and a list of paths")
     _check_list(given.files_from)
     if output and given.files_from and _same(Path(given.files_from), output):
         raise UsageError(f"the output {output} is the list that --files-from reads")
@@ -147,8 +154,8 @@ def inputs(given: Inputs, output: Path | None = None) -> Iterator[Source | Failu
     return sources.expand(_but_not(names, output), walking(given, output))
 
 
-def pictures(
-    given: Inputs, saved: Saved, output: Path | None = None
+def images(
+    given: InputOptions, saved: SavedOptions, output: Path | None = None
 ) -> Iterator[Source | Failure] | SavedVectors:
     """Give the inputs as a lazy stream, or the saved vectors that stand for them.
 
@@ -157,22 +164,22 @@ def pictures(
     if saved.saved is None:
         return inputs(given, output)
     if given.paths or given.files_from is not None:
-        raise UsageError("--from takes the place of pictures: give one or the other")
-    from siglipcli import vectors
+        raise UsageError("--from takes the place of images: give one or the other")
+    from siglipcli import embedding_files as vectors
 
     if output and _same(saved.saved, output):
         raise UsageError(f"the output {output} is the file that --from reads")
     return vectors.load(saved.saved)
 
 
-def origin(saved: Saved) -> str:
+def origin(saved: SavedOptions) -> str:
     """Say where vectors come from that are not encoded now."""
     return "the store" if saved.saved is None else str(saved.saved)
 
 
-def total(given: Inputs, output: Path | None = None) -> int | None:
+def total(given: InputOptions, output: Path | None = None) -> int | None:
     """Count the inputs by walking them once more; None where some can be read only once."""
-    from siglipcli import sources
+    from siglipcli.inputs import files as sources
 
     listed = given.files_from
     if not given.paths and listed is None:  # saved vectors
@@ -183,9 +190,9 @@ def total(given: Inputs, output: Path | None = None) -> int | None:
     return sum(1 for _ in sources.expand(names, walking(given, output)))
 
 
-def walking(given: Walk, output: Path | None = None) -> Options:
+def walking(given: WalkOptions, output: Path | None = None) -> Options:
     """Turn the options on folders into the library's; `output` is never one of the inputs."""
-    from siglipcli import sources
+    from siglipcli.inputs import files as sources
 
     defaults = sources.Options()
     return sources.Options(
@@ -197,8 +204,8 @@ def walking(given: Walk, output: Path | None = None) -> Options:
     )
 
 
-def _listed(given: Inputs) -> Iterator[str]:
-    from siglipcli import sources
+def _listed(given: InputOptions) -> Iterator[str]:
+    from siglipcli.inputs import files as sources
 
     if given.files_from is None:
         return

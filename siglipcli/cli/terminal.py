@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from siglipcli.cli.options import Voice
-    from siglipcli.models.checkpoint import Progress as FetchProgress
+    from siglipcli.cli.options import VerbosityOptions
+    from siglipcli.encoders.checkpoint import Progress as FetchProgress
 
 __all__ = ["Terminal", "complain"]
 
@@ -41,13 +41,13 @@ class Terminal:
     screen show the progress themselves.
     """
 
-    def __init__(self, voice: Voice, *, rows_on_screen: bool) -> None:
-        self.quiet = voice.quiet
-        self.verbose = voice.verbose and not voice.quiet
+    def __init__(self, verbosity: VerbosityOptions, *, rows_on_screen: bool) -> None:
+        self.quiet = verbosity.quiet
+        self.verbose = verbosity.verbose and not verbosity.quiet
         _listen(logging.ERROR if self.quiet else logging.DEBUG if self.verbose else logging.INFO)
         self.started = time.perf_counter()
         screen = sys.stderr is not None and sys.stderr.isatty()
-        self.animated = screen and not voice.quiet and not voice.no_progress
+        self.animated = screen and not verbosity.quiet and not verbosity.no_progress
         self._shows_bar = self.animated and not rows_on_screen
 
     def note(self, message: str) -> None:

@@ -1,1 +1,1 @@
-"""How good a label set is on pictures whose labels are known."""
+"""How good a label set is on images whose labels are known."""

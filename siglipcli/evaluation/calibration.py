@@ -1,14 +1,14 @@
-"""Thresholds that fit: one for each label and a shift for the set, from pictures whose labels are known.
+"""Thresholds that fit: one for each label and a shift for the set, from images whose labels are known.
 
-Three rules keep few pictures from fooling it. What is reported is measured on pictures that the
+Three rules keep few images from fooling it. What is reported is measured on images that the
 threshold was not fitted on (stratified k-fold; the counts of all folds are pooled, so that a fold
 in which a label is rare weighs what it has). A fitted threshold is used only where that is better
 than what the label has now. And what is used is the median of the folds' thresholds, moved to the
-middle of the gap between the two scores around it: no picture decides it alone, and none sits on it.
+middle of the gap between the two scores around it: no image decides it alone, and none sits on it.
 (It is chosen by the measure that is reported, which is a little too good where examples are few.)
 
 Tags are those of `scoring.tags`. Where a label cannot be a tag whatever its threshold (a negative
-label outranks it, or another label of an exclusive set does), the picture counts as not tagged: it
+label outranks it, or another label of an exclusive set does), the image counts as not tagged: it
 moves no threshold, and is missed if the label is right.
 
 The shift goes no further than fp32 can follow: scores of logits above 16.6 are all 1, and no threshold
@@ -26,7 +26,7 @@ import numpy as np
 from siglipcli import scoring
 from siglipcli.errors import UsageError
 from siglipcli.evaluation.metrics import average_precision, relevant
-from siglipcli.scoring import Selection
+from siglipcli.scoring import ScoringOptions
 
 try:
     from sklearn.model_selection import StratifiedKFold
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siglipcli.evaluation.scored import Scored
-    from siglipcli.labelsets import LabelSet
+    from siglipcli.labels import LabelSet
 
     Bools = NDArray[np.bool_]
     Floats = NDArray[np.float32]
@@ -56,7 +56,7 @@ class Aim:
     """What is fitted, and how carefully.
 
     The threshold of best F1, or with `precision` the one of most recall that reaches it. Labels
-    with fewer than `min_examples` right pictures are left alone: five, so that each of the five
+    with fewer than `min_examples` right images are left alone: five, so that each of the five
     `folds` has one. `threshold` is the flat one in use now, if it is not the set's or the default: the
     gain is measured against it, and it is never written.
     """
@@ -80,11 +80,11 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class LabelFit:
-    """One label: its right pictures, its thresholds, and the quality of its tags by each.
+    """One label: its right images, its thresholds, and the quality of its tags by each.
 
-    `fitted` is measured on held-out pictures; it is None where nothing was fitted. `reason` says why
+    `fitted` is measured on held-out images; it is None where nothing was fitted. `reason` says why
     the label is left alone, "" where it is not. `before` is by `old`, and `kept` by what the set itself
-    says: they differ with `Aim.threshold` only. Both are None where no picture is right.
+    says: they differ with `Aim.threshold` only. Both are None where no image is right.
     """
 
     label: str
@@ -114,7 +114,7 @@ class Calibration:
     old_shift: float
 
     def macro_f1(self) -> tuple[float, float]:
-        """Return the mean F1 over labels with right pictures, before and after; 0 without any."""
+        """Return the mean F1 over labels with right images, before and after; 0 without any."""
         both = [(fit.before.f1, fit.after.f1) for fit in self.labels if fit.before and fit.after]
         before, after = np.mean(both or [(0, 0)], axis=0).tolist()
         return before, after
@@ -124,7 +124,7 @@ def fit(scored: Scored, aim: Aim | None = None) -> Calibration:
     """Fit thresholds and a shift; `scored.logits` are as the set gives them now, its own shift in.
 
     Thresholds are scores after the shift; those of labels left alone move with it. They keep every tag
-    that the set gave them on these pictures: with a shift that would change one, it is left as it is.
+    that the set gave them on these images: with a shift that would change one, it is left as it is.
     """
     aim = aim or Aim()
     truth = relevant(scored)
@@ -137,7 +137,7 @@ def _fitted(scored: Scored, truth: Bools, aim: Aim, shift: float) -> tuple[Calib
     """Fit thresholds to the scores after `shift`; tell too whether labels left alone keep their tags."""
     moved, columns = _Moved.of(scored, aim, shift), _candidates(scored.labels)
     found = _filled_in(moved, [_fit_label(moved, truth[:, j], j, aim) for j in columns], shift)
-    after = scoring.tags(moved.raw, moved.scores, found.calibrated, Selection())
+    after = scoring.tags(moved.raw, moved.scores, found.calibrated, ScoringOptions())
     alone = [j for j, fit in zip(columns, found.labels, strict=True) if fit.reason]
     return found, bool((moved.tagged == after)[:, alone].all())
 
@@ -149,7 +149,7 @@ def _candidates(labels: LabelSet) -> list[int]:
 def _new_shift(scored: Scored, truth: Bools) -> float:
     """Return the set's new `bias_shift`, to a hundredth; the old one where that is no likelier.
 
-    Fitted on the labels that the data itself names and the model ranks well: pictures may show what
+    Fitted on the labels that the data itself names and the model ranks well: images may show what
     nobody named, and no shift helps where nothing is told apart. It pushes no logit over `_HIGHEST`,
     and none up where one is there already.
     """
@@ -171,7 +171,7 @@ def _likeliest_shift(logits: NDArray[np.float64], right: Bools) -> float:
     """Return the b that makes `right` likeliest by sigmoid(logit + b), given that b is likely small.
 
     Platt scaling (Platt 1999, "Probabilistic Outputs for Support Vector Machines") with slope 1, and a
-    normal prior of one logit around the model's own bias: pictures that are told apart anyway would
+    normal prior of one logit around the model's own bias: images that are told apart anyway would
     else move it without end, as every shift that takes their scores nearer to 1 is likelier still.
     """
     z, n_right = logits.ravel(), int(right.sum())
@@ -216,14 +216,14 @@ class _Moved:
         raw = scored.logits + np.float32(delta)
         scores = scoring.sigmoid(raw)
         any_score = replace(labels, labels=tuple(replace(x, threshold=0.0) for x in labels.labels))
-        reached = before >= scoring.thresholds(labels, Selection())
-        tagged = scoring.tags(scored.logits, before, labels, Selection())
-        now = scoring.tags(scored.logits, before, labels, Selection(threshold=used))
-        possible = scoring.tags(raw, scores, any_score, Selection())
+        reached = before >= scoring.thresholds(labels, ScoringOptions())
+        tagged = scoring.tags(scored.logits, before, labels, ScoringOptions())
+        now = scoring.tags(scored.logits, before, labels, ScoringOptions(threshold=used))
+        possible = scoring.tags(raw, scores, any_score, ScoringOptions())
         return cls(labels, flat, used, delta, raw, scores, reached, tagged, now, possible)
 
     def cuts(self, j: int, right: Bools, rows: Places) -> _Cuts:
-        """Return where label j's tags can be cut off on the pictures `rows`, their places."""
+        """Return where label j's tags can be cut off on the images `rows`, their places."""
         keep = rows[self.possible[rows, j]]
         return _Cuts(self.raw[keep, j], self.scores[keep, j], right[keep])
 
@@ -241,8 +241,8 @@ class _Moved:
 class _Cuts:
     """Every way to cut a label's tags off, the highest first.
 
-    `raw`, `scores` and `right` are [n], of the pictures where it can be a tag. Cut i tags the
-    `tagged[i]` of highest score, `hits[i]` of them right. Pictures of one score stay together.
+    `raw`, `scores` and `right` are [n], of the images where it can be a tag. Cut i tags the
+    `tagged[i]` of highest score, `hits[i]` of them right. Images of one score stay together.
     """
 
     def __init__(self, raw: Floats, scores: Floats, right: Bools) -> None:
@@ -253,7 +253,7 @@ class _Cuts:
         self.hits = right[order].cumsum()[self.tagged - 1]
 
     def place(self, i: int) -> float:
-        """Return the logit in the middle of the gap below the lowest picture of cut i."""
+        """Return the logit in the middle of the gap below the lowest image of cut i."""
         n = self.tagged[i]
         lowest = self.raw[n - 1]
         return float((lowest + self.raw[n]) / 2 if n < len(self.raw) else lowest - _MARGIN)
@@ -290,7 +290,7 @@ class _Cuts:
 
 
 def _fit_label(moved: _Moved, right: Bools, j: int, aim: Aim) -> LabelFit:
-    """Fit label j, whose pictures are `right`, bool[n]; or say why not."""
+    """Fit label j, whose images are `right`, bool[n]; or say why not."""
     label, n_right = moved.labels.labels[j], int(right.sum())
     old = moved.used if label.threshold is None else label.threshold
     now, kept = moved.now[:, j], moved.tagged[:, j]

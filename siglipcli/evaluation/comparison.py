@@ -1,9 +1,9 @@
-"""Which of two label sets is better, label by label, on the same pictures: a paired bootstrap.
+"""Which of two label sets is better, label by label, on the same images: a paired bootstrap.
 
-The measure is average precision, which judges how a label's prompts order the pictures and needs no
+The measure is average precision, which judges how a label's prompts order the images and needs no
 threshold; what is right is `metrics`' business. How sure a difference is comes from resampling the
-pictures with replacement, the same resamples for both sets (Efron and Tibshirani, An Introduction
-to the Bootstrap, chapter 13: percentile intervals). In simulations with 5 to 40 right pictures these
+images with replacement, the same resamples for both sets (Efron and Tibshirani, An Introduction
+to the Bootstrap, chapter 13: percentile intervals). In simulations with 5 to 40 right images these
 held the true difference in 91 to 95 of 100 data sets, more than basic, bias-corrected and stratified ones
 did, and told two equally good prompts apart in 6 to 8.
 """
@@ -40,16 +40,16 @@ CONFIDENCE = 0.95
 """How often an interval holds the true difference."""
 
 FEWEST = 5
-"""Right pictures below which a label's interval would say more than is known."""
+"""Right images below which a label's interval would say more than is known."""
 
 _CELLS = 4_000_000  # worked on at a time: 16 MB of float32
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One measure of the same pictures taken twice, and how sure it is that `b` is not `a`.
+    """One measure of the same images taken twice, and how sure it is that `b` is not `a`.
 
-    Measures are None where no picture has the label; `interval`, of `b - a`, where there are too
+    Measures are None where no image has the label; `interval`, of `b - a`, where there are too
     few to tell.
     """
 
@@ -73,7 +73,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class LabelComparison:
-    """A label of both sets: how many pictures it is right for, and its average precision in each."""
+    """A label of both sets: how many images it is right for, and its average precision in each."""
 
     label: str
     examples: int
@@ -82,10 +82,10 @@ class LabelComparison:
 
 @dataclass(frozen=True, slots=True)
 class SetComparison:
-    """Two label sets on the same pictures.
+    """Two label sets on the same images.
 
     `labels` are in both, in the first set's order, and `mean_average_precision` is over those that
-    a picture has; `acc1` lets each set choose among all its own labels.
+    an image has; `acc1` lets each set choose among all its own labels.
     """
 
     acc1: Difference
@@ -96,7 +96,7 @@ class SetComparison:
 
 
 def compare(a: Scored, b: Scored, counts: NDArray[np.uint8]) -> SetComparison:
-    """Compare two sets on the same pictures; `counts` is of `draw`, for as many."""
+    """Compare two sets on the same images; `counts` is of `draw`, for as many."""
     columns_a, columns_b = _columns(a), _columns(b)
     right_a, right_b = metrics.relevant(a), metrics.relevant(b)
     labels = []
@@ -131,17 +131,17 @@ def _acc1(a: Scored, b: Scored, counts: NDArray[np.uint8]) -> Difference:
     )
 
 
-def draw(pictures: int, resamples: int, seed: int) -> NDArray[np.uint8]:
-    """Resample the pictures with replacement: uint8[pictures, 1 + resamples], how often each is held.
+def draw(images: int, resamples: int, seed: int) -> NDArray[np.uint8]:
+    """Resample the images with replacement: uint8[images, 1 + resamples], how often each is held.
 
-    The first column is no resample: it holds every picture once, so that a statistic of the columns
-    begins with its value on the pictures themselves.
+    The first column is no resample: it holds every image once, so that a statistic of the columns
+    begins with its value on the images themselves.
     """
     rng = np.random.default_rng(seed)
-    counts = np.ones((pictures, 1 + resamples), np.uint8)
+    counts = np.ones((images, 1 + resamples), np.uint8)
     for column in range(1, 1 + resamples):
-        held = rng.integers(0, pictures, pictures)
-        counts[:, column] = np.bincount(held, minlength=pictures)
+        held = rng.integers(0, images, images)
+        counts[:, column] = np.bincount(held, minlength=images)
     return counts
 
 
@@ -151,7 +151,7 @@ def average_precisions(
     """Return the average precision under each column of `counts`; NaN where it holds nothing right.
 
     `scores` and `right` are [n]; equal to scikit-learn's `average_precision_score` with a column as
-    `sample_weight`: AP = Σ wᵢ · precision(scoreᵢ) / Σ wᵢ over the right pictures, where precision(s)
+    `sample_weight`: AP = Σ wᵢ · precision(scoreᵢ) / Σ wᵢ over the right images, where precision(s)
     is the weight of the right among all that score s or more.
     """
     order = np.argsort(-scores, kind="stable")
@@ -160,7 +160,7 @@ def average_precisions(
     if not at.size:
         return np.full(counts.shape[1], np.nan)
     # Equal scores share a threshold, so each is judged at the last of its equals. What comes after
-    # the last right picture never counts.
+    # the last right image never counts.
     ends = np.searchsorted(falling, falling[at], side="right") - 1
     last = np.searchsorted(falling[at], falling[at], side="right") - 1
     order = order[: ends[-1] + 1]
@@ -188,9 +188,9 @@ def accuracies(hits: NDArray[np.floating[Any]], counts: NDArray[np.uint8]) -> ND
 
 
 def difference(a: NDArray[np.float64], b: NDArray[np.float64], examples: int) -> Difference:
-    """Compare a statistic with itself; both begin with their value on the pictures themselves.
+    """Compare a statistic with itself; both begin with their value on the images themselves.
 
-    A resample that holds no right picture (NaN) is left out. With fewer `examples` than FEWEST no
+    A resample that holds no right image (NaN) is left out. With fewer `examples` than FEWEST no
     interval is given.
     """
     if np.isnan(a[0]) or np.isnan(b[0]):
@@ -214,7 +214,7 @@ class Means:
         self._counts = np.zeros(columns)
 
     def add(self, a: NDArray[np.float64], b: NDArray[np.float64], examples: int) -> None:
-        """Take in a label that so many pictures have; of none, it does not count."""
+        """Take in a label that so many images have; of none, it does not count."""
         if examples:
             held = ~np.isnan(a)
             self.labels += 1

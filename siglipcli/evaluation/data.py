@@ -1,6 +1,6 @@
-"""Pictures whose labels are known: a folder per class, or a manifest; and which label a name means.
+"""Images whose labels are known: a folder per class, or a manifest; and which label a name means.
 
-A folder's pictures are named by the folder they lie in, as a path below DATA: `bird/owl/x.jpg` is an example
+A folder's images are named by the folder they lie in, as a path below DATA: `bird/owl/x.jpg` is an example
 of "bird/owl". A manifest names them itself, in UTF-8, with paths relative to its own folder:
 
     file,label                  {"file": "a.jpg", "label": "cat"}
@@ -9,7 +9,7 @@ of "bird/owl". A manifest names them itself, in UTF-8, with paths relative to it
     c.jpg,                      JSON Lines, .jsonl
     CSV, .csv
 
-Other columns and keys are passed over. A picture without a label is one of which no label is right.
+Other columns and keys are passed over. An image without a label is one of which no label is right.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from unicodedata import normalize
 
 import numpy as np
 
-from siglipcli import sources
 from siglipcli.errors import UsageError
-from siglipcli.records import Source
-from siglipcli.sources import DEFAULT_OPTIONS, Options
+from siglipcli.inputs import files as sources
+from siglipcli.inputs.files import DEFAULT_OPTIONS, Options
+from siglipcli.results import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from siglipcli.labelsets import LabelSet
-    from siglipcli.records import Failure
+    from siglipcli.labels import LabelSet
+    from siglipcli.results import Failure
 
     Row: TypeAlias = tuple[int, str, tuple[str, ...]]  # line, file, names
 
@@ -64,7 +64,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A data set: its name (the folder's or manifest's) and its pictures."""
+    """A data set: its name (the folder's or manifest's) and its images."""
 
     name: str
     examples: Sequence[Example]
@@ -75,10 +75,10 @@ class Data:
 
 
 def read(path: Path, options: Options = DEFAULT_OPTIONS) -> Data:
-    """Return the data set in a folder per class, or in a CSV or JSONL manifest; no picture is opened.
+    """Return the data set in a folder per class, or in a CSV or JSONL manifest; no image is opened.
 
-    `options` say what counts in a folder; a manifest's pictures are all taken. What cannot be listed is a
-    Failure among the examples. Raises UsageError where there is no picture, or where a manifest
+    `options` say what counts in a folder; a manifest's images are all taken. What cannot be listed is a
+    Failure among the examples. Raises UsageError where there is no image, or where a manifest
     cannot be read (`file:line: column: what was expected`).
     """
     name = os.path.basename(os.path.abspath(path))  # noqa: PTH100, PTH119  # of `.` too
@@ -105,18 +105,18 @@ def _in_folder(root: str, options: Options) -> list[Example]:
     loose = [
         each.input.name for each in listed if isinstance(each.input, Source) and not each.names
     ]
-    pictures = sum(isinstance(each.input, Source) for each in listed)
-    if pictures == len(loose):
+    images = sum(isinstance(each.input, Source) for each in listed)
+    if images == len(loose):
         raise UsageError(
-            f"no picture in {root} lies in a folder of its class; sort them into such folders, or list them in a"
+            f"no image in {root} lies in a folder of its class; sort them into such folders, or list them in a"
             " manifest"
             if loose
-            else f"there are no pictures in {root}"
+            else f"there are no images in {root}"
         )
     if loose:
         logger.warning(
-            "left out, as they are in no class's folder: %d of %d pictures in %s, such as %s",
-            *(len(loose), pictures, root, loose[0]),
+            "left out, as they are in no class's folder: %d of %d images in %s, such as %s",
+            *(len(loose), images, root, loose[0]),
         )
     return [each for each in listed if each.names or not isinstance(each.input, Source)]
 
@@ -142,7 +142,7 @@ def _in_manifest(path: Path, reader: Callable[[str, str], Iterator[Row]]) -> lis
         lines[file] = line
         examples.append(Example(Source(_beside(shown, file)), names))
     if not examples:
-        raise UsageError(f"there are no pictures in {path}")
+        raise UsageError(f"there are no images in {path}")
     return examples
 
 
@@ -276,8 +276,8 @@ def truth(
     if unknown := [name for name, index in found.items() if index is None]:
         raise UsageError(_unmatched(unknown, finder))
     right = np.zeros((len(names), len(labels.labels)), dtype=np.bool_)
-    for row, picture in zip(right, names, strict=True):
-        row[[index for name in picture if (index := found[name]) is not None]] = True
+    for row, image in zip(right, names, strict=True):
+        row[[index for name in image if (index := found[name]) is not None]] = True
     return right
 
 

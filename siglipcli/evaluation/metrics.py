@@ -1,14 +1,14 @@
-"""How good a label set is on pictures whose labels are known.
+"""How good a label set is on images whose labels are known.
 
 What is right, where labels have parents (`bird` of `bird/owl`) or are marked negative:
 
 - Ranking (acc1, acc5, recall of each class, confusions): which label comes first? What is above or below a
-  right label (of an owl `bird`, of a bird `bird/owl`) is neither right nor wrong for a picture, and is
+  right label (of an owl `bird`, of a bird `bird/owl`) is neither right nor wrong for an image, and is
   left out. Negative labels take part only if the data names them. Of equal scores the label that comes
   first in its set is ranked first.
 - Labels on their own (average precision, precision, recall, F1, calibration): an owl is a bird, so the parents
   of a right label are right too. A label below the one that the data names is wrong here: name
-  pictures as finely as the set does.
+  images as finely as the set does.
 
 A measure of nothing (no examples, no tags) is None.
 """
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siglipcli.evaluation.scored import Scored
-    from siglipcli.labelsets import LabelSet
-    from siglipcli.scoring import Selection
+    from siglipcli.labels import LabelSet
+    from siglipcli.scoring import ScoringOptions
 
 __all__ = ["Bin", "Confusion", "LabelMeasures", "Measures", "average_precision", "confusion"]
 __all__ += ["measure", "ranked", "ranks", "relevant", "reliability", "top1"]
@@ -53,8 +53,8 @@ _FIRST = 5  # acc5
 class LabelMeasures:
     """One label.
 
-    `examples` are the pictures that it is right for, itself or as a parent; `tags` those that got it as a tag.
-    `recall1` is the share of pictures named after it in which it is ranked above every wrong label.
+    `examples` are the images that it is right for, itself or as a parent; `tags` those that got it as a tag.
+    `recall1` is the share of images named after it in which it is ranked above every wrong label.
     """
 
     label: str
@@ -70,7 +70,7 @@ class LabelMeasures:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """A wrong label that is ranked above a right one: in how many pictures, and a few of them."""
+    """A wrong label that is ranked above a right one: in how many images, and a few of them."""
 
     true: str
     predicted: str
@@ -80,7 +80,7 @@ class Confusion:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Pairs of picture and label whose score lies in (`low`, `high`] (the first bin also holds 0)."""
+    """Pairs of image and label whose score lies in (`low`, `high`] (the first bin also holds 0)."""
 
     low: float
     high: float
@@ -91,20 +91,20 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Everything at once, for pictures that were answered; shares from 0 to 1.
+    """Everything at once, for images that were answered; shares from 0 to 1.
 
-    acc1, acc5: the share of pictures with a label in which a right one is among the 1 or 5 ranked first (with
-    several labels a picture: hit at k). mean_per_class_recall: the mean of `recall1` over labels that occur, for
-    one label a picture the balanced accuracy. mean_average_precision: the mean over labels that a picture has,
+    acc1, acc5: the share of images with a label in which a right one is among the 1 or 5 ranked first (with
+    several labels an image: hit at k). mean_per_class_recall: the mean of `recall1` over labels that occur, for
+    one label an image the balanced accuracy. mean_average_precision: the mean over labels that an image has,
     itself or as a parent.
 
-    macro_*: the mean over labels that a picture has, negative ones apart, where a label without a tag counts 0;
+    macro_*: the mean over labels that an image has, negative ones apart, where a label without a tag counts 0;
     micro_*: over all tags.
 
-    ece: the expected calibration error over all pairs of picture and label, in 15 bins of equal width: the mean
+    ece: the expected calibration error over all pairs of image and label, in 15 bins of equal width: the mean
     distance of a bin's mean score from the share of its pairs that are right, weighted by
     its count (Guo et al. 2017, arXiv 1706.04599, equation 3, of each label's sigmoid on its own). Labels
-    that no picture has count too, negative ones only if the data names them. `reliability` are the bins.
+    that no image has count too, negative ones only if the data names them. `reliability` are the bins.
     """
 
     images: int
@@ -124,7 +124,7 @@ class Measures:
     reliability: tuple[Bin, ...]
 
 
-def measure(scored: Scored, selection: Selection) -> Measures:
+def measure(scored: Scored, selection: ScoringOptions) -> Measures:
     """Take every measure. Of `selection` the threshold counts: the shift of the bias is in the logits.
 
     Labels are in the set's order, confusions from the most frequent.
@@ -188,7 +188,7 @@ def top1(scored: Scored) -> NDArray[np.float64]:
 
 
 def ranked(scored: Scored) -> NDArray[np.bool_]:
-    """Return bool[n, n_labels]: the labels that take part in each picture's ranking."""
+    """Return bool[n, n_labels]: the labels that take part in each image's ranking."""
     related = relevant(scored)
     for label, parents in _parents(scored.labels).items():
         related[:, label] |= scored.truth[:, parents].any(axis=1)
@@ -222,7 +222,7 @@ def _parents(labels: LabelSet) -> dict[int, list[int]]:
 def _duels(
     scored: Scored,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_], NDArray[np.intp]]:
-    """Hold each right label of a picture against its best wrong one.
+    """Hold each right label of an image against its best wrong one.
 
     Return for each right label its row, its column and whether it is ranked first, and for each row the
     wrong label's column.
@@ -240,8 +240,8 @@ def _duels(
 def confusion(scored: Scored) -> NDArray[np.int64]:
     """Return int64[n_labels, n_labels]: for each right label (row) which label (column) was ranked first.
 
-    As `Measures.confused` counts it: a right label of a picture is held against the wrong ones only, so that a
-    picture with two labels counts twice. Memory is the square of the labels.
+    As `Measures.confused` counts it: a right label of an image is held against the wrong ones only, so that a
+    image with two labels counts twice. Memory is the square of the labels.
     """
     rows, columns, hits, wrong = _duels(scored)
     counts = np.zeros((scored.truth.shape[1],) * 2, np.int64)
@@ -273,7 +273,7 @@ def average_precision(right: NDArray[np.bool_], values: NDArray[np.floating[Any]
 
 
 def _labels(
-    scored: Scored, selection: Selection, columns: NDArray[np.intp], hits: NDArray[np.bool_]
+    scored: Scored, selection: ScoringOptions, columns: NDArray[np.intp], hits: NDArray[np.bool_]
 ) -> tuple[LabelMeasures, ...]:
     right, tags = relevant(scored), _tags(scored, selection)
     thresholds = scoring.thresholds(scored.labels, selection)
@@ -300,7 +300,7 @@ def _labels(
     return tuple(rows)
 
 
-def _tags(scored: Scored, selection: Selection) -> NDArray[np.bool_]:
+def _tags(scored: Scored, selection: ScoringOptions) -> NDArray[np.bool_]:
     logits = scored.logits
     if not logits.size:
         return np.zeros(logits.shape, np.bool_)
@@ -319,7 +319,7 @@ def _per_label(
     return [None if np.isnan(value) else float(value) for value in values]
 
 
-def _micro(scored: Scored, selection: Selection) -> tuple[float | None, float | None]:
+def _micro(scored: Scored, selection: ScoringOptions) -> tuple[float | None, float | None]:
     """Return precision and recall over all tags."""
     tags, right = _tags(scored, selection), relevant(scored)
     return _mean(right[tags]), _mean(tags[right & ~_negative(scored.labels)])
@@ -336,7 +336,7 @@ def _f1(precision: float | None, recall: float | None) -> float | None:
 
 
 def reliability(scored: Scored) -> tuple[Bin, ...]:
-    """Sort every pair of picture and label into bins of equal width by its score."""
+    """Sort every pair of image and label into bins of equal width by its score."""
     columns = ~_unnamed(scored)
     scores = scoring.sigmoid(scored.logits[:, columns]).ravel()
     right = relevant(scored)[:, columns].ravel()

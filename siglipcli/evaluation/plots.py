@@ -1,8 +1,8 @@
 """Precision–recall curves and reliability, drawn as SVG text that a page can hold as it is.
 
 Nothing is fetched, nothing is random: the same figures give the same text. Lines and letters are in `currentColor`, so that a
-picture has the page's colours, light or dark; curves are told apart by dashes as well as by colour. Letters stay text, in
-the page's font. `id` sets pictures on one page apart.
+image has the page's colours, light or dark; curves are told apart by dashes as well as by colour. Letters stay text, in
+the page's font. `id` sets images on one page apart.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _STYLE: Any = {
 
 
 def precision_recall(scored: Scored, labels: Sequence[str]) -> str:
-    """Draw a precision–recall curve for each of `labels` (paths of the set) that a picture has.
+    """Draw a precision–recall curve for each of `labels` (paths of the set) that an image has.
 
     Return an `<svg>` element. More than a dozen curves can be told apart by nobody: choose.
     """
@@ -118,7 +118,7 @@ def reliability(bins: Sequence[Bin]) -> str:
             figure,
             "reliability",
             "Reliability of the scores",
-            f"Pairs of picture and label by their score: {told or 'none'}.",
+            f"Pairs of image and label by their score: {told or 'none'}.",
         )
 
 
@@ -172,7 +172,7 @@ def _svg(figure: Any, name: str, title: str, description: str) -> str:
 
 
 def _at_home(tag: str, name: str) -> str:
-    """Give a tag the page's font and colour, and an id that no other picture has."""
+    """Give a tag the page's font and colour, and an id that no other image has."""
     tag = _ID.sub(rf"\1{name}-", tag)
     return _FONT.sub("", _INKED.sub("currentColor", tag))
 

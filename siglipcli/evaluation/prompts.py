@@ -1,6 +1,6 @@
 """Which prompts and templates of a label set help, and which hurt: each alone, and all without it.
 
-Average precision judges how a label's prompts order the pictures. A prompt's effect is how much of it is
+Average precision judges how a label's prompts order the images. A prompt's effect is how much of it is
 lost when the prompt is left out, with the interval of a paired bootstrap (`comparison`); what it can do
 alone is told beside. Top-1 changes one label (or all that use a template) and leaves the others as
 they are.
@@ -17,7 +17,7 @@ import numpy as np
 from siglipcli import scoring
 from siglipcli.evaluation import comparison, metrics
 from siglipcli.evaluation.comparison import Difference, Means, average_precisions, difference
-from siglipcli.labelsets import Label, LabelSet
+from siglipcli.labels import Label, LabelSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siglipcli.evaluation.scored import Scored
-    from siglipcli.records import Head
+    from siglipcli.results import Head
 
     Encode = Callable[[Sequence[str]], NDArray[np.float32]]
     Logits = Callable[[Sequence[tuple[str, ...]]], NDArray[np.float32]]
@@ -61,7 +61,7 @@ class PromptTrial:
 
 @dataclass(frozen=True, slots=True)
 class LabelTrial:
-    """A label: how many pictures have it, its average precision with all prompts, and each prompt."""
+    """A label: how many images have it, its average precision with all prompts, and each prompt."""
 
     label: str
     examples: int
@@ -73,7 +73,7 @@ class LabelTrial:
 class TemplateTrial:
     """One template, `{}` for the name, over the labels that use it beside other prompts.
 
-    `labels` counts those that a picture has. `effect` and `alone` are as a `PromptTrial`'s, means over
+    `labels` counts those that an image has. `effect` and `alone` are as a `PromptTrial`'s, means over
     these labels; `acc1` is top-1 over all labels, without the template (a) and with all (b).
     """
 
@@ -104,16 +104,18 @@ def trial(
 ) -> SetTrial:
     """Try each prompt and template of `scored.labels`, whose logits `scored` holds.
 
-    `vectors` is float32[n, d], the pictures' embeddings; `encode` turns texts into float32[m, d] and is
-    asked once for each text; `counts` is of `comparison.draw`, for n pictures.
+    `vectors` is float32[n, d], the images' embeddings; `encode` turns texts into float32[m, d] and is
+    asked once for each text; `counts` is of `comparison.draw`, for n images.
     """
     labels = scored.labels
     known = once([labels], encode)
 
     def logits(variants: Sequence[tuple[str, ...]]) -> NDArray[np.float32]:
         each = tuple(Label(str(i), prompts) for i, prompts in enumerate(variants))
-        bank = scoring.bank(LabelSet("", each, aggregate=labels.aggregate), known)
-        raw = scoring.logits(vectors, bank, head)
+        label_embeddings = scoring.embed_labels(
+            LabelSet("", each, aggregate=labels.aggregate), known
+        )
+        raw = scoring.logits(vectors, label_embeddings, head)
         return np.asarray(raw + np.float32(labels.bias_shift), np.float32)
 
     return _Trial(scored, counts, logits).run()
@@ -168,7 +170,7 @@ class Race:
         self._seconds, self._second = _first(logits)
 
     def changed(self, column: int, logits: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return int64[n]: who wins each picture with these logits, float32[n], for one label."""
+        """Return int64[n]: who wins each image with these logits, float32[n], for one label."""
         leads = self.winners == column
         rivals = np.where(leads, self._seconds, self.winners)
         level = np.where(leads, self._second, self._best)
@@ -189,11 +191,11 @@ def _first(logits: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.f
 class _Template:
     """What is known of a template after some labels: their statistics, and who wins so far."""
 
-    def __init__(self, pictures: int, columns: int) -> None:
+    def __init__(self, images: int, columns: int) -> None:
         self.means = Means(columns)  # of average precision, without it and with all
         self.alone: list[float] = []
-        self.winners = np.zeros((2, pictures), np.int64)  # with it alone, and without it
-        self._best = np.full((2, pictures), -np.inf, np.float32)
+        self.winners = np.zeros((2, images), np.int64)  # with it alone, and without it
+        self._best = np.full((2, images), -np.inf, np.float32)
 
     def offer(self, column: int, logits: NDArray[np.float32]) -> None:
         """Let the next label run: float32[2, n], with the template alone and without it."""

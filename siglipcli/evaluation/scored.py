@@ -1,4 +1,4 @@
-"""Pictures whose labels are known: their embeddings, and their logits for a label set."""
+"""Images whose labels are known: their embeddings, and their logits for a label set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siglipcli import scoring
-from siglipcli.records import Failure, Source
+from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siglipcli.evaluation.data import Data
-    from siglipcli.labelsets import LabelSet
+    from siglipcli.labels import LabelSet
     from siglipcli.pipeline import Batch
-    from siglipcli.records import Head
-    from siglipcli.scoring import LabelBank
+    from siglipcli.results import Head
+    from siglipcli.scoring import LabelEmbeddings
 
 __all__ = ["Collection", "Scored", "collect", "score"]
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A data set's pictures with their embeddings.
+    """A data set's images with their embeddings.
 
-    `vectors` is float32[n, d], unit rows; `places[i]` is picture i's place among the data's examples.
-    Pictures that could not be read are `failures`, and have no row.
+    `vectors` is float32[n, d], unit rows; `places[i]` is image i's place among the data's examples.
+    Images that could not be read are `failures`, and have no row.
     """
 
     dataset: str
@@ -44,7 +44,7 @@ class Scored:
     """What every measure is taken from: what was answered, and what is right.
 
     `logits` is float32[n, n_labels], any shift of the bias in it; `truth` is bool[n, n_labels], the
-    labels that the data names for each picture.
+    labels that the data names for each image.
     """
 
     dataset: str
@@ -78,25 +78,25 @@ def collect(data: Data, batches: Iterable[Batch]) -> Collection:
 
 def score(
     collection: Collection,
-    bank: LabelBank,
+    label_embeddings: LabelEmbeddings,
     head: Head,
     truth: NDArray[np.bool_],
     *,
     model: str = "",
     bias_shift: float = 0.0,
 ) -> Scored:
-    """Hold every picture against every label; `truth` is bool[n_examples, n_labels], of `data.truth`.
+    """Hold every image against every label; `truth` is bool[n_examples, n_labels], of `data.truth`.
 
     `bias_shift` is added to every logit, beside the set's own.
     """
-    logits = np.empty((0, len(bank.labels.labels)), np.float32)
+    logits = np.empty((0, len(label_embeddings.labels.labels)), np.float32)
     if collection.sources:
-        logits = scoring.logits(collection.vectors, bank, head)
-        logits += np.float32(bank.labels.bias_shift + bias_shift)
+        logits = scoring.logits(collection.vectors, label_embeddings, head)
+        logits += np.float32(label_embeddings.labels.bias_shift + bias_shift)
     return Scored(
         collection.dataset,
         model,
-        bank.labels,
+        label_embeddings.labels,
         collection.sources,
         logits,
         truth[list(collection.places)],

@@ -2,11 +2,11 @@
 
 The pixels are the reference chain's: Pillow's antialiased bicubic resize to size by size pixels,
 both sides squeezed, nothing cropped. What the reference leaves out happens before it, so that the
-picture a person sees is the picture that is scored:
+image a person sees is the image that is scored:
 
     EXIF orientation → 16-bit, integer and float samples to 8 bits → transparency on white → RGB
 
-An RGB or grey picture without EXIF comes out bit for bit as open_clip's transform makes it. Colour
+An RGB or grey image without EXIF comes out bit for bit as open_clip's transform makes it. Colour
 profiles are not applied, as the reference applies none. Of animations and multi-page files the
 first frame is read.
 
@@ -33,8 +33,8 @@ from typing import TYPE_CHECKING
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from siglipcli.errors import ImageError
-from siglipcli.images.complaints import too_many_pixels, undecodable, unidentified
 from siglipcli.images.formats import DECODER_ERRORS, FORMATS, formats_for, is_delicate
+from siglipcli.images.image_errors import too_many_pixels, undecodable, unidentified
 from siglipcli.images.pixels import eight_bit, opaque, square, upright
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from siglipcli.records import Source
+    from siglipcli.results import Source
 
 __all__ = ["DEFAULT_LIMITS", "FORMATS", "Limits", "decode", "is_delicate", "load_bytes", "read"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a picture may cost: pixels once decoded (in millions), bytes before."""
+    """What an image may cost: pixels once decoded (in millions), bytes before."""
 
     max_megapixels: float = 100
     max_bytes: int = 1 << 30
@@ -90,7 +90,7 @@ def load_bytes(source: Source, limits: Limits = DEFAULT_LIMITS) -> bytes:
 def decode(
     data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, *, exact: bool = True
 ) -> NDArray[np.uint8]:
-    """Decode one picture into uint8[size, size, 3], C-contiguous and writable.
+    """Decode one image into uint8[size, size, 3], C-contiguous and writable.
 
     With `exact=False` a large JPEG is decoded at a half, a quarter or an eighth of its size,
     though never below twice `size` a side: several times faster, nearly the same pixels.
@@ -109,7 +109,7 @@ def decode(
     except Image.DecompressionBombError:
         raise too_many_pixels(limits) from None
     except MemoryError:
-        raise ImageError("too_large", "Not enough memory to decode this picture.") from None
+        raise ImageError("too_large", "Not enough memory to decode this image.") from None
     except UnidentifiedImageError:
         raise unidentified(data) from None
     except DECODER_ERRORS as error:
@@ -119,7 +119,7 @@ def decode(
 def _read_file(path: Path, limits: Limits) -> bytes:
     info = path.stat()  # before the open: opening a device can have effects
     if stat.S_ISDIR(info.st_mode):
-        raise ImageError("is_directory", "This is a folder, not a picture.")
+        raise ImageError("is_directory", "This is a folder, not an image.")
     if not stat.S_ISREG(info.st_mode):
         raise ImageError("not_a_file", "This is a pipe or a device; use - and send it on stdin.")
     _check_bytes(info.st_size, limits)
@@ -154,7 +154,7 @@ def _settle_pillow(limits: Limits) -> None:
 
     `warnings.catch_warnings` is not safe in threads, so the two filters stay; they name Pillow's
     modules and two categories only. The ceiling is not removed: Pillow's plugins rely on it for
-    pictures inside pictures (an ICO holding a huge PNG).
+    images inside images (an ICO holding a huge PNG).
     """
     if warnings.filters[: len(_HUSHED)] != _HUSHED:
         for _, _, category, _, _ in reversed(_HUSHED):

@@ -83,7 +83,7 @@ def formats_for(data: bytes) -> tuple[str, ...]:
 def is_delicate(data: bytes) -> bool:
     """Whether a decoder other than JPEG's and PNG's will run on `data`: rarer, and met by fewer.
 
-    False where none will: what cannot be a picture is told by its first bytes.
+    False where none will: what cannot be an image is told by its first bytes.
     """
     if data.startswith(_SIGNATURES["JPEG"] + _SIGNATURES["PNG"]) or kind_of(data) in _FOREIGN:
         return False

@@ -1,4 +1,4 @@
-"""From a decoded picture to the model's square: 8 bits a sample, upright, opaque, resized."""
+"""From a decoded image to the model's square: 8 bits a sample, upright, opaque, resized."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TURNS = {
 def upright(image: Image.Image, tagged: Image.Image) -> Image.Image:
     """Turn `image` by the EXIF orientation of `tagged`; EXIF that cannot be read turns nothing.
 
-    Before the resize, not after: 90° later would round differently from the upright picture.
+    Before the resize, not after: 90° later would round differently from the upright image.
     """
     try:
         turn = _TURNS.get(tagged.getexif().get(ExifTags.Base.Orientation, 1))
@@ -40,7 +40,7 @@ def upright(image: Image.Image, tagged: Image.Image) -> Image.Image:
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """Put the picture on white where it is transparent. Returns mode L or RGB."""
+    """Put the image on white where it is transparent. Returns mode L or RGB."""
     if not image.has_transparency_data:
         return image if image.mode in {"L", "RGB"} else image.convert("RGB")
     if image.mode != "RGBA":  # La by way of LA: on the straight way Pillow drops its alpha
@@ -53,7 +53,7 @@ def opaque(image: Image.Image) -> Image.Image:
 def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Squeeze mode L or RGB into uint8[size, size, 3].
 
-    A grey picture is resized as one band: the same numbers as three, a third of the work.
+    A grey image is resized as one band: the same numbers as three, a third of the work.
     """
     small = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.array(small.convert("RGB"), dtype=np.uint8)
@@ -96,7 +96,7 @@ def _range(image: Image.Image, samples: NDArray[np.number]) -> tuple[float, floa
         return 0, 65535
     usable = samples[np.isfinite(samples)] if image.mode == "F" else samples
     if usable.size == 0:
-        raise ImageError("decode", "The picture holds no finite number.")
+        raise ImageError("decode", "The image holds no finite number.")
     low, high = float(usable.min()), float(usable.max())
     steps = (1, 255, 65535) if image.mode == "F" else (255, 65535)
     return next(((0, top) for top in steps if low >= 0 and high <= top), (low, high))

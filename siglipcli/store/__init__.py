@@ -70,7 +70,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the store holds of one model: vectors of pictures and prompts, and their bytes.
+    """What the store holds of one model: vectors of images and prompts, and their bytes.
 
     `used` is when one of them was last asked for, in seconds since 1970, to a day.
     """
@@ -82,12 +82,12 @@ class Usage:
 
 
 def content_digest(data: bytes) -> bytes:
-    """Return the digest that names a picture's content."""
+    """Return the digest that names an image's content."""
     return hashlib.sha256(data).digest()
 
 
 def text_digest(prompt: str) -> bytes:
-    """Return the digest that names a prompt; no picture has it."""
+    """Return the digest that names a prompt; no image has it."""
     return hashlib.sha256(b"prompt\0" + prompt.encode("utf-8", "surrogatepass")).digest()
 
 

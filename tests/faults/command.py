@@ -17,8 +17,8 @@ from siglipcli import demo
 __all__ = ["DEADLINE", "DIES", "HANGS", "HEART", "LABELS", "STAR", "UNPRIVILEGED", "Done", "Siglip"]
 __all__ += ["left_over", "spoilt"]
 
-HEART = demo.PICTURES / "blue-heart.jpg"
-STAR = demo.PICTURES / "green-star.png"
+HEART = demo.IMAGES / "blue-heart.jpg"
+STAR = demo.IMAGES / "green-star.png"
 LABELS = ("-L", "blue heart", "-L", "green star", "-L", "red circle")
 DEADLINE = 60  # seconds in which everything here must end, on a busy machine too
 

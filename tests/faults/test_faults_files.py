@@ -36,7 +36,7 @@ def shown(rows: list[dict[str, Any]], folder: Path) -> list[str]:
 
 
 def linked(folder: Path, count: int) -> Path:
-    """Make a folder of so many pictures, all of one content."""
+    """Make a folder of so many images, all of one content."""
     folder.mkdir()
     for number in range(count):
         (folder / f"{number:05}.jpg").hardlink_to(HEART)
@@ -82,7 +82,7 @@ def test_an_unreadable_folder(siglip: Siglip, tmp_path: Path) -> None:
 
 
 def test_loops_and_dangling_links(siglip: Siglip, tmp_path: Path) -> None:
-    """Links that lead back or to nothing do not keep a run from ending; each picture comes once."""
+    """Links that lead back or to nothing do not keep a run from ending; each image comes once."""
     folder = linked(tmp_path / "in", 1)
     (folder / "deep").mkdir()
     (folder / "deep" / "up").symlink_to(folder)
@@ -113,7 +113,7 @@ def test_pipes_sockets_and_devices(siglip: Siglip, tmp_path: Path, monkeypatch: 
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """A folder with one picture whose name is not UTF-8."""
+    """A folder with one image whose name is not UTF-8."""
     folder = tmp_path / "raw"
     folder.mkdir()
     try:
@@ -206,10 +206,10 @@ def test_a_missing_argument(siglip: Siglip, tmp_path: Path) -> None:
 
 
 def test_an_empty_folder(siglip: Siglip, tmp_path: Path) -> None:
-    """No pictures: no rows, status 0, said on stderr."""
+    """No images: no rows, status 0, said on stderr."""
     done = siglip.classify(tmp_path)
     assert (done.status, done.stdout) == (0, b"")
-    assert done.stderr == "siglip: no pictures found\n"
+    assert done.stderr == "siglip: no images found\n"
 
 
 def memory(pid: int) -> float:
@@ -251,7 +251,7 @@ def _after(run: Any, count: int) -> float:
 @linux
 @pytest.mark.full
 def test_a_million_files(siglip: Siglip, tmp_path: Path) -> None:
-    """A folder of 1,000 folders of 1,000 pictures: the first row at once, then flat memory."""
+    """A folder of 1,000 folders of 1,000 images: the first row at once, then flat memory."""
     shutil.copyfile(HEART, tmp_path / "0")
     folder = tmp_path / "in"
     for number in range(1_000_000):

@@ -1,4 +1,4 @@
-"""Pictures that are damaged, odd or hostile: a row for each, and the run goes on."""
+"""Images that are damaged, odd or hostile: a row for each, and the run goes on."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_truncated_jpeg_among_many(siglip: Siglip, tmp_path: Path, count: int)
     assert len(done.rows) == count
 
 
-def test_what_is_no_picture(siglip: Siglip, tmp_path: Path) -> None:
+def test_what_is_no_image(siglip: Siglip, tmp_path: Path) -> None:
     """Nothing, text and a web page, all named .jpg, are `unidentified`."""
     files = {
         "empty.jpg": b"",
@@ -161,7 +161,7 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 def equivalents() -> dict[str, tuple[bytes, Image.Image]]:
-    """File of an uncommon mode → its bytes, and the RGB picture that it shows."""
+    """File of an uncommon mode → its bytes, and the RGB image that it shows."""
     image = drawn(160, 120)
     cmyk = image.convert("CMYK")
     ycck = zoo.ycck(cmyk)
@@ -184,7 +184,7 @@ def equivalents() -> dict[str, tuple[bytes, Image.Image]]:
 
 
 def test_uncommon_modes(siglip: Siglip, tmp_path: Path) -> None:
-    """CMYK, YCCK, 16 bits, palette, alpha and float pictures score as the RGB that they show."""
+    """CMYK, YCCK, 16 bits, palette, alpha and float images score as the RGB that they show."""
     files = {}
     for name, (data, shown) in equivalents().items():
         files |= {name: data, f"{name}.rgb.png": encoded(shown.convert("RGB"))}
@@ -195,7 +195,7 @@ def test_uncommon_modes(siglip: Siglip, tmp_path: Path) -> None:
 
 
 def test_exif_orientation(siglip: Siglip, tmp_path: Path) -> None:
-    """Pictures that a camera stored on their side score as the upright one."""
+    """Images that a camera stored on their side score as the upright one."""
     upright = Image.open(STAR).convert("RGB").crop((0, 0, 150, 110))
     files = {f"{turn}.png": zoo.oriented(upright, turn) for turn in range(1, 9)}
     done = run(siglip, tmp_path / "in", {"upright.png": encoded(upright), **files})
@@ -224,7 +224,7 @@ def test_corrupt_metadata(siglip: Siglip, tmp_path: Path) -> None:
 
 
 def test_first_frame(siglip: Siglip, tmp_path: Path) -> None:
-    """Of animations and multi-page files the first picture is read."""
+    """Of animations and multi-page files the first image is read."""
     first = Image.open(STAR).convert("RGB")
     files = {"plain.png": encoded(first)}
     files |= {f"a.{e}": zoo.animated(first, e.upper()) for e in ("png", "webp", "tiff")}
@@ -346,7 +346,7 @@ def test_a_decoder_that_hangs(siglip: Siglip, tmp_path: Path, kinds: str) -> Non
 
 @linux_only
 @pytest.mark.parametrize(("code", "kind"), [(DIES, "crashed"), (HANGS, "timeout")])
-def test_a_hostile_picture_on_stdin(siglip: Siglip, tmp_path: Path, code: str, kind: str) -> None:
+def test_a_hostile_image_on_stdin(siglip: Siglip, tmp_path: Path, code: str, kind: str) -> None:
     """What `-` brings is kept apart as a file is."""
     done = spoilt(siglip, tmp_path, code).classify("-", *LIMIT, data=GIF)
     assert_rows(done, {"-": kind})
@@ -382,7 +382,7 @@ def test_which_decoders_are_kept_apart(siglip: Siglip, tmp_path: Path) -> None:
 
 
 def test_isolation_changes_no_score(siglip: Siglip, tmp_path: Path) -> None:
-    """Pictures and complaints are the same wherever they are decoded."""
+    """Images and complaints are the same wherever they are decoded."""
     files = among_good_ones("jwpG") | {"x.gif": GIF[:400], "y.webp": WEBP[:90], "z.jpg": zoo.TEXT}
     folder = folder_of(tmp_path / "in", files)
     apart, here = (
@@ -394,12 +394,12 @@ def test_isolation_changes_no_score(siglip: Siglip, tmp_path: Path) -> None:
 
 
 def test_a_machine_that_starts_no_process(siglip: Siglip, tmp_path: Path) -> None:
-    """Where no worker can be started pictures are decoded all the same; `--isolate` is status 3."""
+    """Where no worker can be started images are decoded all the same; `--isolate` is status 3."""
     folder = folder_of(tmp_path / "in", among_good_ones("jGw"))
     code = "import sys; sys.executable = '/nowhere/python'\n"
     done = siglip.classify(folder, "--no-cache", code=code)
     assert_rows(done, {})
-    assert done.stderr.count("all pictures are decoded in this one") == 1
+    assert done.stderr.count("all images are decoded in this one") == 1
     done = siglip.classify(folder, "--no-cache", "--isolate", code=code)
     assert (done.status, done.stdout) == (3, b"")
     assert "a process for decoding cannot be started" in done.stderr
@@ -459,8 +459,8 @@ def test_what_decoders_raise(siglip: Siglip, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp"])
-def test_a_bug_is_no_bad_picture(siglip: Siglip, tmp_path: Path, ending: str) -> None:
-    """What no decoder raises on damaged input is not blamed on the picture."""
+def test_a_bug_is_no_bad_image(siglip: Siglip, tmp_path: Path, ending: str) -> None:
+    """What no decoder raises on damaged input is not blamed on the image."""
     files = {f"a.{ending}": encoded(drawn(100, 9), ending)}
     spoilt_run = spoilt(siglip, tmp_path, RAISING.format(kinds="AssertionError"))
     done = run(spoilt_run, tmp_path / "in", files)

@@ -33,7 +33,7 @@ HOSTILE = {
 
 
 def check(siglip: Siglip, folder: Path, text: str | bytes, **options: Any) -> Done:
-    """Run `siglip classify` on one picture with a label file of this text; the file is `l.yaml`."""
+    """Run `siglip classify` on one image with a label file of this text; the file is `l.yaml`."""
     data = text.encode() if isinstance(text, str) else text
     (folder / "l.yaml").write_bytes(data)
     run = ("classify", "--model", "demo", "--labels", "l.yaml", "--all", HEART)
@@ -139,7 +139,7 @@ def test_encodings_that_are_read(siglip: Siglip, tmp_path: Path, data: bytes) ->
         (b"labels:\n- c\x1bt\n", ["l.yaml:2"]),
         (HEART.read_bytes(), ["l.yaml"]),
     ],
-    ids=["tab", "latin-1", "no mark", "nul", "escape", "a picture"],
+    ids=["tab", "latin-1", "no mark", "nul", "escape", "an image"],
 )
 def test_encodings_that_are_not(
     siglip: Siglip, tmp_path: Path, data: bytes, words: list[str]

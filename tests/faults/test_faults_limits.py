@@ -15,15 +15,15 @@ import zoo
 from command import HEART, LABELS, STAR, Siglip
 from PIL import Image
 
-from siglipcli import demo, images, sources
+from siglipcli import demo, images
 from siglipcli.cli.options import DEFAULT_LIMIT, Walk
+from siglipcli.encoders import weights
 from siglipcli.errors import ImageError
-from siglipcli.images import decode, load_bytes
-from siglipcli.isolation import readers, serve
-from siglipcli.labelsets import nodes, schema
-from siglipcli.models import weights
-from siglipcli.pipeline import Reading
-from siglipcli.records import Source
+from siglipcli.images import decode, load_bytes, readers, serve
+from siglipcli.inputs import files as sources
+from siglipcli.labels import nodes, schema
+from siglipcli.pipeline import LoadOptions
+from siglipcli.results import Source
 from siglipcli.store import Entry, Store
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def test_the_page_has_the_codes_numbers() -> None:
     """The table of limits says what the code does."""
     rows = dict(re.findall(r"^\| ([a-zA-Z].*?) \| ([\d,]+)", PAGE, re.MULTILINE))
     assert {name: int(number.replace(",", "")) for name, number in rows.items()} == {
-        "size of a picture, decoded": images.DEFAULT_LIMITS.max_megapixels,
-        "size of a picture file, or of stdin": images.DEFAULT_LIMITS.max_bytes >> 20,
-        "time for a picture to be read and decoded": Reading().timeout,
-        "memory for a picture in a worker process (Linux)": serve._MEMORY >> 20,
+        "size of an image, decoded": images.DEFAULT_LIMITS.max_megapixels,
+        "size of an image file, or of stdin": images.DEFAULT_LIMITS.max_bytes >> 20,
+        "time for an image to be read and decoded": LoadOptions().timeout,
+        "memory for an image in a worker process (Linux)": serve._MEMORY >> 20,
         "reading threads that may be stuck": readers._MOST_LOST,
         "frames or pages read of a file": 1,
         "size of a label file": nodes.MAX_BYTES >> 20,
@@ -57,7 +57,7 @@ def test_the_page_has_the_codes_numbers() -> None:
         "stored embeddings": DEFAULT_LIMIT.bytes // 10**9,
     }
     assert sources.Options().stdin_limit == images.DEFAULT_LIMITS.max_bytes
-    assert Walk().image_timeout == Reading().timeout
+    assert Walk().image_timeout == LoadOptions().timeout
     assert f"and {serve._MEMORY_A_PIXEL} bytes for each pixel" in PAGE
 
 
@@ -68,7 +68,7 @@ def test_formats_are_the_pages() -> None:
     assert named == set(images.formats.ALLOWED)
 
 
-# ------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------- images
 
 
 def test_megapixels(siglip: Siglip, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_file_bytes(siglip: Siglip, tmp_path: Path) -> None:
 def test_stdin_bytes(siglip: Siglip, size: int, kind: str | None) -> None:
     """What stdin brings is bounded as a file is; here with a limit of 100,000 bytes."""
     data = STAR.read_bytes().ljust(size, b"\0")
-    code = "from siglipcli import sources; sources.Options.__init__.__defaults__ = "
+    code = "from siglipcli.inputs import files as sources; sources.Options.__init__.__defaults__ = "
     code += "(*sources.Options.__init__.__defaults__[:-1], 100_000)\n"
     done = siglip.classify("-", data=data, code=code)
     assert done.row.get("error", {}).get("kind") == kind
@@ -268,7 +268,7 @@ def test_cache_limit(own: Siglip) -> None:
         store.space("other", "other").keep(many)
 
     def held_after(*options: str) -> tuple[int, int]:
-        done = own.classify(demo.PICTURES, *options)
+        done = own.classify(demo.IMAGES, *options)
         assert done.status == 0, done.stderr
         with closing(Store(folder)) as store:
             return store.size(), sum(usage.vectors for usage in store.usage())

@@ -48,7 +48,7 @@ def assert_same(done: Done, truth: list[dict[str, float]], tolerance: float = 0.
 
 @pytest.fixture(scope="module")
 def truth(shared: Siglip) -> list[dict[str, float]]:
-    """The logits of the two pictures, without any store."""
+    """The logits of the two images, without any store."""
     return scores(shared(*RUN, "--model", "demo", "--no-cache"))
 
 
@@ -242,7 +242,7 @@ def test_weights_that_are_not_finite(siglip: Siglip, model: Path, key: str) -> N
 
 BLACK_IS_NAN = """
 import numpy as np
-from siglipcli.models import openvino_runtime
+from siglipcli.encoders import openvino_runtime
 def encode(self, pixels, encode=openvino_runtime.OpenVINOEncoder.encode_images):
     vectors = encode(self, pixels)
     vectors[pixels.reshape(len(pixels), -1).max(axis=1) == 0, 3] = np.nan
@@ -252,7 +252,7 @@ openvino_runtime.OpenVINOEncoder.encode_images = encode
 
 
 def test_embeddings_that_are_not_finite(own: Siglip, tmp_path: Path) -> None:
-    """A picture whose embedding is not finite is a row, `non_finite`; it is never stored."""
+    """An image whose embedding is not finite is a row, `non_finite`; it is never stored."""
     pytest.importorskip("openvino")
     Image.new("RGB", (20, 20)).save(tmp_path / "black.png")
     run = ("classify", "--model", "demo", *LABELS, STAR, tmp_path / "black.png", HEART)
@@ -267,7 +267,7 @@ def test_embeddings_that_are_not_finite(own: Siglip, tmp_path: Path) -> None:
 
 SMALL_DEVICE = """
 import torch
-from siglipcli.models.torch_runtime import TorchEncoder
+from siglipcli.encoders.torch_runtime import TorchEncoder
 plain = TorchEncoder._encode_pixels
 def encode(self, pixels, tower):
     if len(pixels) > 1:
@@ -278,9 +278,9 @@ TorchEncoder._encode_pixels = encode
 
 
 def test_a_device_that_is_too_small(own: Siglip) -> None:
-    """Out of device memory: batches are halved, down to one picture, and the scores stay."""
+    """Out of device memory: batches are halved, down to one image, and the scores stay."""
     run = ("classify", "--model", "demo", *LABELS, "--all", "--no-cache", "--runtime", "torch")
-    run = (*run, "--device", "cpu", "--batch-size", "8", *[demo.PICTURES] * 3)
+    run = (*run, "--device", "cpu", "--batch-size", "8", *[demo.IMAGES] * 3)
     plain = scores(own(*run))
     assert len(plain) == 24
     assert_same(own(*run, code=SMALL_DEVICE), plain, 0.05)
@@ -308,8 +308,8 @@ def change(siglip: Siglip, *statements: str) -> None:
         db.commit()
 
 
-def pictures(folder: Path, count: int, seed: int = 0) -> Path:
-    """Make a folder of small pictures, no two alike."""
+def images(folder: Path, count: int, seed: int = 0) -> Path:
+    """Make a folder of small images, no two alike."""
     folder.mkdir()
     rng = np.random.default_rng(seed)
     for number in range(count):
@@ -319,8 +319,8 @@ def pictures(folder: Path, count: int, seed: int = 0) -> Path:
 
 
 def test_two_runs_on_one_store(own: Siglip, tmp_path: Path) -> None:
-    """Two runs at once over the same pictures both finish, and a third has nothing to encode."""
-    folder = pictures(tmp_path / "in", 300)
+    """Two runs at once over the same images both finish, and a third has nothing to encode."""
+    folder = images(tmp_path / "in", 300)
     run = ("classify", "--model", "demo", "-L", "cat", folder)
     both = [own.start(*run) for _ in range(2)]
     ends = [(each.communicate(timeout=DEADLINE), each.returncode) for each in both]
@@ -338,7 +338,7 @@ def test_two_runs_on_one_store(own: Siglip, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.full)])
 def test_killed_at_random(own: Siglip, tmp_path: Path, kills: int) -> None:
     """`kill -9` at random moments: the store stays whole, and every vector in it is right."""
-    folder = pictures(tmp_path / "in", 400)
+    folder = images(tmp_path / "in", 400)
     run = ("classify", "--model", "demo", "-L", "cat", folder)
     expected = own(*run)
     right = vectors(own)
@@ -427,7 +427,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes}, {bytes}))
 @pytest.mark.parametrize("room", [0, 100_000])
 def test_a_full_disk(own: Siglip, tmp_path: Path, room: int) -> None:
     """No room for the store, from the start or on the way: a warning, and all answers."""
-    folder = pictures(tmp_path / "in", 300)
+    folder = images(tmp_path / "in", 300)
     run = ("classify", "--model", "demo", *LABELS, folder)
     expected = own(*run, "--no-cache")
     done = own(*run, code=FULL.format(bytes=room))
@@ -496,9 +496,9 @@ def test_a_change_once_seen_stays_seen(own: Siglip, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     size = max(HEART.stat().st_size, STAR.stat().st_size) + 10
     run = ("classify", "--model", "demo", *LABELS, "--top", "1", path)
-    for picture, options in ((HEART, []), (STAR, ["--verify"])):
+    for image, options in ((HEART, []), (STAR, ["--verify"])):
         with path.open("r+b" if path.exists() else "wb") as file:
-            file.write(picture.read_bytes().ljust(size, b"\0"))
+            file.write(image.read_bytes().ljust(size, b"\0"))
         os.utime(path, ns=(10**18, 10**18))
         own(*run, *options)
     assert own(*run).row["labels"][0]["label"] == "green star"

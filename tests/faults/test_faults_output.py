@@ -28,7 +28,7 @@ def test_head(siglip: Siglip) -> None:
     """`| head -1`: one row, status 0, nothing on stderr but the end of the run."""
     script = '{ "$@"; echo "status $?" >&2; } | head -1'
     for form in ("jsonl", "csv", "json", "table"):
-        done = siglip.shell(script, *CLASSIFY, "-f", form, *[demo.PICTURES] * 30)
+        done = siglip.shell(script, *CLASSIFY, "-f", form, *[demo.IMAGES] * 30)
         assert done.stdout.count(b"\n") == 1
         assert done.stderr.splitlines()[-1] == "status 0", form
         assert "Broken pipe" not in done.stderr
@@ -37,7 +37,7 @@ def test_head(siglip: Siglip) -> None:
 
 def test_a_reader_that_dies(siglip: Siglip) -> None:
     """A reader killed in the middle ends the run quietly."""
-    with siglip.start(*CLASSIFY, "--no-cache", *[demo.PICTURES] * 100) as run:
+    with siglip.start(*CLASSIFY, "--no-cache", *[demo.IMAGES] * 100) as run:
         assert run.stdout.readline()
         run.stdout.close()
         stderr = run.stderr.read().decode()
@@ -76,7 +76,7 @@ def test_a_disk_that_fills(siglip: Siglip, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "a.jsonl").write_text("old\n")
-    run = (*CLASSIFY, "--no-cache", "-o", folder / "a.jsonl", *[demo.PICTURES] * 5)
+    run = (*CLASSIFY, "--no-cache", "-o", folder / "a.jsonl", *[demo.IMAGES] * 5)
     done = siglip(*run, code=FULL.format(bytes=4096))
     assert_write_error(done.status, done.stderr)
     assert (folder / "a.jsonl").read_text() == "old\n"
@@ -104,7 +104,7 @@ class Slow:
         self.list.flush()
 
     def wait_for(self, count: int) -> None:
-        """Read answers until so many pictures are in them."""
+        """Read answers until so many images are in them."""
         while self.answers.count(b'"file"') < count:
             assert select.select([self.process.stdout], [], [], DEADLINE)[0], "no answer"
             self.answers += os.read(self.process.stdout.fileno(), 1 << 16)
@@ -179,7 +179,7 @@ def test_signals_while_a_decoder_hangs(
 
 
 def hanging(siglip: Siglip, folder: Path, *options: str) -> Slow:
-    """A run that answered a picture, and in which a GIF now hangs."""
+    """A run that answered an image, and in which a GIF now hangs."""
     from PIL import Image
 
     Image.new("P", (9, 9)).save(folder / "slow.gif")
@@ -217,24 +217,24 @@ def test_an_output_among_the_inputs(siglip: Siglip, tmp_path: Path) -> None:
     """The output in the scanned folder is not read; one that is a named input is refused, untouched."""
     folder = tmp_path / "in"
     folder.mkdir()
-    picture = folder / "b.png"
-    picture.write_bytes(STAR.read_bytes())
+    image = folder / "b.png"
+    image.write_bytes(STAR.read_bytes())
     for _ in range(2):
         done = siglip.classify(folder, "--ext", "png", "--ext", "jsonl", "-o", folder / "a.jsonl")
         assert done.status == 0, done.stderr
         rows = [json.loads(line) for line in (folder / "a.jsonl").read_text().splitlines()]
-        assert [row["file"] for row in rows] == [str(picture)]
-    (tmp_path / "link.png").symlink_to(picture)
-    for output in (picture, folder / ".." / "in" / "b.png", tmp_path / "link.png"):
-        done = siglip.classify(picture, "-f", "jsonl", "-o", output)
+        assert [row["file"] for row in rows] == [str(image)]
+    (tmp_path / "link.png").symlink_to(image)
+    for output in (image, folder / ".." / "in" / "b.png", tmp_path / "link.png"):
+        done = siglip.classify(image, "-f", "jsonl", "-o", output)
         assert done.status == 2
         assert "one of the inputs" in done.stderr
-        assert picture.read_bytes() == STAR.read_bytes()
+        assert image.read_bytes() == STAR.read_bytes()
 
 
 def test_stdout_holds_data_only(siglip: Siglip, tmp_path: Path) -> None:
     """Counts, notes, warnings and what --verbose adds go to stderr."""
-    run = ("classify", "--model", "demo", "-v", "--no-cache", demo.PICTURES, tmp_path / "gone.jpg")
+    run = ("classify", "--model", "demo", "-v", "--no-cache", demo.IMAGES, tmp_path / "gone.jpg")
     done = siglip(*run)
     assert len(done.rows) == 9
     assert done.status == 1

@@ -1,0 +1,72 @@
+"""From open_clip's towers to OpenVINO graphs. The only place where torch and OpenVINO meet."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import normalize
+
+from siglipcli.encoders.openvino_runtime import library
+from siglipcli.encoders.tokens import Tokenizer
+from siglipcli.encoders.torch_runtime import build_tower
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from siglipcli.encoders.checkpoint import Checkpoint
+
+__all__ = ["convert"]
+
+
+class _ImageGraph(torch.nn.Module):
+    """uint8[n, size, size, 3] → float32[n, d], unit rows."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.tower = build_tower(checkpoint, "visual")
+        self.mean = torch.tensor(checkpoint.mean)[:, None, None]
+        self.std = torch.tensor(checkpoint.std)[:, None, None]
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = pixels.permute(0, 3, 1, 2).float() / 255  # (n, 3, size, size)
+        return normalize(self.tower((x - self.mean) / self.std), dim=-1)
+
+
+class _TextGraph(torch.nn.Module):
+    """int64[n, context_length] → float32[n, d], unit rows."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self.tower = build_tower(checkpoint, "text")
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return normalize(self.tower(ids), dim=-1)
+
+
+def convert(checkpoint: Checkpoint, tower: str, path: Path, *, half: bool) -> None:
+    """Write the `image` or `text` tower as a graph for any batch size, its weights fp32 or fp16."""
+    openvino = library()
+    graph, example = _traced(checkpoint, tower)
+    # The fused attention of the fast path has no counterpart in OpenVINO.
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the tracer, about shapes that are constant here
+            shape = [-1, *example.shape[1:]]
+            model = openvino.convert_model(graph, example_input=example, input=shape)
+        openvino.save_model(model, path, compress_to_fp16=half)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+def _traced(checkpoint: Checkpoint, tower: str) -> tuple[Any, torch.Tensor]:
+    if tower == "text":
+        # Made by the model's own tokenizer: a damaged one is found before an engine holds a copy.
+        c = checkpoint
+        words = Tokenizer(c.tokenizer, c.context_length, c.pad_token, c.clean)
+        return _TextGraph(checkpoint), torch.from_numpy(words(["a photo"]))
+    size = checkpoint.image_size
+    return _ImageGraph(checkpoint), torch.zeros(1, size, size, 3, dtype=torch.uint8)

@@ -1,0 +1,279 @@
+"""The same towers compiled for the CPU by OpenVINO: built once from the open_clip model, then no torch.
+
+Graphs take what the pipeline has (uint8 pixels, token ids) and give unit rows: normalising pixels and
+embeddings is inside. A graph for bf16 arithmetic is stored in fp16, which holds more digits than
+bf16 does, at half the disk and memory; one for fp32 is stored in fp32.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import threading
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siglipcli import machine
+from siglipcli.encoders import engines
+from siglipcli.encoders.tokens import Tokenizer
+from siglipcli.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from siglipcli.encoders.checkpoint import Checkpoint
+
+__all__ = ["OpenVINOEncoder", "is_installed", "library", "streams", "version"]
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_TEXT_CHUNK = 64  # prompts encoded at a time
+_STREAM_PROCESSORS = 4
+
+logger = logging.getLogger("siglipcli")
+
+
+def is_installed() -> bool:
+    """Whether OpenVINO is installed; it is not imported."""
+    return find_spec("openvino") is not None
+
+
+def library() -> Any:
+    """Return the openvino module, imported without its telemetry.
+
+    That asks for consent at the terminal and reports use over the network. A None in `sys.modules` is
+    a failed import to Python, for which OpenVINO has a stub.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    # Bindings are made ready at their first use: two threads at once can make that a deadlock.
+    openvino.Tensor(np.zeros(1, np.uint8)).data  # noqa: B018
+    return openvino
+
+
+def version() -> str:
+    """Return what engines are built by: the library and its version.
+
+    Read off the name of its metadata folder: to import importlib.metadata takes 25 ms of every run.
+    """
+    spec = find_spec("openvino")
+    assert spec is not None
+    assert spec.origin is not None
+    for folder in Path(spec.origin).parents[1].glob("openvino-[0-9]*.dist-info"):
+        return folder.name.removesuffix(".dist-info").replace("-", " ")
+    from importlib import metadata
+
+    return f"openvino {metadata.version('openvino')}"
+
+
+def streams(processors: int) -> int:
+    """Return how many images are encoded side by side for throughput.
+
+    Two processors do best on one image together (measured: 0.148 s an image against 0.155 s apart);
+    beyond four, one image no longer keeps them all busy.
+    """
+    return max(1, processors // _STREAM_PROCESSORS)
+
+
+class OpenVINOEncoder:
+    """An `Encoder` on OpenVINO. A tower is compiled when first used, and one is held at a time.
+
+    Making one builds the engine if need be (seconds to minutes, once a checkpoint and precision).
+    Raises DeviceError for a precision that OpenVINO does not run on a CPU.
+    """
+
+    runtime = "openvino"
+
+    def __init__(self, checkpoint: Checkpoint, precision: str, cache_dir: Path) -> None:
+        self.precision = _pick_precision(precision)
+        self.manifest = _manifest(checkpoint, self.precision)
+        self.folder = engines.open_engine(
+            cache_dir / "engines",
+            self.manifest,
+            lambda draft: _build(checkpoint, self.precision, draft),
+            cache_dir,
+        )
+        self.name = checkpoint.name
+        self.head = self.manifest.head
+        self.image_size = self.manifest.image_size
+        self.fingerprint = f"{self.manifest.fingerprint}-openvino-{self.precision}"
+        self.in_flight = streams(machine.available_cpus())
+        self.batch_size = 1
+        self._lock = threading.Lock()
+        self._held: _Tower | None = None
+        self._tokenizer: Tokenizer | None = None
+        self._images = 0
+
+    @property
+    def description(self) -> str:
+        """What runs, in a few words."""
+        return f"OpenVINO on cpu at {self.precision}"
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The engine's tokenizer, loaded once."""
+        if self._tokenizer is None:
+            m = self.manifest
+            path = self.folder / "tokenizer.json"
+            self._tokenizer = Tokenizer(path, m.context_length, m.pad_token, m.clean)
+        return self._tokenizer
+
+    def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Encode uint8[n, size, size, 3] → float32[n, d], unit rows. Threads may call it at once.
+
+        The first image is encoded for latency, by all processors. A second one tells of a folder: where
+        `in_flight` calls side by side are faster, the tower is compiled once more for them.
+        """
+        with self._lock:
+            self._images += len(pixels)
+            count = self.in_flight if self._images > 1 else 1
+            tower = self._tower("image", count)
+        return tower.run(pixels)
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts → float32[len(texts), d], unit rows."""
+        ids = self.tokenizer(texts)
+        parts = [ids[i : i + _TEXT_CHUNK] for i in range(0, len(ids), _TEXT_CHUNK)]
+        with self._lock:  # until the end: an image meanwhile would bring the other tower
+            tower = self._tower("text", 1)
+            return np.concatenate([tower.run(part) for part in parts])
+
+    def _tower(self, name: str, count: int) -> _Tower:
+        """Return a tower compiled for `count` streams; the one held before is let go first."""
+        if self._held is None or self._held.key != (name, count):
+            self._held = None
+            compiled = _compile(self.folder, name, self.precision, count)
+            self._held = _Tower((name, count), compiled)
+        return self._held
+
+
+class _Tower:
+    """A compiled tower, and a request of its own for every thread that runs it."""
+
+    def __init__(self, key: tuple[str, int], compiled: Any) -> None:
+        self.key = key
+        self._compiled = compiled
+        self._requests = threading.local()
+
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Return float32[n, d] for a batch of pixels or token ids."""
+        if not hasattr(self._requests, "request"):
+            self._requests.request = self._compiled.create_infer_request()
+        rows = self._requests.request.infer({0: batch})[self._compiled.output(0)]
+        return np.array(rows, dtype=np.float32)
+
+
+def _pick_precision(wanted: str) -> str:
+    if wanted == "auto":
+        return "bf16" if machine.has_bf16() else "fp32"
+    if wanted not in _HINTS:
+        raise DeviceError(f"the openvino runtime has no {wanted}; use --precision bf16 or fp32")
+    return wanted
+
+
+def _manifest(checkpoint: Checkpoint, precision: str) -> engines.Manifest:
+    return engines.Manifest(
+        model=checkpoint.name,
+        fingerprint=checkpoint.fingerprint,
+        precision=precision,
+        runtime=version(),
+        head=checkpoint.head,
+        image_size=checkpoint.image_size,
+        context_length=checkpoint.context_length,
+        pad_token=checkpoint.pad_token,
+        clean=checkpoint.clean,
+    )
+
+
+def _build(checkpoint: Checkpoint, precision: str, draft: Path) -> None:
+    """Convert both towers and copy the tokenizer into `draft`."""
+    logger.info("preparing %s for this processor; this is done once …", checkpoint.name)
+    started = perf_counter()
+    from siglipcli.encoders.openvino_convert import convert
+
+    for tower in ("text", "image"):  # a bad tokenizer is found before the larger tower is converted
+        convert(checkpoint, tower, draft / f"{tower}.xml", half=precision != "fp32")
+    shutil.copyfile(checkpoint.tokenizer, draft / "tokenizer.json")
+    logger.info("prepared in %.0f s", perf_counter() - started)
+
+
+def _compile(folder: Path, tower: str, precision: str, count: int) -> Any:
+    """Compile a graph, from OpenVINO's own cache of it where that is as it was left.
+
+    Raises DeviceError where OpenVINO cannot be loaded or cannot compile.
+    """
+    blobs = folder / "compiled" / f"{tower}-{count}"
+    options = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "NUM_STREAMS": str(count),
+        "INFERENCE_NUM_THREADS": str(machine.available_cpus()),
+    }
+    cached = {
+        "CACHE_DIR": str(blobs),
+        "CACHE_MODE": "OPTIMIZE_SIZE",  # the weights stay in the graph's own file
+    }
+    graph = str(folder / f"{tower}.xml")
+    try:
+        core = library().Core()
+        with _ready(folder, blobs) as usable:
+            return core.compile_model(graph, "CPU", options | cached if usable else options)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise DeviceError(
+            f"OpenVINO cannot run the model here ({error}); use --runtime torch"
+        ) from error
+
+
+@contextmanager
+def _ready(folder: Path, blobs: Path) -> Iterator[bool]:
+    """Tell whether OpenVINO's cache may be used: one process fills it, and notes what it left.
+
+    A folder that cannot be written to costs time, nothing else.
+    """
+    if _state(blobs) == _noted(blobs):
+        yield True
+        return
+    with ExitStack() as held:
+        try:
+            held.enter_context(engines.lock(folder.parent, folder.name))
+        except OSError:
+            yield False
+            return
+        if _state(blobs) != _noted(blobs):  # written to since, or by a process that was killed
+            shutil.rmtree(blobs, ignore_errors=True)
+        yield True
+        _note(blobs)
+
+
+def _state(blobs: Path) -> dict[str, list[int]]:
+    """Return size, mtime and inode of each compiled blob."""
+    found = {}
+    with suppress(FileNotFoundError):  # another process clears them at this moment
+        for path in blobs.glob("*.blob"):
+            stat = path.stat()
+            found[path.name] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    return found
+
+
+def _noted(blobs: Path) -> dict[str, list[int]] | None:
+    try:
+        return dict(json.loads((blobs / "state.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _note(blobs: Path) -> None:
+    """Note the blobs as they are now."""
+    draft = blobs / f"state.{os.getpid()}"
+    with suppress(OSError):
+        draft.write_text(json.dumps(_state(blobs)), encoding="ascii")
+        draft.replace(blobs / "state.json")

@@ -1,0 +1,309 @@
+"""The worker as its parent sees it: bytes in, pixels or an ImageError out, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siglipcli.errors import ImageError, SiglipError
+from siglipcli.images.worker_main import BUG, NO_MEMORY, PIXELS, READY, REPLY, REQUEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from siglipcli.images import Limits
+
+    Pixels = NDArray[np.uint8]
+
+__all__ = ["CannotStartError", "Worker", "too_slow"]
+
+_START = "import sys; sys.path[:] = sys.argv[1:]; from siglipcli.images.worker_main import serve; serve()"
+_NO_CONSOLE = 0
+if sys.platform == "win32":
+    _NO_CONSOLE = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_PIPE = 1 << 19  # bytes: a model's image of 384x384 in one go
+_MOST_IMAGES = 1_000
+"""Images of one process: what its decoders leak does not add up for ever."""
+_PATIENCE = 5.0  # seconds for a killed process to be gone
+_LAST_MOMENT = (
+    1.0  # seconds for a process that closed its pipes to end by itself, and so to tell why
+)
+_START_SECONDS = 20  # for a process to be ready
+_TIME_IS_UP = -getattr(signal, "SIGALRM", 0) or None  # the exit status of a process so ended
+_MAY_PASS = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
+
+
+def _paths() -> list[str]:
+    """Return where this process imports from: not from what folder it goes to later."""
+    try:
+        here = Path.cwd()
+    except OSError:  # it is gone
+        return [path for path in map(str, sys.path) if Path(path).is_absolute()]
+    return [str(here / path) for path in map(str, sys.path)]
+
+
+_PATHS = _paths()
+
+
+class CannotStartError(SiglipError):
+    """No worker process was started, by this machine or this Python; `may_pass`: a later one may be."""
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
+
+
+class _RefusedError(ImageError):
+    """An image that found too little memory, in a process that others may have filled."""
+
+
+class Worker:
+    """A process that decodes, started when first needed, and again after an image that killed it.
+
+    One thread decodes; any may `kill`. Needs no close where `kill` or the end of the parent comes.
+    `watch` hears False when a process is about to be started, and True when it is ready.
+    """
+
+    def __init__(self, watch: Callable[[bool], object] = bool) -> None:
+        self._watch = watch
+        self._process: subprocess.Popen[bytes] | None = None
+        self._decoded = 0  # images of this process
+        self._over = False
+        self._lock = Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number, if there is one."""
+        process = self._process
+        return process.pid if process else None
+
+    def decode(
+        self, data: bytes, size: int, limits: Limits, *, exact: bool, seconds: float = 0
+    ) -> Pixels:
+        """Do what `images.decode` does, there: uint8[size, size, 3].
+
+        An orphan's process ends some time after `seconds` (0: never). Raises ImageError, also
+        `crashed` and `timeout`; CannotStartError.
+        """
+        request = REQUEST.pack(len(data), size, limits.max_megapixels, seconds, exact)
+        if self._decoded >= _MOST_IMAGES:
+            self._forget()
+        while True:
+            process = self._process or self._start()
+            is_fresh, self._decoded = self._decoded == 0, self._decoded + 1
+            # what an earlier image did to its memory is no fault of this one
+            is_last = is_fresh or self._over
+            try:
+                return self._exchange(process, request, data, size)
+            except _RefusedError:
+                if is_last:
+                    raise
+                self._forget()
+            except OSError:  # it died, or was killed
+                status = self._forget(_LAST_MOMENT)
+                if status == _TIME_IS_UP:
+                    raise too_slow(seconds) from None
+                if is_last or self._over:
+                    raise _crashed(status) from None
+
+    def kill(self) -> None:
+        """End the process, now and for good; a decode that is under way fails. Waits for nothing."""
+        with self._lock:
+            self._over = True
+            if self._process:
+                with suppress(OSError):
+                    self._process.kill()
+
+    def wait(self) -> None:
+        """Wait, for so long, until a process that was killed is gone."""
+        if process := self._process:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE)
+
+    def close(self) -> None:
+        """Do `kill`, and close the pipes: for the thread that decodes, when it is done."""
+        self.kill()
+        self._forget()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._watch(False)
+        try:
+            process = self._begin()
+        except CannotStartError as error:
+            if not error.may_pass:
+                raise
+            process = self._begin()
+        self._watch(True)
+        return process
+
+    def _begin(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._over:
+                raise _crashed(None)
+            self._process = process = _new_process()
+            self._decoded = 0
+        with _deadline(process) as is_late, suppress(OSError):
+            if _read(process, len(READY)) == READY:
+                return process
+        status = self._forget(_LAST_MOMENT)
+        if self._over:
+            raise _crashed(None)
+        if is_late.is_set():
+            raise CannotStartError(f"a process for decoding is not ready after {_START_SECONDS} s")
+        raise CannotStartError(
+            f"a process for decoding ended at once, with status {status}",
+            may_pass=status is not None and status < 0,
+        )
+
+    def _exchange(
+        self, process: subprocess.Popen[bytes], request: bytes, data: bytes, size: int
+    ) -> Pixels:
+        _write(process, request)
+        _write(process, data)
+        kind, length = REPLY.unpack(_read(process, REPLY.size))
+        if kind == PIXELS:
+            pixels = np.empty((size, size, 3), np.uint8)
+            if length != pixels.nbytes:
+                raise OSError("not as agreed")
+            _read_into(process, pixels.data.cast("B"))
+            return pixels
+        words = _read(process, min(length, 1 << 16)).decode(errors="replace")
+        if kind == BUG:
+            raise RuntimeError(f"in a process for decoding: {words}")
+        raise (_RefusedError if kind == NO_MEMORY else ImageError)(*words.split("\n", 1))
+
+    def _forget(self, seconds: float = 0) -> int | None:
+        """Let a process go, which may end by itself first; return its exit status, if it has one."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is None:
+            return None
+        _end(process, seconds)
+        for pipe in (process.stdin, process.stdout):
+            with suppress(OSError):  # what was not written cannot be
+                pipe.close()  # type: ignore[union-attr]
+        return process.returncode
+
+
+def too_slow(seconds: float) -> ImageError:
+    """Say that an image had its time."""
+    return ImageError(
+        "timeout",
+        f"Not read and decoded after {seconds:g} s; look at the file, or raise --image-timeout.",
+    )
+
+
+def _new_process() -> subprocess.Popen[bytes]:
+    if not sys.executable or getattr(sys, "frozen", False):  # a program that carries its Python
+        raise CannotStartError("this Python cannot start another")
+    try:
+        process = subprocess.Popen(  # noqa: S603  # this Python, and words of ours
+            [sys.executable, *_flags(), "-c", _START, *_PATHS],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=os.environ | _ONE_THREAD,
+            cwd=os.path.abspath(os.sep),  # noqa: PTH100  # no relative PYTHONPATH leads to strangers
+            start_new_session=True,  # the terminal's Ctrl-C is the parent's to answer
+            creationflags=_NO_CONSOLE,
+        )
+    except (OSError, ValueError) as error:
+        raise CannotStartError(
+            f"a process for decoding cannot be started: {error}",
+            may_pass=getattr(error, "errno", None) in _MAY_PASS,
+        ) from error
+    _widen(process)
+    return process
+
+
+def _widen(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform == "linux":
+        import fcntl
+
+        for pipe in (process.stdin, process.stdout):
+            with suppress(OSError):  # more than this user may have
+                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)  # type: ignore[union-attr]
+
+
+def _flags() -> list[str]:
+    """Return how this Python was started (-I, -E, -s, -X …), as multiprocessing hands it on."""
+    made = getattr(subprocess, "_args_from_interpreter_flags", list)
+    return [*made()]
+
+
+@contextmanager
+def _deadline(process: subprocess.Popen[bytes]) -> Iterator[Event]:
+    """Kill a process that is not ready in time; gives what tells whether it was so."""
+    is_ready, is_late = Event(), Event()
+
+    def watch() -> None:
+        for _ in range(_START_SECONDS):  # second by second: a machine that sleeps takes one of them
+            if is_ready.wait(1):
+                return
+        is_late.set()
+        process.kill()
+
+    with suppress(RuntimeError):  # no thread to be had: then without
+        Thread(target=watch, name="siglip-start", daemon=True).start()
+    try:
+        yield is_late
+    finally:
+        is_ready.set()
+
+
+def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Kill a process that is not gone after so long, and take its status: no zombie stays."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    with suppress(OSError):
+        process.kill()
+    with suppress(subprocess.TimeoutExpired):  # the kernel waits for a dead disk
+        process.wait(_PATIENCE)
+
+
+def _write(process: subprocess.Popen[bytes], data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[process.stdin.write(rest) :]  # type: ignore[union-attr]
+
+
+def _read(process: subprocess.Popen[bytes], count: int) -> bytes:
+    """Read so many bytes. Raises OSError where they end before."""
+    buffer = bytearray(count)
+    _read_into(process, memoryview(buffer))
+    return bytes(buffer)
+
+
+def _read_into(process: subprocess.Popen[bytes], rest: memoryview) -> None:
+    while rest:
+        count = process.stdout.readinto(rest)  # type: ignore[union-attr]
+        if not count:
+            raise BrokenPipeError
+        rest = rest[count:]
+
+
+def _crashed(status: int | None) -> ImageError:
+    how = f" with status {status}"
+    if status is None:
+        how = ""
+    elif status < 0:
+        with suppress(ValueError):
+            how = f" by {signal.Signals(-status).name}"
+    return ImageError(
+        "crashed",
+        f"The decoder was ended{how} by this image;"
+        " it may be hostile: look where it comes from, or convert it to PNG or JPEG.",
+    )

@@ -1,0 +1,132 @@
+"""The worker process: images come on stdin, pixels go to stdout, one at a time until stdin ends.
+
+It begins with `READY`. A request is `REQUEST` and the file's bytes. A reply is `REPLY` and so many bytes:
+the pixels, uint8[size, size, 3]; or an ImageError's kind and message, or a bug's words, as UTF-8 text.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import sys
+from contextlib import suppress
+from typing import BinaryIO
+
+from siglipcli import images
+from siglipcli.errors import ImageError
+
+__all__ = ["BUG", "ERROR", "NO_MEMORY", "PIXELS", "READY", "REPLY", "REQUEST", "serve"]
+
+REQUEST = struct.Struct("<QIdd?")  # bytes that follow, size, megapixels, seconds (0: any), exact
+REPLY = struct.Struct("<BI")  # one of the next four, bytes that follow
+PIXELS, ERROR, NO_MEMORY, BUG = range(4)
+READY = b"siglip: ready to decode\n"  # no other program begins so
+
+_ORPHAN_TIMES, _ORPHAN_SECONDS = 9, 60
+"""Of an image's limit, and at least: so late that a parent that lives has acted long before."""
+_MEMORY = 512 << 20
+_MEMORY_A_PIXEL = 28
+"""Bytes that a decode may add to the process, and this many more for each pixel that is allowed.
+
+The most that was seen is 25 a pixel (16-bit TIFF and JPEG 2000); threads of decoders take the rest.
+"""
+
+
+def serve() -> None:
+    """Answer requests until stdin ends; never returns."""
+    requests, replies = _private_streams()
+    ends_with_parent = _die_with_parent()
+    _leave_no_core()
+    _hear_alarms()
+    held = _held()
+    with suppress(BrokenPipeError):
+        replies.write(READY)
+        replies.flush()
+        while len(head := requests.read(REQUEST.size)) == REQUEST.size:
+            n_bytes, size, megapixels, seconds, exact = REQUEST.unpack(head)
+            data = requests.read(n_bytes)
+            _wake_up_in(0 if ends_with_parent else seconds)
+            _bound(held + _MEMORY + megapixels * 1e6 * _MEMORY_A_PIXEL + 2 * n_bytes)
+            kind, payload = _decoded(data, size, images.Limits(megapixels), exact=exact)
+            _wake_up_in(0)
+            replies.write(REPLY.pack(kind, len(payload)))
+            replies.write(payload)
+            replies.flush()
+    os._exit(0)
+
+
+def _private_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Take stdin and stdout away from libraries that may read or print."""
+    # buffered: a raw write may end before all is written, when the machine or the process was stopped
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    os.close(nothing)
+    return requests, replies
+
+
+def _decoded(
+    data: bytes, size: int, limits: images.Limits, *, exact: bool
+) -> tuple[int, memoryview | bytes]:
+    try:
+        return PIXELS, images.decode(data, size, limits, exact=exact).data.cast("B")
+    except ImageError as error:
+        kind = NO_MEMORY if isinstance(error.__context__, MemoryError) else ERROR
+        return kind, f"{error.kind}\n{error}".encode(errors="replace")
+    except Exception as error:  # noqa: BLE001  # told where it can be seen
+        return BUG, f"{type(error).__name__}: {error}".encode(errors="replace")[:1000]
+
+
+def _die_with_parent() -> bool:
+    """Ask the kernel for it, and tell whether it will: a decoder that hangs does not see stdin end."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(OSError, AttributeError):
+            return ctypes.CDLL(None).prctl(1, signal.SIGKILL) == 0  # type: ignore[no-any-return]  # PR_SET_PDEATHSIG
+    return False
+
+
+def _leave_no_core() -> None:
+    if sys.platform != "win32":
+        import resource
+
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _hear_alarms() -> None:
+    if sys.platform != "win32":  # the parent may ignore or block them
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+
+
+def _held() -> int:
+    """Return the bytes of memory of its own that this process has; 0 where that is not told."""
+    if sys.platform == "linux":
+        with suppress(OSError), open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+            return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _bound(n_bytes: float) -> None:
+    """Make what passes this much a MemoryError: the end of a row, not of the machine."""
+    if sys.platform == "linux":
+        import resource
+
+        # not RLIMIT_AS, which counts what threads only reserve
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        if most != resource.RLIM_INFINITY:
+            n_bytes = min(n_bytes, most)
+        with suppress(OSError, ValueError, OverflowError):
+            resource.setrlimit(resource.RLIMIT_DATA, (int(min(n_bytes, sys.maxsize)), most))
+
+
+def _wake_up_in(seconds: float) -> None:
+    """Have the kernel end an orphan that is still at this image long after; 0 takes that back."""
+    if sys.platform != "win32":
+        with suppress(OSError, ValueError, OverflowError):
+            late = max(_ORPHAN_TIMES * seconds, _ORPHAN_SECONDS) if seconds else 0
+            signal.setitimer(signal.ITIMER_REAL, late)

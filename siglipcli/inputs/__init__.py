@@ -1,0 +1,1 @@
+"""What a user names → a lazy stream of inputs."""

@@ -1,0 +1,193 @@
+"""A report: a stream of results gathered for one page, and the page written."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from siglipcli import scoring
+from siglipcli.outputs.fields import round_probability
+from siglipcli.outputs.html.page import as_data, pieces, text
+from siglipcli.outputs.html.rows import NONE, kept
+from siglipcli.outputs.html.sections import Section, place, table
+from siglipcli.outputs.html.thumbnails import CHUNK, MIME, Thumbnails
+from siglipcli.outputs.output import translated
+from siglipcli.results import Failure
+from siglipcli.scoring import ScoringOptions
+from siglipcli.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import TextIO
+
+    from typing_extensions import Self
+
+    from siglipcli.labels import LabelSet
+    from siglipcli.outputs.html.sections import Html
+    from siglipcli.pipeline import LoadOptions
+    from siglipcli.results import Prediction
+
+__all__ = ["ERRORS", "IMAGES", "THUMBS", "Heading", "Sheet"]
+
+THUMBS = 2000
+"""Images that get a thumbnail, unless another number is asked for: about 5 KB each."""
+IMAGES = 20_000
+"""Images that the page lists; it says how many more there were."""
+ERRORS = 500
+"""Inputs that failed, likewise."""
+
+_IN_MEMORY = 8 << 20  # bytes of rows kept before a file is made
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What holds for the whole report; `selection` decided what is a tag."""
+
+    title: str
+    model: str
+    sets: Sequence[LabelSet]
+    selection: ScoringOptions = field(default_factory=ScoringOptions)
+
+
+class Sheet:
+    """Gathers results, in order, with thumbnails of the first `thumbs` images; then `write`s.
+
+    `reading` says how images are read for their thumbnails: as the run itself reads them. Results are expected with `widened(selection)`'s labels. Memory does not grow with their
+    number: rows and thumbnails are in temporary files until they are written. To be closed.
+    """
+
+    def __init__(
+        self, heading: Heading, load_options: LoadOptions, *, thumbs: int = THUMBS
+    ) -> None:
+        self._heading = heading
+        self._sets = {each.name: each for each in heading.sets}
+        labels = [(each.name, label.path) for each in heading.sets for label in each.labels]
+        self._numbers = {label: i for i, label in enumerate(labels)}
+        self._thumbs = Thumbnails(min(thumbs, IMAGES), load_options)
+        self._rows = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # `close` is ours
+        self._images = self._errors = 0
+        self._failures: list[Failure] = []
+        self._floor = NONE
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let threads and temporary files go."""
+        self._thumbs.close()
+        self._rows.close()
+
+    def add(self, result: Prediction | Failure, note: str = "") -> None:
+        """Take the next result, with a line to show below its name.
+
+        Raises OutputError where the temporary file cannot be written.
+        """
+        if isinstance(result, Failure):
+            self._errors += 1
+            if self._errors <= ERRORS:
+                self._failures.append(result)
+            return
+        self._images += 1
+        if self._images <= IMAGES:
+            self._thumbs.add(result.source)
+            self._keep(result, note)
+
+    def write(self, stream: TextIO, sections: Sequence[Section] = ()) -> None:
+        """Write the page, `sections` before the images. Raises what the stream does, and OutputError."""
+        slots: dict[str, Iterable[str]] = {
+            "title": [text(self._heading.title)],
+            "lede": self._lede(),
+            "sections": (place(each, f"section-{i}") for i, each in enumerate(sections, 1)),
+            "notices": self._notices(),
+            "errors": self._error_section(),
+            "footer": [_footer()],
+            "about": [as_data(self._about())],
+            "rows": self._written_rows(),
+            "thumbs": self._written_thumbs(),
+        }
+        stream.writelines(pieces(slots))
+
+    def _keep(self, result: Prediction, note: str) -> None:
+        row = kept(result.scores, self._sets, self._numbers)
+        self._floor = max(self._floor, row.floor)
+        fields = [visible(result.source.name), row.labels, row.scores, row.marks]
+        line = as_data([*fields, visible(note)] if note else fields)
+        with translated("temporary file"):
+            self._rows.write(line.encode() + b"\n")
+
+    def _about(self) -> dict[str, object]:
+        """Return what the script needs to know of the labels: columns, one entry a label."""
+        sets = self._heading.sets
+        limits = [scoring.thresholds(each, self._heading.selection).tolist() for each in sets]
+        labels = [label for each in sets for label in each.labels]
+        return {
+            "sets": [visible(each.name) for each in sets],
+            "labels": [visible(label.path) for label in labels],
+            "set_of": [i for i, each in enumerate(sets) for _ in each.labels],
+            "thresholds": [round_probability(limit) for column in limits for limit in column],
+            "negative": [i for i, label in enumerate(labels) if label.negative],
+            "floor": self._floor,
+            "thumbs": {"chunk": CHUNK, "type": MIME},
+        }
+
+    def _written_rows(self) -> Iterator[str]:
+        with translated("temporary file"):
+            self._rows.seek(0)
+            for i, line in enumerate(self._rows):
+                yield ("," if i else "[") + line.decode()
+        yield "]" if self._images else "[]"
+
+    def _written_thumbs(self) -> Iterator[str]:
+        for chunk in self._thumbs.chunks():
+            yield f'<script type="application/json" class="thumbs">{as_data(chunk)}</script>\n'
+
+    def _lede(self) -> Iterator[Html]:
+        heading = self._heading
+        images = f"<strong>{_plural(self._images, 'image')}</strong>"
+        errors = f', <a href="#errors">{self._errors:,} could not be read</a>' * bool(self._errors)
+        sets = "; ".join(
+            f"<bdi>{text(each.name)}</bdi> ({_plural(len(each.labels), 'label')})"
+            for each in heading.sets
+        )
+        yield f"<p>{images}{errors} · <bdi>{text(heading.model)}</bdi> · {sets}</p>"
+
+    def _notices(self) -> Iterator[Html]:
+        if self._images > IMAGES:
+            more = self._images - IMAGES
+            yield _notice(f"The first {IMAGES:,} images are here; {more:,} more are not.")
+        if len(self._thumbs) < min(self._images, IMAGES):
+            count = _plural(len(self._thumbs), "image")
+            yield _notice(
+                f"Thumbnails: the first {count} (--report-thumbs)."
+                if self._thumbs
+                else "There are no thumbnails (--report-thumbs 0)."
+            )
+
+    def _error_section(self) -> Iterator[Html]:
+        if not self._failures:
+            return
+        rows = [(each.source.name, each.kind, each.message) for each in self._failures]
+        listed = table(["file", "kind", "what happened"], rows, caption="Errors", css="errors")
+        more = self._errors - len(self._failures)
+        rest = _notice(f"{more:,} more are not listed here.") if more else ""
+        yield place(Section("Could not be read", listed + rest), "errors")
+
+
+def _footer() -> Html:
+    return (
+        "<p>Scores are sigmoids: each label on its own, so they do not sum to 1, and they are small"
+        " by design. What counts is the order, and a threshold that fits the label. This file holds"
+        " everything that it shows and fetches nothing.</p>"
+    )
+
+
+def _notice(line: str) -> Html:
+    return f'<p class="notice">{text(line)}</p>'
+
+
+def _plural(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" + "s" * (count != 1)

@@ -1,0 +1,71 @@
+"""The table of images held against texts: a row an image, a column a text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from siglipcli.outputs.sheet import GAP, INDENT, NUMBER, Sheet, folded, number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from siglipcli.results import Answer, ImageTextScores
+
+__all__ = ["MatrixSheet"]
+
+_NAME_PART = 0.4  # of the line; longer names are folded
+_CELL = GAP + NUMBER
+
+
+class MatrixSheet(Sheet):
+    """Texts are listed once, with a number each; the numbers head the columns.
+
+    More texts than a line has room for go on in the next line, under the same columns.
+    """
+
+    lines_only = True
+
+    @property
+    def _name(self) -> int:
+        """Cells for an image's name: what the columns leave, or its part where there are many."""
+        return max(int(self.line * _NAME_PART), self.line - _CELL * len(self.header.labels))
+
+    def heading(self) -> Iterator[Text]:
+        """List the texts, then the columns' heads."""
+        digits = len(str(len(self.header.labels)))
+        for position, text in enumerate(self.header.labels, 1):
+            head = f"{position:>{digits}}  "
+            lines = folded(self.plain(text), self.line - len(head))
+            yield Text.assemble((head, "dim"), lines[0])
+            for more in lines[1:]:
+                yield Text(" " * len(head) + more)
+        yield Text()
+        count = range(1, len(self.header.labels) + 1)
+        for row in self._rows([str(position) for position in count]):
+            yield Text(" " * self._name + row, "dim")
+
+    def answer(self, answer: Answer) -> Iterator[Text]:
+        """Return an image's name beside its scores."""
+        comparison = cast("ImageTextScores", answer)
+        names = folded(self.plain(comparison.source.name), self._name - len(INDENT))
+        names = [names[0], *(INDENT + name for name in names[1:])]
+        rows = list(self._rows([number(pair.score) for pair in comparison.pairs]))
+        for i in range(max(len(names), len(rows))):
+            name = names[i] if i < len(names) else ""
+            gap = " " * (self._name - cell_len(name))
+            line = Text.assemble((name, "bold"), gap + rows[i] if i < len(rows) else "")
+            line.rstrip()
+            yield line
+
+    def _rows(self, cells: Sequence[str]) -> Iterator[str]:
+        """Share cells out to lines."""
+        fits = max(1, (self.line - self._name) // _CELL)
+        for start in range(0, len(cells), fits):
+            yield "".join(f"{cell:>{_CELL}}" for cell in cells[start : start + fits])
+
+    def meaning(self) -> list[str]:
+        """Say what the numbers are."""
+        return ["score = sigmoid: each pair on its own"]

@@ -1,0 +1,189 @@
+"""Properties: what any file name and any finite score must come back as."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import os
+import re
+import unicodedata
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siglipcli import outputs as writers
+from siglipcli.outputs import Header
+from siglipcli.results import Failure, Prediction, Result, Score, Source
+
+# Any bytes can be a file name, save NUL; most are text, and some are meant to hurt.
+NASTY = st.sampled_from(
+    [
+        "\x1b[31m",
+        "\x9b31m",
+        "[bold]",
+        "\n",
+        "\r\n",
+        '"',
+        ",",
+        "=cmd",
+        "\u202e",
+        "\u2028",
+        "猫",
+        "👩\u200d👧",
+        "file:",
+        "\\",
+    ]
+)
+NAMES = st.one_of(
+    st.binary(min_size=1, max_size=40).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"x"))),
+    st.lists(st.one_of(NASTY, st.text(max_size=5)), min_size=1, max_size=6).map(
+        lambda parts: (
+            os.fsdecode("".join(parts).replace("\0", "x").encode("utf-8", "replace")) or "x"
+        )
+    ),
+)
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+SCORES = st.builds(Score, TEXTS, TEXTS, st.floats(0, 1), st.floats(0, 1), FINITE, st.booleans())
+RESULTS = st.one_of(
+    st.builds(
+        Prediction,
+        st.builds(Source, NAMES, st.just(b"")),
+        st.lists(SCORES, max_size=4).map(tuple),
+    ),
+    st.builds(Failure, st.builds(Source, NAMES, st.just(b"")), st.just("truncated"), TEXTS),
+)
+
+
+def written(name: str, results: list[Result], header: Header | None = None) -> str:
+    """Return what a format writes, checking that UTF-8 can hold it."""
+    stream = io.StringIO(newline="")
+    writer = writers.open_writer(name, stream, header or Header("model"))
+    for result in results:
+        writer.write(result)
+    writer.close()
+    text = stream.getvalue()
+    assert text.encode().decode() == text
+    return text
+
+
+def name_in_json(row: dict[str, str]) -> str:
+    """Return the file name as the system has it."""
+    if "file_bytes" in row:
+        return os.fsdecode(base64.b64decode(row["file_bytes"]))
+    return row["file"]
+
+
+def name_in_csv(cell: str) -> str:
+    """Return the file name as the system has it."""
+    return os.fsdecode(unquote_to_bytes(cell[5:])) if cell.startswith("file:") else cell
+
+
+def no_constants(word: str) -> float:
+    """Refuse NaN and Infinity, as strict JSON does."""
+    raise AssertionError(word)
+
+
+def check_numbers(got: dict[str, float], score: Score) -> None:
+    """Compare with the tolerance that is promised: 6 digits, 5 decimals."""
+    assert got["score"] == pytest.approx(score.score, rel=5.1e-6, abs=5e-324)
+    assert got["softmax"] == pytest.approx(score.softmax, rel=5.1e-6, abs=5e-324)
+    assert got["logit"] == pytest.approx(score.logit, rel=1e-15, abs=5.1e-6)
+
+
+def check_json(row: dict[str, object], result: Result) -> None:
+    """Compare an object with the result it stands for."""
+    assert name_in_json(row) == result.source.name  # type: ignore[arg-type]
+    if isinstance(result, Failure):
+        assert row["error"] == {"kind": result.kind, "message": result.message}
+        return
+    for got, score in zip(row["labels"], result.scores, strict=True):  # type: ignore[call-overload]
+        assert (got["set"], got["label"], got["tag"]) == (score.set, score.label, score.tag)
+        check_numbers(got, score)
+
+
+@given(st.lists(RESULTS, max_size=4))
+def test_jsonl_comes_back_as_it_was(results: list[Result]) -> None:
+    """Any name and any score can be read back from JSON Lines, one line each."""
+    lines = written("jsonl", results).splitlines()
+    for line, result in zip(lines, results, strict=True):
+        check_json(json.loads(line, parse_constant=no_constants), result)
+
+
+@given(st.lists(RESULTS, max_size=4))
+def test_json_comes_back_as_it_was(results: list[Result]) -> None:
+    """Any name and any score can be read back from the JSON array."""
+    rows = json.loads(written("json", results), parse_constant=no_constants)
+    for row, result in zip(rows, results, strict=True):
+        check_json(row, result)
+
+
+@given(RESULTS)
+def test_csv_comes_back_as_it_was(result: Result) -> None:
+    """Any name and any score can be read back from CSV, as many rows as labels, at least one."""
+    text = written("csv", [result])
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    assert {name_in_csv(row["file"]) for row in rows} == {result.source.name}
+    if isinstance(result, Failure):
+        assert [row["error"] for row in rows] == [f"{result.kind}: {result.message}"]
+        return
+    if not result.scores:
+        assert [row["label"] for row in rows] == [""]
+        return
+    for row, score in zip(rows, result.scores, strict=True):
+        assert (row["set"], row["label"]) == (score.set, score.label)
+        assert row["tag"] == str(score.tag).lower()
+        check_numbers({key: float(row[key]) for key in ("score", "softmax", "logit")}, score)
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted),
+    st.sampled_from(["score", "logit"]),
+)
+def test_rounding_keeps_the_order(pair: list[float], field: str) -> None:
+    """Two labels never change places because their numbers were rounded."""
+    low, high = (Score("s", "x", p, p, p, False) for p in pair)
+    row = json.loads(written("jsonl", [Prediction(Source("f", b""), (high, low))]))
+    assert row["labels"][0][field] >= row["labels"][1][field]
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say yes."""
+        return True
+
+
+SGR = re.compile(r"\x1b\[[0-9;]*m")
+BIDI = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+@settings(max_examples=60)
+@given(st.lists(RESULTS, max_size=3), st.sampled_from([20, 40, 80, 120]))
+def test_table_gives_no_name_power_over_the_terminal(results: list[Result], columns: int) -> None:
+    """Whatever a file or a label is called, a terminal only ever gets text, newlines and styles."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        patch.setenv("TERM", "xterm")
+        stream = Terminal()
+        writer = writers.open_writer("table", stream, Header("model"))
+        for result in results:
+            writer.write(result)
+        writer.close()
+    plain = SGR.sub("", stream.getvalue()).replace("\n", "")
+    assert not {character for character in plain if unicodedata.category(character) in {"Cc", "Cs"}}
+    assert not BIDI & set(plain)
+
+
+@given(NAMES)
+def test_table_keeps_a_name_on_its_own_lines(name: str) -> None:
+    """A newline in a name starts no line that could pass for another answer."""
+    result = Failure(Source(name, b""), "vanished", "Gone.")
+    lines = written("table", [result]).splitlines()
+    assert lines[0].startswith("✗ ")
+    assert all(line.startswith("  ") for line in lines[1:])
