@@ -1,7 +1,7 @@
 """Write the images of the README: real runs of the demo model in a terminal, as SVG in `docs`.
 
-    python scripts/render_image.py            # all
-    python scripts/render_image.py compare    # those named
+    python scripts/render_terminal.py            # all
+    python scripts/render_terminal.py compare    # those named
 
 The images name no font and no address that a reader's browser would have to fetch, and have a
 ground of their own, so that they read the same on light and dark pages.

@@ -106,11 +106,11 @@ def test_nothing_depends_on_the_command_line() -> None:
 
 
 def test_functions_and_modules_stay_small() -> None:
-    """Median function at most 10 lines, none over 50 (docstrings apart), no module over 400."""
+    """Median function at most 10 lines, none over 50 (docstrings apart), no module over 450."""
     lengths = []
     for name, path in modules():
         text = path.read_text(encoding="utf-8")
-        assert text.count("\n") <= 400, name
+        assert text.count("\n") <= 450, name
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 doc = ast.get_docstring(node, clean=False) or ""

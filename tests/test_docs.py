@@ -7,8 +7,8 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-import render_image
 import render_reference
+import render_terminal
 from render_reference import commands
 
 PAGE = render_reference.PAGE.read_text(encoding="utf-8")
@@ -42,8 +42,8 @@ def test_every_environment_variable_is_listed() -> None:
             assert not parameter.envvar or f"| `{parameter.envvar}` |" in PAGE
 
 
-@pytest.mark.parametrize("image", render_image.IMAGES, ids=lambda each: each.name)
-def test_a_image_fetches_nothing(image: render_image.Image) -> None:
+@pytest.mark.parametrize("image", render_terminal.IMAGES, ids=lambda each: each.name)
+def test_a_image_fetches_nothing(image: render_terminal.Image) -> None:
     """The SVG is well-formed and holds no address, no font file, no script and no other image."""
     text = image.path.read_text(encoding="utf-8")
     root = ET.fromstring(text)
@@ -55,13 +55,13 @@ def test_a_image_fetches_nothing(image: render_image.Image) -> None:
     assert "url(" not in text
 
 
-@pytest.mark.parametrize("image", render_image.IMAGES, ids=lambda each: each.name)
-def test_a_image_has_a_ground_of_its_own(image: render_image.Image) -> None:
+@pytest.mark.parametrize("image", render_terminal.IMAGES, ids=lambda each: each.name)
+def test_a_image_has_a_ground_of_its_own(image: render_terminal.Image) -> None:
     """It reads the same on a light page and on a dark one: a filled frame lies below all text."""
     root = ET.fromstring(image.path.read_bytes())
     frame = next(each for each in root if each.tag.endswith("rect"))
     left, _, width, height = (float(side) for side in root.attrib["viewBox"].split())
-    assert frame.attrib["fill"] == render_image.GROUND
+    assert frame.attrib["fill"] == render_terminal.GROUND
     assert float(frame.attrib["x"]) - left <= 1
     assert width - float(frame.attrib["width"]) <= 2
     assert height - float(frame.attrib["height"]) <= 2

@@ -19,7 +19,7 @@ from siglipcli.outputs import Header
 from siglipcli.outputs.table import render
 from siglipcli.results import Failure, Prediction, Result, Score, Source
 
-GOLDENS = Path(__file__).parent / "goldens" / "writers"
+GOLDENS = Path(__file__).parent / "goldens" / "outputs"
 UPDATE = os.environ.get("SIGLIP_UPDATE_GOLDENS") == "1"
 
 ANIMALS = (
@@ -310,7 +310,7 @@ def test_csv_spells_out_a_name_that_is_not_utf8() -> None:
 
 def test_csv_without_results_has_its_column_names() -> None:
     """A run without inputs still gives a CSV file with a header, ended by CRLF."""
-    assert written("csv", ()) == "file,set,label,score,share,logit,tag,error\r\n"
+    assert written("csv", ()) == "file,set,label,score,softmax,logit,tag,error\r\n"
 
 
 # --- the table ------------------------------------------------------------------------------------

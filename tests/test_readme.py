@@ -12,8 +12,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-import render_image
 import render_readme
+import render_terminal
 from render_reference import commands
 from typer.main import get_command
 
@@ -65,8 +65,10 @@ def test_a_command_prints_what_is_shown_below_it(
 
 
 @with_terminal
-@pytest.mark.parametrize("image", render_image.IMAGES, ids=lambda each: each.name)
-def test_a_image_shows_a_real_run(image: render_image.Image, cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("image", render_terminal.IMAGES, ids=lambda each: each.name)
+def test_an_image_shows_a_real_run(
+    image: render_terminal.Image, cache: Path, tmp_path: Path
+) -> None:
     """An image's text is what its own command prints, but for blank lines."""
     folder = render_readme.sandbox(tmp_path / "demo", TEXT)
     if image.before:
@@ -74,12 +76,12 @@ def test_a_image_shows_a_real_run(image: render_image.Image, cache: Path, tmp_pa
     got = render_readme.run(image.command, folder, cache)
     command, *lines = text_of(image)
     assert command == f"$ {image.command}"
-    cut = render_image.shortened(got, image.lines)
+    cut = render_terminal.shortened(got, image.lines)
     shown, got = ("\n".join(line for line in text.splitlines() if line) for text in (cut, got))
     assert render_readme.same("\n".join(lines), shown), f"`make docs` refreshes this\n{got}"
 
 
-def text_of(image: render_image.Image) -> list[str]:
+def text_of(image: render_terminal.Image) -> list[str]:
     """The lines of an image, top to bottom: its pieces joined by blanks."""
     root = ET.fromstring(image.path.read_bytes())
     space = "{http://www.w3.org/2000/svg}"

@@ -16,7 +16,7 @@ from siglipcli.results import Head, Score
 from siglipcli.scoring import (
     LabelEmbeddings,
     ScoringOptions,
-    label_embeddings,
+    embed_labels,
     logits,
     rank,
     sigmoid,
@@ -118,7 +118,7 @@ def encode(texts: list[str]) -> np.ndarray:
 
 def test_mean_is_the_renormalised_mean_of_unit_embeddings() -> None:
     """Several prompts of one label become one vector, by open_clip's rule."""
-    made = label_embeddings(PROMPTS, encode)
+    made = embed_labels(PROMPTS, encode)
     rows = iter(encode([""] * 6))
     for i, label in enumerate(PROMPTS.labels):
         mean = np.mean([next(rows) for _ in label.prompts], axis=0)
@@ -130,7 +130,7 @@ def test_mean_is_the_renormalised_mean_of_unit_embeddings() -> None:
 def test_max_takes_the_best_prompt() -> None:
     """With `aggregate: max` a label's logit is that of its best prompt."""
     images = random_units(5, seed=4)
-    made = label_embeddings(LabelSet("set", PROMPTS.labels, aggregate="max"), encode)
+    made = embed_labels(LabelSet("set", PROMPTS.labels, aggregate="max"), encode)
     vectors = encode([""] * 6)
     for i, image in enumerate(images):
         cosines = [float(image @ v) for v in vectors]
@@ -144,7 +144,7 @@ def test_one_prompt_a_label_is_the_same_by_mean_and_by_max() -> None:
     one = LabelSet("set", (Label("a", ("a",)), Label("b", ("b",))))
     most = LabelSet("set", one.labels, aggregate="max")
     images = random_units(4)
-    first, second = (logits(images, label_embeddings(each, encode), HEAD) for each in (one, most))
+    first, second = (logits(images, embed_labels(each, encode), HEAD) for each in (one, most))
     np.testing.assert_array_equal(first, second)
 
 
@@ -156,7 +156,7 @@ def test_each_prompt_is_encoded_once_and_in_order() -> None:
         calls.append(list(texts))
         return encode(texts)
 
-    label_embeddings(PROMPTS, watched)
+    embed_labels(PROMPTS, watched)
     assert calls == [["a1", "a2", "a3", "b1", "c1", "c2"]]
 
 
@@ -174,7 +174,7 @@ def test_batches_and_orders_change_no_score(size: int, random: object) -> None:
     vectors = dict(zip(paths, random_units(6, seed=1), strict=True))
 
     def made(order: list[str]) -> LabelEmbeddings:
-        return label_embeddings(labels(*order), lambda texts: np.stack([vectors[t] for t in texts]))
+        return embed_labels(labels(*order), lambda texts: np.stack([vectors[t] for t in texts]))
 
     expected = table(images, made(paths))
     files, shuffled = list(range(9)), list(paths)
@@ -318,7 +318,7 @@ def test_scores_are_plain_python_values() -> None:
 def test_every_tag_is_reported_whatever_top_says() -> None:
     """A threshold that four labels reach gives four tags, even where two labels were asked for."""
     labels = LabelSet.of(["a", "b", "c", "d", "e"])
-    encoded = label_embeddings(labels, lambda texts: np.eye(len(texts), dtype=np.float32))
+    encoded = embed_labels(labels, lambda texts: np.eye(len(texts), dtype=np.float32))
     image = np.array([[0.9, 0.1, 0.8, 0.7, 0.6]], np.float32)
     head = Head(logit_scale=10.0, logit_bias=-5.0)
     (found,) = rank(image, encoded, head, ScoringOptions(top=2, threshold=0.5))

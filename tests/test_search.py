@@ -39,7 +39,7 @@ from siglipcli.search import Best, combine
 if TYPE_CHECKING:
     from fake_encoder import FakeEncoder
 
-GOLDENS = Path(__file__).parent / "goldens" / "writers"
+GOLDENS = Path(__file__).parent / "goldens" / "outputs"
 UPDATE = os.environ.get("SIGLIP_UPDATE_GOLDENS") == "1"
 
 
