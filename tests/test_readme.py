@@ -21,8 +21,8 @@ from siglipcli import images, scoring
 from siglipcli import labels as labelsets
 from siglipcli import outputs as writers
 from siglipcli.cli import app
+from siglipcli.cli.status import ExitStatus
 from siglipcli.encoders.catalog import DEFAULT
-from siglipcli.errors import ExitStatus
 from siglipcli.evaluation import metrics
 from siglipcli.labels import schema
 

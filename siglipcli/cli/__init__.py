@@ -15,8 +15,10 @@ from typer.core import TyperGroup
 
 from siglipcli import __version__
 from siglipcli.cli.command import Commands, spare_checks
+from siglipcli.cli.remedies import with_remedy
+from siglipcli.cli.status import ExitStatus, status_of
 from siglipcli.cli.terminal import complain
-from siglipcli.errors import ExitStatus, OutputError, SiglipError
+from siglipcli.errors import OutputError, SiglipError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,8 +95,8 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except SiglipError as error:
-        complain(str(error))
-        raise typer.Exit(error.status) from error
+        complain(with_remedy(error))
+        raise typer.Exit(status_of(error)) from error
     except BrokenPipeError as error:  # the reader has seen enough
         raise typer.Exit(ExitStatus.OK) from error
     except SystemExit as stop:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siglipcli.cli.output import print_json
-from siglipcli.errors import ExitStatus, LabelError, OutputError, UsageError
+from siglipcli.cli.status import ExitStatus
+from siglipcli.errors import LabelError, OutputError, UsageError
 from siglipcli.text import visible
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from siglipcli import outputs as writers
-from siglipcli.errors import ExitStatus
+from siglipcli.cli.status import ExitStatus
 from siglipcli.outputs.output import open_output
 from siglipcli.results import Failure, Match
 

@@ -1,0 +1,31 @@
+"""What a person at the command line can do about an error: one table, looked up by the error's code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from siglipcli.errors import SiglipError
+
+__all__ = ["REMEDIES", "with_remedy"]
+
+REMEDIES: dict[str, str] = {
+    "error": "",
+    "usage": "",
+    "labels": "",
+    "missing_extra": "",  # the message has the command
+    "image": "",
+    "model": "",
+    "unknown_model": "",
+    "offline": "",
+    "checkpoint": "",
+    "device": "",
+    "output": "",
+}
+"""Code → a sentence with the options of the command line; `{fact}` is filled in. "" where the message says all."""
+
+
+def with_remedy(error: SiglipError) -> str:
+    """Return the error's message, and the remedy that the table has for its code."""
+    remedy = REMEDIES.get(error.code, "").format_map(error.facts)
+    return f"{error} {remedy}".rstrip()
