@@ -224,7 +224,13 @@ class Classifier:
                 yield item
             else:
                 scores = tuple(chain.from_iterable(next(ranked)))
-                yield Prediction(item, scores, stored=next(stored))
+                yield Prediction(
+                    item.name,
+                    scores,
+                    model=self.encoder.name,
+                    stored=next(stored),
+                    source=item if item.given is not None else None,
+                )
 
     def search(
         self, inputs: Inputs, query: Query | str, ranking: Ranking | None = None
@@ -282,7 +288,9 @@ class Classifier:
                 if isinstance(item, Failure):
                     yield item
                 else:
-                    yield ImageTextScores(item, next(rows), stored=next(stored))
+                    yield ImageTextScores(
+                        item.name, next(rows), model=self.encoder.name, stored=next(stored)
+                    )
 
 
 def _expanded(inputs: Input | Iterable[Input]) -> Iterator[Source | Failure]:

@@ -49,13 +49,30 @@ _MOST_SECONDS = 86_400
 _NO_VECTORS = np.empty((0, 0), np.float32)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
     """An input and its embedding, float32[d], a unit row; `stored` if it was not encoded now."""
 
     source: Source
     vector: Vector
     stored: bool = False
+
+    @property
+    def file(self) -> str:
+        """The input's name, as in every result."""
+        return self.source.name
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Embedded):
+            return NotImplemented
+        same = (self.source, self.stored) == (other.source, other.stored)
+        return same and np.array_equal(self.vector, other.vector)
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.vector.tobytes()))
+
+    def __repr__(self) -> str:
+        return f"Embedded({self.file!r}, float32[{len(self.vector)}], stored={self.stored})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +271,7 @@ def _refused(source: Source, error: ImageError) -> Batch:
 
 
 def _failed(source: Source, kind: str, message: str) -> Batch:
-    return Batch([Failure(source, kind, message)], _NO_VECTORS, [])
+    return Batch([Failure(source.name, kind, message)], _NO_VECTORS, [])
 
 
 def _cut(

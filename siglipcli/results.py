@@ -1,13 +1,20 @@
-"""The frozen records that pass between rooms. Standard library only."""
+"""The records that the library takes and gives: inputs, scores, results. Standard library only.
+
+    Result ── Prediction        an image and its labels      (classify)
+           ├─ Match             an image that a search found (search)
+           ├─ ImageTextScores   an image and its texts       (score)
+           └─ Failure           an input without a result    (all three)
+
+Results are frozen, compare by value, fit in one line of `repr`, pickle, and hold no image.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 __all__ = [
-    "Answer",
     "Failure",
     "Head",
     "ImageTextScores",
@@ -16,6 +23,7 @@ __all__ = [
     "Prediction",
     "Result",
     "Score",
+    "ScoredImage",
     "Source",
 ]
 
@@ -34,8 +42,15 @@ class Source:
 
     @property
     def content(self) -> Path | bytes:
-        """The path, made when it is asked for (most files of a warm run never are), or the bytes."""
+        """The path, made on demand (most files of a warm run are never opened), or the bytes."""
         return Path(self.name) if self.given is None else self.given
+
+    def __repr__(self) -> str:
+        if self.given is None:
+            return f"Source({self.name!r})"
+        if isinstance(self.given, bytes):
+            return f"Source({self.name!r}, <{len(self.given):,} bytes>)"
+        return f"Source({self.name!r}, {self.given!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +66,10 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one label got for one image.
+    """One label's score for one image.
 
-    `score` = sigmoid(logit), each label on its own; `softmax`: over the set's logits.
+    `score` = sigmoid(logit), each label on its own, from 0 to 1; `softmax`: over the set's logits.
+    `tag`: whether the score reaches the label's threshold, and no rule of the set forbids it.
     """
 
     set: str
@@ -66,21 +82,32 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """An answered input. `scores` holds the labels asked for: set by set, best first.
+    """An image and its labels: set by set, best first.
 
-    `stored` if its embedding was not made now but came from the store.
+    `file` is the path as it was given, or an in-memory image's name. `stored`: whether the embedding
+    came from the store. `source` is where the image can be read again, if not at `file`; it is no part
+    of the value (`repr`, `==` and pickle leave it out).
     """
 
-    source: Source
+    file: str
     scores: tuple[Score, ...]
-    stored: bool = False
+    model: str = field(default="", kw_only=True)
+    stored: bool = field(default=False, kw_only=True)
+    source: Source | None = field(default=None, kw_only=True, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _prediction, (self.file, self.scores, self.model, self.stored)
+
+
+def _prediction(file: str, scores: tuple[Score, ...], model: str, stored: bool) -> Prediction:
+    return Prediction(file, scores, model=model, stored=stored)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An input that could not be answered: `kind` is a stable word, `message` is for people."""
+    """An input without a result: `kind` is a stable word for programs, `message` is for people."""
 
-    source: Source
+    file: str
     kind: str
     message: str
 
@@ -93,15 +120,16 @@ class Match:
     made of texts alone; else None, as the head is trained for pairs of an image and a text.
     """
 
-    source: Source
+    file: str
     rank: int
     similarity: float
     score: float | None = None
+    model: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What one text got for one image: cosine, logit = logit_scale · cosine + logit_bias, and its sigmoid."""
+    """One text's numbers for one image: cosine, logit = logit_scale · cosine + logit_bias, and its sigmoid."""
 
     text: str
     score: float
@@ -111,12 +139,13 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class ImageTextScores:
-    """An image held against texts: one pair a text, in the order they were given."""
+    """An image scored against texts: one pair per text, in the order of the texts."""
 
-    source: Source
+    file: str
     pairs: tuple[Pair, ...]
-    stored: bool = False
+    model: str = field(default="", kw_only=True)
+    stored: bool = field(default=False, kw_only=True)
 
 
-Answer: TypeAlias = Prediction | Match | ImageTextScores
-Result: TypeAlias = Answer | Failure
+ScoredImage: TypeAlias = Prediction | Match | ImageTextScores
+Result: TypeAlias = ScoredImage | Failure

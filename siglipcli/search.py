@@ -146,7 +146,7 @@ def rank(
     scores = sigmoid(_logits(similarities, head)).tolist() if is_text else [None] * len(sources)
     found = zip(sources, similarities.tolist(), scores, strict=True)
     for place, (source, similarity, score) in enumerate(found, 1):
-        yield Match(source, place, similarity, score)
+        yield Match(source.name, place, similarity, score)
 
 
 def _held(batches: Iterable[Batch], query: Future[NDArray[np.float32]]) -> Iterator[Batch]:

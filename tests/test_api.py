@@ -60,7 +60,7 @@ def test_what_the_contract_shows_runs(small: Classifier, tmp_path: Path) -> None
     found = {}
     for result in small.classify([demo.IMAGES / "blue-heart.jpg"], LabelSet.load(file)):
         assert isinstance(result, Prediction)
-        found[result.source.name] = result.scores
+        found[result.file] = result.scores
     (scores,) = found.values()
     assert scores[0].label == "blue heart"
     assert scores[0].score > 0.5
@@ -72,13 +72,13 @@ def test_every_bundled_image_gets_its_label(small: Classifier) -> None:
     """The demo model names each bundled drawing after its file."""
     for result in small.classify([demo.IMAGES], LabelSet.load(demo.LABELS)):
         assert isinstance(result, Prediction)
-        assert result.scores[0].label.replace(" ", "-") == Path(result.source.name).stem
+        assert result.scores[0].label.replace(" ", "-") == Path(result.file).stem
 
 
 def test_folders_give_their_images_and_their_failures(clf: Classifier, images: Path) -> None:
     """A folder is read in the order of its names; a file that is no image is a Failure."""
     results = list(clf.classify([images], COLOURS))
-    assert [Path(r.source.name).name for r in results] == ["a.png", "b.png", "c.png", "d.png"]
+    assert [Path(r.file).name for r in results] == ["a.png", "b.png", "c.png", "d.png"]
     assert [type(r) for r in results] == [Prediction, Prediction, Failure, Prediction]
     assert results[2].kind == "unidentified"
 
@@ -89,7 +89,7 @@ def test_paths_of_every_kind_are_taken(clf: Classifier, images: Path) -> None:
     (entry,) = (e for e in os.scandir(images) if e.name == "a.png")
     inputs = [str(path), path, entry, Source("bytes", path.read_bytes())]
     results = list(clf.classify(inputs, COLOURS))
-    assert [r.source.name for r in results] == [str(path)] * 3 + ["bytes"]
+    assert [r.file for r in results] == [str(path)] * 3 + ["bytes"]
     assert len({r.scores for r in results}) == 1
     for one in inputs:
         assert [r.scores for r in clf.classify(one, COLOURS)] == [results[0].scores]
@@ -97,7 +97,7 @@ def test_paths_of_every_kind_are_taken(clf: Classifier, images: Path) -> None:
 
 def test_a_failure_handed_in_comes_out(clf: Classifier, images: Path) -> None:
     """Records of `sources` pass through: what failed already keeps its place and its reason."""
-    gone = Failure(Source("gone.jpg", b""), "missing", "No such file or folder.")
+    gone = Failure("gone.jpg", "missing", "No such file or folder.")
     results = list(clf.classify([gone, images / "a.png", gone], COLOURS))
     assert results[0] == results[2] == gone
     assert isinstance(results[1], Prediction)

@@ -33,7 +33,7 @@ ODD = [
     "=cmd,\"'.jpg",
     "not-utf8-\udcff\udce9.jpg",
 ]
-FAILED = Failure(Source("bad.jpg"), "truncated", "The file ends before the image does.")
+FAILED = Failure("bad.jpg", "truncated", "The file ends before the image does.")
 
 
 def unit(count: int, width: int = 8) -> NDArray[np.float32]:
@@ -108,7 +108,7 @@ def test_only_json_lines_has_rows_for_failures(ending: str, tmp_path: Path) -> N
     path = saved(tmp_path / f"v.{ending}", mixed)
     items = [item for each in vectors.load(path).batches() for item in each.items]
     kept = [FAILED] if ending == "jsonl" else []
-    assert [i.source.name if isinstance(i, Failure) else i.name for i in items] == (
+    assert [i.file if isinstance(i, Failure) else i.name for i in items] == (
         ["a.jpg", "bad.jpg", "b.jpg"] if kept else ["a.jpg", "b.jpg"]
     )
     assert [item for item in items if isinstance(item, Failure)] == kept
@@ -263,7 +263,7 @@ def test_a_row_that_is_no_unit_vector_is_a_failure(ending: str, tmp_path: Path) 
         rows[2] = 0
     path = saved(tmp_path / f"v.{ending}", batch(list("abcd"), rows))
     (found,) = vectors.load(path).batches()
-    failed = [(f.source.name, f.kind) for f in found.failures]
+    failed = [(f.file, f.kind) for f in found.failures]
     assert failed == [("b", "not_unit"), ("c", "non_finite" if ending != "jsonl" else "not_unit")]
     np.testing.assert_array_equal(found.vectors, rows[[0, 3]])
 

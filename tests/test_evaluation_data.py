@@ -43,7 +43,7 @@ def image(*names: str) -> None:
 
 def listed(found: Data) -> list[tuple[str, tuple[str, ...]]]:
     return [
-        (each.input.name if isinstance(each.input, Source) else "!" + each.input.source.name, each.names)
+        (each.input.name if isinstance(each.input, Source) else "!" + each.input.file, each.names)
         for each in found.examples
     ]  # fmt: skip
 

@@ -151,7 +151,7 @@ def scored(
         columns.append(scoring.rank(part, label_embeddings, Head(1.0, 0.0), selection))
         start += n
     return [
-        Prediction(Source(f"{i}.png"), tuple(score for column in columns for score in column[i]))
+        Prediction(f"{i}.png", tuple(score for column in columns for score in column[i]))
         for i in range(len(raw))
     ]
 
@@ -192,8 +192,8 @@ def test_the_file_fetches_nothing_and_says_so() -> None:
 @pytest.mark.parametrize("name", ODD)
 def test_a_name_is_text_whatever_it_holds(name: str) -> None:
     """Markup, quotes, line separators and bytes that are no UTF-8 end no element and start none."""
-    plain = written([Prediction(Source("a.png"), ()), Failure(Source("b.png"), "missing", "Gone.")])
-    results = [Prediction(Source(name), ()), Failure(Source(name), "missing", f"Gone: {name}")]
+    plain = written([Prediction("a.png", ()), Failure("b.png", "missing", "Gone.")])
+    results = [Prediction(name, ()), Failure(name, "missing", f"Gone: {name}")]
     page = written(results, title=name)
     assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
     assert page.data("rows")[0][0] == visible(name)
@@ -229,7 +229,7 @@ def test_what_is_left_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the most images and errors that a page holds, it says how many there were."""
     monkeypatch.setattr(sheet, "IMAGES", 4)
     monkeypatch.setattr(sheet, "ERRORS", 2)
-    failures = [Failure(Source(f"bad-{i}"), "missing", "Gone.") for i in range(5)]
+    failures = [Failure(f"bad-{i}", "missing", "Gone.") for i in range(5)]
     results = scored(np.zeros((7, 3), np.float32), [PETS], ScoringOptions())
     page = written([*results, *failures])
     assert [row[0] for row in page.data("rows")] == ["0.png", "1.png", "2.png", "3.png"]
@@ -413,9 +413,7 @@ def test_what_cannot_be_decoded_has_no_thumbnail(tmp_path: Path) -> None:
 def test_a_format_that_is_decoded_in_a_process_apart(tmp_path: Path) -> None:
     """WebP and TIFF have thumbnails like JPEG and PNG, wherever the run decodes them."""
     names = [image(tmp_path / name, 300, 150) for name in ("a.webp", "b.tiff", "c.gif")]
-    page = written(
-        [Prediction(Source(name), ()) for name in names], load_options=LoadOptions(workers=1)
-    )
+    page = written([Prediction(name, ()) for name in names], load_options=LoadOptions(workers=1))
     assert [opened(each).size for each in page.thumbs()] == [(200, 100)] * 3
 
 
@@ -428,15 +426,15 @@ def test_a_decoder_that_dies_costs_one_thumbnail(
         raise ImageError("crashed", "The decoder was ended.")
 
     monkeypatch.setattr(Decoder, "decode", crashed)
-    results = [Prediction(Source(image(tmp_path / "a.png")), ())]
+    results = [Prediction(image(tmp_path / "a.png"), ())]
     assert written(results).thumbs() == [None]
 
 
 def test_only_the_first_images_have_a_thumbnail(tmp_path: Path) -> None:
     """--report-thumbs 2: two thumbnails in the order of the run, and a line that says so."""
     colours = ["red", "lime", "blue", "white"]
-    results = [Prediction(Source(image(tmp_path / f"{c}.png", colour=c)), ()) for c in colours]
-    page = written([Failure(Source("a"), "missing", "Gone."), *results], thumbs=2)
+    results = [Prediction(image(tmp_path / f"{c}.png", colour=c), ()) for c in colours]
+    page = written([Failure("a", "missing", "Gone."), *results], thumbs=2)
     first, second = (opened(each).getpixel((20, 20)) for each in page.thumbs())
     assert first[0] > 200 > first[1]
     assert second[1] > 200 > second[0]
@@ -449,9 +447,7 @@ def test_only_the_first_images_have_a_thumbnail(tmp_path: Path) -> None:
 def test_thumbnails_keep_their_order_in_many_threads(tmp_path: Path) -> None:
     """Whichever is ready first, the page has them in the order of the run."""
     names = [image(tmp_path / f"{i}.png", 20 + i, 20) for i in range(150)]
-    page = written(
-        [Prediction(Source(name), ()) for name in names], load_options=LoadOptions(workers=4)
-    )
+    page = written([Prediction(name, ()) for name in names], load_options=LoadOptions(workers=4))
     found = [opened(each).size[0] for each in page.thumbs()]
     assert found == [max(20 + i, 24) for i in range(150)]
 
@@ -675,7 +671,7 @@ def test_without_a_report_its_code_is_not_loaded(
 
 def test_the_stream_is_written_in_pieces(tmp_path: Path) -> None:
     """A page of many thumbnails goes out piece by piece, and into a file through `open_output`."""
-    results = [Prediction(Source(image(tmp_path / "a.png")), ())] * 200
+    results = [Prediction(image(tmp_path / "a.png"), ())] * 200
     heading = report.Heading("many", "demo", [PETS])
     with open_output(tmp_path / "a.html") as stream, report.Sheet(heading, AS_IT_IS) as made:
         for result in results:

@@ -83,7 +83,8 @@ def scored(
         )
         start += n
     for source, *scores in zip(sources, *ranked, strict=True):
-        yield Prediction(source, tuple(score for part in scores for score in part))
+        found = tuple(score for part in scores for score in part)
+        yield Prediction(source.name, found, source=source)
 
 
 def tags(threshold: float | None, raw: NDArray[np.float32] = RAW) -> NDArray[np.bool_]:
@@ -139,7 +140,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     def results() -> Iterator[Prediction | Failure]:
         yield from scored(RAW, SETS, sources)
         for i in range(3):
-            yield Failure(Source(f"broken-{i}.jpg"), "truncated", "The file is cut short.")
+            yield Failure(f"broken-{i}.jpg", "truncated", "The file is cut short.")
 
     table = report.confusion(["cat", "dog"], np.array([[8, 1], [2, 9]]))
     svg = '<svg viewBox="0 0 20 10"><path d="M0 10L20 0" style="stroke: currentColor"/></svg>'
@@ -624,7 +625,7 @@ def test_names_are_text(chrome: Chrome, tmp_path: Path) -> None:
 
     def results() -> Iterator[Prediction | Failure]:
         yield from scored(logits(len(ODD), 2), [odd], sources)
-        yield from (Failure(Source(name), "missing", f"Gone: {name}") for name in ODD)
+        yield from (Failure(name, "missing", f"Gone: {name}") for name in ODD)
 
     for shown in visit(chrome, write(tmp_path / "odd.html", results(), [odd])):
         assert shown.title == "holiday"
@@ -648,7 +649,7 @@ def test_five_thousand_images(chrome: Chrome, tmp_path: Path) -> None:
     raw = logits(count, 60) * 1.5 - 3
     image = drawn(tmp_path)
     sources = [Source(f"photos/{i}.png", image) for i in range(count)]
-    failures = (Failure(Source(f"bad/{i}.png"), "missing", "Gone.") for i in range(1000))
+    failures = (Failure(f"bad/{i}.png", "missing", "Gone.") for i in range(1000))
 
     def results() -> Iterator[Prediction | Failure]:
         yield from scored(raw, [large], sources)

@@ -41,8 +41,8 @@ def names(found: Iterator[Source | Failure], root: Path | None = None) -> list[s
     """Return what each item is reported as, a Failure with its kind before it."""
     shown = []
     for item in found:
-        source = item.source if isinstance(item, Failure) else item
-        name = os.path.relpath(source.name, root) if root else source.name
+        name = item.file if isinstance(item, Failure) else item.name
+        name = os.path.relpath(name, root) if root else name
         shown.append(f"{item.kind}: {name}" if isinstance(item, Failure) else name)
     return shown
 

@@ -931,8 +931,8 @@ def test_a_disk_that_hangs_costs_its_files(
     sources = [Source(str(n), image("PNG")) for n in range(8)]
     batches = embed(sources, encoder, LoadOptions(workers=1, timeout=0.6))
     items = [item for batch in batches for item in batch]
-    assert [item.source.name for item in items] == [str(n) for n in range(8)]
-    failed = {i.source.name: (i.kind, i.message) for i in items if isinstance(i, Failure)}
+    assert [item.file for item in items] == [str(n) for n in range(8)]
+    failed = {i.file: (i.kind, i.message) for i in items if isinstance(i, Failure)}
     assert set(failed) == {"2", "5"}
     assert {kind for kind, _ in failed.values()} == {"timeout"}
     assert "after 0.6 s" in failed["2"][1]

@@ -17,7 +17,7 @@ from siglipcli import outputs as writers
 from siglipcli.errors import UsageError
 from siglipcli.outputs import Header
 from siglipcli.outputs.table import render
-from siglipcli.results import Failure, Prediction, Result, Score, Source
+from siglipcli.results import Failure, Prediction, Result, Score
 
 GOLDENS = Path(__file__).parent / "goldens" / "outputs"
 UPDATE = os.environ.get("SIGLIP_UPDATE_GOLDENS") == "1"
@@ -35,15 +35,15 @@ SCENES = (
 )
 ODD_NAME = 'photos/[bold]=cmd, "x"\x1b[31m\nnaïve\u202egpj.\udcff'
 RESULTS: tuple[Result, ...] = (
-    Prediction(Source("photos/2024/cat.jpg", b""), ANIMALS + SCENES),
-    Failure(Source("photos/a.jpg", b""), "truncated", "The file ends before the image does."),
+    Prediction("photos/2024/cat.jpg", ANIMALS + SCENES),
+    Failure("photos/a.jpg", "truncated", "The file ends before the image does."),
     Failure(
-        Source("photos/b.jpg", b""),
+        "photos/b.jpg",
         "unidentified",
         "The content starts like an HTML page. Remove it, or leave it out with --exclude.",
     ),
-    Prediction(Source(ODD_NAME, b""), ANIMALS[1:3] + SCENES[:1]),
-    Prediction(Source("-", b""), ()),
+    Prediction(ODD_NAME, ANIMALS[1:3] + SCENES[:1]),
+    Prediction("-", ()),
 )
 HEADER = Header(
     model="ViT-B-16-SigLIP-384",
@@ -51,7 +51,7 @@ HEADER = Header(
     labels=tuple(score.label for score in ANIMALS + SCENES),
 )
 ONE_SET = Header("demo", ("animals",), tuple(score.label for score in ANIMALS))
-CAT = Prediction(Source("cat.jpg", b""), ANIMALS)
+CAT = Prediction("cat.jpg", ANIMALS)
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -231,19 +231,19 @@ def test_no_format_writes_nan(name: str, value: float, field: str) -> None:
     numbers = {"score": 0.5, "softmax": 0.5, "logit": 0.0} | {field: value}
     score = Score("s", "cat", tag=False, **numbers)
     with pytest.raises(ValueError, match="finite"):
-        written(name, (Prediction(Source("a", b""), (score,)),))
+        written(name, (Prediction("a", (score,)),))
 
 
 def test_a_name_that_is_not_utf8_carries_its_bytes() -> None:
     """A name that is not UTF-8 stays valid JSON and can be got back exactly."""
-    row = json.loads(written("jsonl", (Prediction(Source("a\udcff.jpg", b""), ()),)))
+    row = json.loads(written("jsonl", (Prediction("a\udcff.jpg", ()),)))
     assert row["file"] == "a\ufffd.jpg"
     assert row["file_bytes"] == "Yf8uanBn"
 
 
 def test_a_line_is_a_line_for_every_reader() -> None:
     """Characters that some readers split lines at, or terminals obey, are escaped in JSON Lines."""
-    text = written("jsonl", (Failure(Source("a\u2028\x85\x9b\u202eé", b""), "vanished", "\u2029"),))
+    text = written("jsonl", (Failure("a\u2028\x85\x9b\u202eé", "vanished", "\u2029"),))
     assert text.splitlines() == [text[:-1]]
     assert not set("\x9b\u202e") & set(text)
     assert json.loads(text)["file"] == "a\u2028\x85\x9b\u202eé"
@@ -297,14 +297,14 @@ def test_csv_failure_and_empty_answer_keep_a_row() -> None:
 )
 def test_csv_leaves_names_as_they_are(name: str) -> None:
     """A name that a spreadsheet might run is still written as it is: CSV is for programs."""
-    (row,) = rows_of(written("csv", (Failure(Source(name, b""), "vanished", "Gone."),)))
+    (row,) = rows_of(written("csv", (Failure(name, "vanished", "Gone."),)))
     assert row["file"] == name
 
 
 def test_csv_spells_out_a_name_that_is_not_utf8() -> None:
     """A name that is not UTF-8 is percent-encoded after `file:`, and so is a name that looks so."""
     names = ["fo lder/a\udcff.jpg", "file:a.jpg"]
-    rows = rows_of(written("csv", tuple(Prediction(Source(n, b""), ()) for n in names)))
+    rows = rows_of(written("csv", tuple(Prediction(n, ()) for n in names)))
     assert [row["file"] for row in rows] == ["file:fo%20lder/a%FF.jpg", "file:file%3Aa.jpg"]
 
 
@@ -337,7 +337,7 @@ def test_table_says_what_the_score_is() -> None:
 def test_table_explains_the_tag_mark_only_where_it_occurs() -> None:
     """The sign for a tag is explained when there was one, and only then."""
     assert "✓ = tag" in written("table", (CAT,))
-    untagged = Prediction(Source("x", b""), ANIMALS[1:])
+    untagged = Prediction("x", ANIMALS[1:])
     assert "✓" not in written("table", (untagged,))
 
 
@@ -354,9 +354,7 @@ def test_table_tells_tiny_scores_apart() -> None:
 )
 def test_table_numbers_never_outgrow_their_column(score: float) -> None:
     """Every score there can be fits in the score's column."""
-    shown = written(
-        "table", (Prediction(Source("x", b""), (Score("s", "cat", score, 0.5, 0.0, False),)),)
-    )
+    shown = written("table", (Prediction("x", (Score("s", "cat", score, 0.5, 0.0, False),)),))
     row = next(line for line in shown.splitlines() if line.startswith("  1"))
     number = row.split("cat")[1].split()[0]
     assert len(number) <= 6
@@ -366,14 +364,14 @@ def test_table_numbers_never_outgrow_their_column(score: float) -> None:
 def test_table_bars_are_linear_in_the_score() -> None:
     """A bar is as long as its score: half the score, half the bar."""
     scores = tuple(Score("s", "x", p, p, 0.0, False) for p in (1.0, 0.5, 0.25, 0.0))
-    text = written("table", (Prediction(Source("f", b""), scores),), Header("m", ("s",), ("x",)))
+    text = written("table", (Prediction("f", scores),), Header("m", ("s",), ("x",)))
     assert [line.count("━") for line in text.splitlines()[2:6]] == [36, 18, 9, 0]
 
 
 def test_table_columns_line_up_across_images() -> None:
     """The eye can run down: the score stands in the same column in every block."""
-    short = Prediction(Source("a", b""), ANIMALS[:1])
-    long = Prediction(Source("b", b""), ANIMALS[3:])
+    short = Prediction("a", ANIMALS[:1])
+    long = Prediction("b", ANIMALS[3:])
     text = written("table", (short, long), ONE_SET)
     ends = [
         line.index(n) + len(n)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from siglipcli import outputs as writers
 from siglipcli.outputs import Header
-from siglipcli.results import Failure, Prediction, Result, Score, Source
+from siglipcli.results import Failure, Prediction, Result, Score
 
 # Any bytes can be a file name, save NUL; most are text, and some are meant to hurt.
 NASTY = st.sampled_from(
@@ -52,10 +52,10 @@ SCORES = st.builds(Score, TEXTS, TEXTS, st.floats(0, 1), st.floats(0, 1), FINITE
 RESULTS = st.one_of(
     st.builds(
         Prediction,
-        st.builds(Source, NAMES, st.just(b"")),
+        NAMES,
         st.lists(SCORES, max_size=4).map(tuple),
     ),
-    st.builds(Failure, st.builds(Source, NAMES, st.just(b"")), st.just("truncated"), TEXTS),
+    st.builds(Failure, NAMES, st.just("truncated"), TEXTS),
 )
 
 
@@ -97,7 +97,7 @@ def check_numbers(got: dict[str, float], score: Score) -> None:
 
 def check_json(row: dict[str, object], result: Result) -> None:
     """Compare an object with the result it stands for."""
-    assert name_in_json(row) == result.source.name  # type: ignore[arg-type]
+    assert name_in_json(row) == result.file  # type: ignore[arg-type]
     if isinstance(result, Failure):
         assert row["error"] == {"kind": result.kind, "message": result.message}
         return
@@ -127,7 +127,7 @@ def test_csv_comes_back_as_it_was(result: Result) -> None:
     """Any name and any score can be read back from CSV, as many rows as labels, at least one."""
     text = written("csv", [result])
     rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-    assert {name_in_csv(row["file"]) for row in rows} == {result.source.name}
+    assert {name_in_csv(row["file"]) for row in rows} == {result.file}
     if isinstance(result, Failure):
         assert [row["error"] for row in rows] == [f"{result.kind}: {result.message}"]
         return
@@ -147,7 +147,7 @@ def test_csv_comes_back_as_it_was(result: Result) -> None:
 def test_rounding_keeps_the_order(pair: list[float], field: str) -> None:
     """Two labels never change places because their numbers were rounded."""
     low, high = (Score("s", "x", p, p, p, False) for p in pair)
-    row = json.loads(written("jsonl", [Prediction(Source("f", b""), (high, low))]))
+    row = json.loads(written("jsonl", [Prediction("f", (high, low))]))
     assert row["labels"][0][field] >= row["labels"][1][field]
 
 
@@ -183,7 +183,7 @@ def test_table_gives_no_name_power_over_the_terminal(results: list[Result], colu
 @given(NAMES)
 def test_table_keeps_a_name_on_its_own_lines(name: str) -> None:
     """A newline in a name starts no line that could pass for another answer."""
-    result = Failure(Source(name, b""), "vanished", "Gone.")
+    result = Failure(name, "vanished", "Gone.")
     lines = written("table", [result]).splitlines()
     assert lines[0].startswith("✗ ")
     assert all(line.startswith("  ") for line in lines[1:])

@@ -31,7 +31,7 @@ def sources(count: int) -> list[Source]:
 
 
 def names(items: list[Embedded | Failure]) -> list[str]:
-    return [item.source.name for item in items]
+    return [item.file for item in items]
 
 
 def flat(batches: Iterator[list[Embedded | Failure]]) -> list[Embedded | Failure]:
@@ -111,7 +111,7 @@ def test_several_calls_in_flight_keep_the_order(encoder: FakeEncoder, reading_by
     answers = flat(embed(sources(40), encoder, LoadOptions(workers=2)))
     assert names(answers) == [str(i) for i in range(40)]
     np.testing.assert_array_equal(
-        [a.vector for a in answers], plain(np.stack([colour_of(a.source.name) for a in answers]))
+        [a.vector for a in answers], plain(np.stack([colour_of(a.file) for a in answers]))
     )
 
 
@@ -129,7 +129,7 @@ def test_failures_stand_where_their_inputs_stood(
     inputs[5] = Failure(inputs[5], "missing", "not there")
     answers = flat(embed(inputs, encoder, LoadOptions()))
     assert names(answers) == [str(i) for i in range(20)]
-    failed = {a.source.name: (a.kind, a.message) for a in answers if isinstance(a, Failure)}
+    failed = {a.file: (a.kind, a.message) for a in answers if isinstance(a, Failure)}
     assert failed["5"] == ("missing", "not there")
     assert {n: f for n, f in failed.items() if n != "5"} == {
         str(i): ("truncated", "cut short") for i in range(0, 20, 3)
@@ -163,7 +163,7 @@ def test_a_vector_that_is_not_finite_is_a_row(encoder: FakeEncoder, reading_by: 
     encoder.encode_images = damaged
     answers = flat(embed(sources(9), encoder, LoadOptions()))
     failed = [a for a in answers if isinstance(a, Failure)]
-    assert [(a.source.name, a.kind) for a in failed] == [("3", "non_finite"), ("6", "non_finite")]
+    assert [(a.file, a.kind) for a in failed] == [("3", "non_finite"), ("6", "non_finite")]
     assert len(answers) == 9
 
 

@@ -58,7 +58,7 @@ def images(tmp_path: Path) -> Path:
 
 
 def names(found: list[Any]) -> list[str]:
-    return [Path(item.source.name).name for item in found]
+    return [Path(item.file).name for item in found]
 
 
 # --- the best of a stream -------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_a_search_ranks_a_folder(clf: Classifier, images: Path) -> None:
     assert [m.similarity for m in ranked] == sorted((m.similarity for m in ranked), reverse=True)
     (text,) = clf.encode_texts(["reddish"])
     for match in ranked:
-        ((one,),) = clf.embed(match.source.name)
+        ((one,),) = clf.embed(match.file)
         assert match.similarity == pytest.approx(float(one.vector @ text), abs=1e-6)
         logit = 10.0 * match.similarity - 2.0
         assert match.score == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
@@ -243,8 +243,8 @@ def test_saved_vectors_stand_for_their_images(
     fresh = list(clf.search([images], "reddish"))
     if ending != "jsonl":  # the others have no place for a failure
         fresh = [item for item in fresh if not isinstance(item, Failure)]
-    assert [(i.source.name, getattr(i, "similarity", None)) for i in found] == [
-        (i.source.name, pytest.approx(i.similarity, abs=1e-6) if isinstance(i, Match) else None)
+    assert [(i.file, getattr(i, "similarity", None)) for i in found] == [
+        (i.file, pytest.approx(i.similarity, abs=1e-6) if isinstance(i, Match) else None)
         for i in fresh
     ]
     assert names(scored) == [
@@ -269,26 +269,24 @@ def test_another_models_vectors_are_refused(clf: Classifier, images: Path) -> No
 # --- how it is written ----------------------------------------------------------------------------
 
 ODD = 'photos/[bold]=cmd, "x"\x1b[31m\nna\u00efve\u202egpj.\udcff'
-FAILED = Failure(Source("photos/b.jpg"), "truncated", "The file ends before the image does.")
+FAILED = Failure("photos/b.jpg", "truncated", "The file ends before the image does.")
 MATCHES: tuple[Result, ...] = (
     FAILED,
-    Match(Source("photos/2024/beach.jpg"), 1, 0.1234567, 0.87654321),
-    Match(Source(ODD), 2, -0.05, 3.2e-6),
+    Match("photos/2024/beach.jpg", 1, 0.1234567, 0.87654321),
+    Match(ODD, 2, -0.05, 3.2e-6),
 )
 SIMILAR: tuple[Result, ...] = (
-    Match(
-        Source("photos/2024/a beach in the evening with a very long name, twice.jpg"), 1, 0.98765
-    ),
-    Match(Source("b.jpg"), 2, -0.2),
+    Match("photos/2024/a beach in the evening with a very long name, twice.jpg", 1, 0.98765),
+    Match("b.jpg", 2, -0.2),
 )
 TEXTS = ("a dog on a beach", "\u732b " * 20)
 COMPARED: tuple[Result, ...] = (
     ImageTextScores(
-        Source("photos/2024/cat.jpg"),
+        "photos/2024/cat.jpg",
         (Pair(TEXTS[0], 0.25, -1.0986, 0.1), Pair(TEXTS[1], 3e-9, -19.6, -0.08)),
     ),
     FAILED,
-    ImageTextScores(Source(ODD), (Pair(TEXTS[0], 1.0, 20.0, 0.3), Pair(TEXTS[1], 0.5, 0.0, 0.2))),
+    ImageTextScores(ODD, (Pair(TEXTS[0], 1.0, 20.0, 0.3), Pair(TEXTS[1], 0.5, 0.0, 0.2))),
 )
 RUNS = {
     "matches": (MATCHES, Header("demo", answers=Match)),
@@ -329,7 +327,7 @@ def test_a_matrix_of_any_size_fits(
     writer = writers.open_writer(
         "table", stream, Header("m", labels=texts, answers=ImageTextScores)
     )
-    writer.write(ImageTextScores(Source("photos/a rather long name of an image.jpg"), pairs))
+    writer.write(ImageTextScores("photos/a rather long name of an image.jpg", pairs))
     writer.close()
     text = stream.getvalue()
     assert all(f"{(i + 1) / 100:.4f}" in text for i in range(count))

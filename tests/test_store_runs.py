@@ -362,14 +362,14 @@ def check_store(folder: Path, cache: Path, fingerprint: str, answered: list[str]
     encoder = FakeEncoder()
     fresh = Classifier(encoder)
     expected = {
-        content_digest(Path(one.source.name).read_bytes()): one
+        content_digest(Path(one.file).read_bytes()): one
         for batch in fresh.embed([folder])
         for one in batch
     }
     store = Store(cache)
     held = store.space(f"{fingerprint}-reduced", "fake").vectors(list(expected))
     store.close()
-    names = {expected[digest].source.name for digest in held}
+    names = {expected[digest].file for digest in held}
     assert set(answered) <= names
     for digest, vector in held.items():
         np.testing.assert_allclose(vector, expected[digest].vector, atol=1e-6)
@@ -441,7 +441,7 @@ def test_two_commands_at_once(folder: Path) -> None:
 def test_mixed_folders_keep_their_order(encoder: FakeEncoder, many: Path, tmp_path: Path) -> None:
     """Known, new and broken images in any mixture: every answer in place, each with its vector."""
     expected = {
-        one.source.name: one.vector for batch in Classifier(encoder).embed([many]) for one in batch
+        one.file: one.vector for batch in Classifier(encoder).embed([many]) for one in batch
     }
     half = [str(path) for i, path in enumerate(sorted(many.iterdir())) if i % 3 and i % 7]
     with Classifier(encoder, store=Store(tmp_path)) as classifier:
@@ -450,11 +450,11 @@ def test_mixed_folders_keep_their_order(encoder: FakeEncoder, many: Path, tmp_pa
             name for i, name in enumerate(expected) for name in (name, *["gone.png"] * (i % 5 == 0))
         ]
         got = [item for batch in classifier.embed(asked) for item in batch]
-    assert [item.source.name for item in got] == asked
+    assert [item.file for item in got] == asked
     for item in got:
-        if item.source.name != "gone.png":
-            np.testing.assert_allclose(item.vector, expected[item.source.name], atol=1e-6)
-            assert item.stored == (item.source.name in half)
+        if item.file != "gone.png":
+            np.testing.assert_allclose(item.vector, expected[item.file], atol=1e-6)
+            assert item.stored == (item.file in half)
 
 
 def test_a_bulk_of_known_files_makes_few_batches(

@@ -132,9 +132,7 @@ class Run:
             "dataset": utf8(self.collection.dataset),
             "model": utf8(self.encoder.name),
             "images": len(self.collection.sources),
-            "failures": [
-                named(each.source.name) | failed(each) for each in self.collection.failures
-            ],
+            "failures": [named(each.file) | failed(each) for each in self.collection.failures],
             "resamples": self.resampling.resamples,
             "seed": self.resampling.seed,
             "confidence": CONFIDENCE,

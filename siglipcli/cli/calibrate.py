@@ -267,7 +267,7 @@ def _aim(given: Fitting) -> Aim:
 def _report_failures(answers: Scored, tally: Tally, terminal: Terminal) -> None:
     """Say the counts and what could not be read; that ends the command where nothing could."""
     for failure in answers.failures[:MAX_FAILURES]:
-        terminal.note(f"{failure.source.name}: {failure.kind}: {failure.message}")
+        terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")
     if (more := len(answers.failures) - MAX_FAILURES) > 0:
         terminal.note(f"{more:,} more like these")
     tally.report(terminal)
@@ -309,7 +309,7 @@ def _document(found: Calibration, answers: Scored) -> dict[str, Any]:
         "metrics": {"macro_f1_before": number(before), "macro_f1_held_out": number(after)},
         "bias_shift": {"before": found.old_shift, "after": found.calibrated.bias_shift},
         "labels": [_entry(fit) for fit in found.labels],
-        "failures": [named(each.source.name) | failed(each) for each in answers.failures],
+        "failures": [named(each.file) | failed(each) for each in answers.failures],
     }
 
 

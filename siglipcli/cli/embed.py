@@ -101,4 +101,4 @@ def _write(
         for batch in batches:
             sink.write(batch)
             for failure in () if has_rows else batch.failures:
-                terminal.note(f"{failure.source.name}: {failure.kind}: {failure.message}")
+                terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")

@@ -135,7 +135,7 @@ def _content(answers: Scored, measures: Measures) -> dict[str, Any]:
         "labels": list(figures["labels"]),
         "confused": [_confused(each) for each in measures.confused],
         "reliability": list(figures["reliability"]),
-        "failures": [named(each.source.name) | failed(each) for each in answers.failures],
+        "failures": [named(each.file) | failed(each) for each in answers.failures],
     }
 
 

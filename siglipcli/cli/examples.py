@@ -93,7 +93,7 @@ def collection(known: Data, classifier: Classifier, tally: Tally, terminal: Term
 def say_failures(failures: Sequence[Failure], terminal: Terminal) -> None:
     """Say on stderr what could not be read: the first few, and how many more."""
     for failure in failures[:_SAID]:
-        terminal.note(f"{failure.source.name}: {failure.kind}: {failure.message}")
+        terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")
     if (more := len(failures) - _SAID) > 0:
         terminal.note(f"{more:,} more like these")
 

@@ -154,7 +154,7 @@ def search(
         with _writer(form, found, answers, encoder.name) as writer:
             for result in results:
                 if form is None and isinstance(result, Failure):
-                    terminal.note(f"{result.source.name}: {result.kind}: {result.message}")
+                    terminal.note(f"{result.file}: {result.kind}: {result.message}")
                 writer.write(result)
         _report(tally, results, terminal)
     tally.leave()

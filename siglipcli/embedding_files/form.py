@@ -75,8 +75,8 @@ def checked(names: Sequence[str], vectors: NDArray[np.float32]) -> Batch:
 
 def _bad(source: Source, length: float) -> Failure:
     if np.isfinite(length):
-        return Failure(source, "not_unit", f"The saved vector has length {length:.3g}, not 1.")
-    return Failure(source, "non_finite", "The saved vector has values that are not finite.")
+        return Failure(source.name, "not_unit", f"The saved vector has length {length:.3g}, not 1.")
+    return Failure(source.name, "non_finite", "The saved vector has values that are not finite.")
 
 
 def names_in(batch: Batch) -> list[str]:

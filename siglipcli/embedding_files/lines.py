@@ -38,7 +38,7 @@ class _Sink:
         rows = iter(batch.vectors)
         for item in batch.items:
             if isinstance(item, Failure):
-                line = encoded(named(item.source.name, self._about.kind) | failed(item))
+                line = encoded(named(item.file, self._about.kind) | failed(item))
             else:
                 line = self._answer(item, next(rows))
             self._stream.write(line + "\n")
@@ -92,9 +92,8 @@ def _split(answers: list[dict[str, Any]], about: About) -> Iterator[Batch]:
         yield from _batch(waiting, about.kind)
         waiting = []
         error = answer["error"]
-        source = Source(name_in(answer, about.kind))
         yield Batch(
-            [Failure(source, str(error["kind"]), str(error["message"]))],
+            [Failure(name_in(answer, about.kind), str(error["kind"]), str(error["message"]))],
             np.empty((0, 0), np.float32),
             [],
         )

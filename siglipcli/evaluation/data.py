@@ -123,8 +123,8 @@ def _in_folder(root: str, options: Options) -> list[Example]:
 
 def _class_of(item: Source | Failure, root: str) -> tuple[str, ...]:
     """Return the path below `root` of the folder that something lies in; nothing for `root` itself."""
-    source = item if isinstance(item, Source) else item.source
-    folder = os.path.dirname(source.name)[len(root) :]  # noqa: PTH120
+    name = item.name if isinstance(item, Source) else item.file
+    folder = os.path.dirname(name)[len(root) :]  # noqa: PTH120
     folder = folder.replace(os.sep, "/").strip("/")
     return (folder,) if folder else ()
 

@@ -134,7 +134,7 @@ def _named(path: str, options: Options) -> Iterator[Source | Failure]:
     if stat.S_ISDIR(mode):
         yield from _walk(path, options)
     elif _is_skipped(path, options):
-        yield Failure(_source(path), "output", "This is the run's own output; it is not read.")
+        yield Failure(path, "output", "This is the run's own output; it is not read.")
     elif not _excluded(path, os.path.basename(path), options):
         yield _source(path)
 
@@ -146,7 +146,7 @@ def _matching(pattern: str, options: Options) -> Iterator[Source | Failure]:
         nothing = False
         yield item
     if nothing:
-        yield Failure(_source(pattern), "missing", "No file matches this pattern.")
+        yield Failure(pattern, "missing", "No file matches this pattern.")
 
 
 def _below(pattern: str, options: Options) -> Iterator[Source | Failure]:
@@ -158,7 +158,7 @@ def _below(pattern: str, options: Options) -> Iterator[Source | Failure]:
     # not by `glob`: it runs round in loops of links, and recurses into deep trees
     every = replace(options, recursive=True, extensions=None)
     for item in _walk(base, every) if os.path.isdir(base or os.curdir) else ():
-        name = item.name if isinstance(item, Source) else item.source.name
+        name = item.name if isinstance(item, Source) else item.file
         if _fits(_parts(name[len(base) :]), rest) or (
             isinstance(item, Failure) and item.kind != "missing"
         ):
@@ -189,25 +189,25 @@ def _fits(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 def _piped(stdin: BinaryIO | None, options: Options) -> Source | Failure:
     """Read stdin to its end: the bytes of one image."""
     stream = stdin or getattr(sys.stdin, "buffer", None)  # None under a closed stdin
-    data, source = bytearray(), Source(STDIN, b"")
+    data = bytearray()
     try:
         while stream and len(data) <= options.stdin_limit and (chunk := stream.read(_CHUNK)):
             data += chunk
     except (OSError, ValueError) as error:
-        return Failure(source, "unreadable", f"Standard input cannot be read: {error}.")
+        return Failure(STDIN, "unreadable", f"Standard input cannot be read: {error}.")
     if len(data) > options.stdin_limit:
         limit = options.stdin_limit >> 20
-        return Failure(source, "too_large", f"Standard input brought more than {limit} MiB.")
+        return Failure(STDIN, "too_large", f"Standard input brought more than {limit} MiB.")
     return Source(STDIN, bytes(data))
 
 
 def _unreachable(path: str, error: OSError | ValueError) -> Failure:
     """Translate what the file system said about a file or folder."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError, ValueError)):
-        return Failure(_source(path), "missing", "No such file or folder.")
+        return Failure(path, "missing", "No such file or folder.")
     if isinstance(error, PermissionError):
-        return Failure(_source(path), "permission", "No permission to read it.")
-    return Failure(_source(path), "unreadable", f"It cannot be read: {error.strerror}.")
+        return Failure(path, "permission", "No permission to read it.")
+    return Failure(path, "unreadable", f"It cannot be read: {error.strerror}.")
 
 
 def _source(path: str) -> Source:
@@ -307,7 +307,7 @@ def _followed_mode(entry: os.DirEntry[str]) -> int:
 
 
 def _dangling(path: str) -> Failure:
-    return Failure(_source(path), "missing", "A link that leads to no file.")
+    return Failure(path, "missing", "A link that leads to no file.")
 
 
 def _has_ending(name: str, extensions: tuple[str, ...] | None) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from siglipcli.results import Answer, Result
+    from siglipcli.results import Result, ScoredImage
 
 __all__ = ["FORMATS", "Format", "Header", "Writer", "for_path", "names", "open_writer"]
 
@@ -35,7 +35,7 @@ class Header:
     model: str
     sets: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    answers: type[Answer] = Prediction
+    answers: type[ScoredImage] = Prediction
 
 
 class Writer(Protocol):

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from siglipcli.outputs import Header
-    from siglipcli.results import Answer, Pair, Result, Score
+    from siglipcli.results import Pair, Result, Score, ScoredImage
 
 __all__ = ["COLUMNS", "CsvWriter"]
 
-COLUMNS: dict[type[Answer], tuple[str, ...]] = {
+COLUMNS: dict[type[ScoredImage], tuple[str, ...]] = {
     Prediction: ("file", "set", "label", "score", "softmax", "logit", "tag", "error"),
     Match: ("file", "rank", "score", "similarity", "error"),
     ImageTextScores: ("file", "text", "score", "logit", "similarity", "error"),
@@ -45,7 +45,7 @@ class CsvWriter:
 
     def write(self, result: Result) -> None:
         """Write the rows of one result in one piece."""
-        name = _name(result.source.name)
+        name = _name(result.file)
         empty = ("",) * (len(self._columns) - 2)
         if isinstance(result, Failure):
             rows: list[tuple[object, ...]] = [
@@ -74,7 +74,7 @@ def _name(name: str) -> str:
     return _SCHEME + quote(name.encode() if raw is None else raw)
 
 
-def _cells(answer: Answer) -> list[tuple[object, ...]]:
+def _cells(answer: ScoredImage) -> list[tuple[object, ...]]:
     """Return what stands between the name and the error, row by row."""
     if isinstance(answer, Prediction):
         return [_label(score) for score in answer.scores]

@@ -45,7 +45,7 @@ def fill(
         part = slice(start, start + _CHUNK)
         ranked = scoring.rank(found.vectors[part], label_embeddings, head, selection)
         for source, scores in zip(found.sources[part], ranked, strict=True):
-            sheet.add(Prediction(source, scores), next(notes))
+            sheet.add(Prediction(source.name, scores, source=source), next(notes))
 
 
 def _notes(answers: Scored) -> list[str]:

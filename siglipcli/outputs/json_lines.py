@@ -12,7 +12,7 @@ from siglipcli.results import Failure, Match, Prediction
 
 if TYPE_CHECKING:
     from siglipcli.outputs import Header
-    from siglipcli.results import Answer, Pair, Result, Score
+    from siglipcli.results import Pair, Result, Score, ScoredImage
 
 __all__ = ["JsonLinesWriter", "encoded", "failed", "json_line", "named"]
 
@@ -44,9 +44,9 @@ class JsonLinesWriter:
 def json_line(result: Result, model: str) -> str:
     """Return one result as a JSON object without a line break in it."""
     if isinstance(result, Failure):
-        return encoded(named(result.source.name) | failed(result))
+        return encoded(named(result.file) | failed(result))
     head = {"status": "ok", "model": model}
-    return encoded(named(result.source.name) | head | _answer(result))
+    return encoded(named(result.file) | head | _answer(result))
 
 
 def encoded(answer: dict[str, Any]) -> str:
@@ -71,7 +71,7 @@ def failed(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
+def _answer(answer: ScoredImage) -> dict[str, Any]:
     if isinstance(answer, Prediction):
         return {"labels": [_label(each) for each in answer.scores]}
     if isinstance(answer, Match):

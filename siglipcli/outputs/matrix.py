@@ -12,7 +12,7 @@ from siglipcli.outputs.sheet import GAP, INDENT, NUMBER, Sheet, folded, number
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from siglipcli.results import Answer, ImageTextScores
+    from siglipcli.results import ImageTextScores, ScoredImage
 
 __all__ = ["MatrixSheet"]
 
@@ -47,10 +47,10 @@ class MatrixSheet(Sheet):
         for row in self._rows([str(position) for position in count]):
             yield Text(" " * self._name + row, "dim")
 
-    def answer(self, answer: Answer) -> Iterator[Text]:
+    def answer(self, answer: ScoredImage) -> Iterator[Text]:
         """Return an image's name beside its scores."""
         comparison = cast("ImageTextScores", answer)
-        names = folded(self.plain(comparison.source.name), self._name - len(INDENT))
+        names = folded(self.plain(comparison.file), self._name - len(INDENT))
         names = [names[0], *(INDENT + name for name in names[1:])]
         rows = list(self._rows([number(pair.score) for pair in comparison.pairs]))
         for i in range(max(len(names), len(rows))):

@@ -25,7 +25,7 @@ class PathsWriter:
     def write(self, result: Result) -> None:
         """Write one name."""
         if not isinstance(result, Failure):
-            self._stream.write(os.fsencode(result.source.name).decode(ENCODING) + self._end)
+            self._stream.write(os.fsencode(result.file).decode(ENCODING) + self._end)
             self._stream.flush()
 
     def close(self) -> None:

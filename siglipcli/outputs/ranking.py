@@ -11,7 +11,7 @@ from siglipcli.outputs.sheet import GAP, NUMBER, Sheet, bar, folded, number
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from siglipcli.results import Answer, Match
+    from siglipcli.results import Match, ScoredImage
 
 __all__ = ["RankingSheet"]
 
@@ -30,7 +30,7 @@ class RankingSheet(Sheet):
         """Put off to the first answer, which tells whether there are scores."""
         yield from ()
 
-    def answer(self, answer: Answer) -> Iterator[Text]:
+    def answer(self, answer: ScoredImage) -> Iterator[Text]:
         """Return the line of one match; more where its name is folded."""
         match = cast("Match", answer)
         if match.rank == 1:
@@ -45,7 +45,7 @@ class RankingSheet(Sheet):
             (drawn, "cyan"),
         )
         indent = head.cell_len
-        first, *rest = folded(self.plain(match.source.name), self.line - indent)
+        first, *rest = folded(self.plain(match.file), self.line - indent)
         yield head.append(first, "bold")
         for more in rest:
             yield Text(" " * indent + more, "bold")

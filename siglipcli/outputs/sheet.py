@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from siglipcli.outputs import Header
-    from siglipcli.results import Answer, Result
+    from siglipcli.results import Result, ScoredImage
 
 __all__ = ["GAP", "INDENT", "NUMBER", "Glyphs", "Sheet"]
 __all__ += ["bar", "folded", "joined", "number", "packed", "percent"]
@@ -80,7 +80,7 @@ class Sheet(ABC):
         """Return what stands above the first answer."""
 
     @abstractmethod
-    def answer(self, answer: Answer) -> Iterable[Text]:
+    def answer(self, answer: ScoredImage) -> Iterable[Text]:
         """Return the lines of one answer."""
 
     @abstractmethod
@@ -109,7 +109,7 @@ class Sheet(ABC):
         return [Text(INDENT * bool(n) + line, style) for n, line in enumerate(lines)]
 
     def _failure(self, failure: Failure) -> list[Text]:
-        name = f"{self.glyphs.failed} {self.plain(failure.source.name)}"
+        name = f"{self.glyphs.failed} {self.plain(failure.file)}"
         told = self.plain(f"{failure.kind}: {failure.message}")
         lines = self.hanging(f"{name}  {told}", "red")
         lines[0].stylize("bold", 0, len(name))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from siglipcli.outputs import Header
-    from siglipcli.results import Answer, Result, Score
+    from siglipcli.results import Result, Score, ScoredImage
 
 __all__ = ["TableWriter", "render"]
 
@@ -138,10 +138,10 @@ class _LabelSheet(Sheet):
         share = " " * (GAP + columns.bar) + "softmax".rjust(_SHARE)
         yield Text(label + score + share * bool(columns.share), "dim")
 
-    def answer(self, answer: Answer) -> Iterator[Text]:
+    def answer(self, answer: ScoredImage) -> Iterator[Text]:
         """Return the image's name and a line a label."""
         prediction = cast("Prediction", answer)
-        yield from self.hanging(self.plain(prediction.source.name), "bold")
+        yield from self.hanging(self.plain(prediction.file), "bold")
         by_set = [(name, list(scores)) for name, scores in groupby(prediction.scores, _SET)]
         if not by_set:
             yield Text(INDENT + "no label to show", "dim")

@@ -13,7 +13,7 @@ from siglipcli.outputs.html.rows import NONE, kept
 from siglipcli.outputs.html.sections import Section, place, table
 from siglipcli.outputs.html.thumbnails import CHUNK, MIME, Thumbnails
 from siglipcli.outputs.output import translated
-from siglipcli.results import Failure
+from siglipcli.results import Failure, Source
 from siglipcli.scoring import ScoringOptions
 from siglipcli.text import visible
 
@@ -93,7 +93,7 @@ class Sheet:
             return
         self._images += 1
         if self._images <= IMAGES:
-            self._thumbs.add(result.source)
+            self._thumbs.add(result.source or Source(result.file))
             self._keep(result, note)
 
     def write(self, stream: TextIO, sections: Sequence[Section] = ()) -> None:
@@ -114,7 +114,7 @@ class Sheet:
     def _keep(self, result: Prediction, note: str) -> None:
         row = kept(result.scores, self._sets, self._numbers)
         self._floor = max(self._floor, row.floor)
-        fields = [visible(result.source.name), row.labels, row.scores, row.marks]
+        fields = [visible(result.file), row.labels, row.scores, row.marks]
         line = as_data([*fields, visible(note)] if note else fields)
         with translated("temporary file"):
             self._rows.write(line.encode() + b"\n")
@@ -170,7 +170,7 @@ class Sheet:
     def _error_section(self) -> Iterator[Html]:
         if not self._failures:
             return
-        rows = [(each.source.name, each.kind, each.message) for each in self._failures]
+        rows = [(each.file, each.kind, each.message) for each in self._failures]
         listed = table(["file", "kind", "what happened"], rows, caption="Errors", css="errors")
         more = self._errors - len(self._failures)
         rest = _notice(f"{more:,} more are not listed here.") if more else ""
