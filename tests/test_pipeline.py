@@ -126,7 +126,7 @@ def test_failures_stand_where_their_inputs_stood(
 
     reading_by(act)
     inputs: list[Source | Failure] = list(sources(20))
-    inputs[5] = Failure(inputs[5], "missing", "not there")
+    inputs[5] = Failure(inputs[5].name, "missing", "not there")
     answers = flat(embed(inputs, encoder, LoadOptions()))
     assert names(answers) == [str(i) for i in range(20)]
     failed = {a.file: (a.kind, a.message) for a in answers if isinstance(a, Failure)}
@@ -140,7 +140,7 @@ def test_a_stream_of_failures_alone_needs_no_model(
     encoder: FakeEncoder, reading_by: Callable
 ) -> None:
     """Where nothing can be read nothing is encoded, and every input still has its row."""
-    inputs = [Failure(source, "missing", "not there") for source in sources(30)]
+    inputs = [Failure(source.name, "missing", "not there") for source in sources(30)]
     assert flat(embed(inputs, encoder, LoadOptions())) == inputs
     assert encoder.batches == []
 
