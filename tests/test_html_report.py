@@ -120,7 +120,7 @@ def written(results: Sequence[Prediction | Failure], **about: Any) -> Page:
         about.pop("selection", ScoringOptions()),
     )
     sections = about.pop("sections", ())
-    with report.Sheet(heading, about.pop("reading", AS_IT_IS), **about) as made:
+    with report.Sheet(heading, about.pop("load_options", AS_IT_IS), **about) as made:
         for result in results:
             made.add(result)
         made.write(stream, sections)
