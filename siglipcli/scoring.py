@@ -7,10 +7,12 @@ vectors follow open_clip's `build_zero_shot_classifier`: the mean of unit embedd
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siglipcli.digits import shortest
 from siglipcli.results import Score
 
 if TYPE_CHECKING:
@@ -111,21 +113,15 @@ def rank(
     raw = logits(images, labels, head) + np.float32(shift)
     scores, shares = sigmoid(raw), softmax(raw)
     chosen = tags(raw, scores, labels.labels, selection)
-    names = [label.path for label in labels.labels.labels]
-    return [
-        tuple(
-            Score(
-                labels.labels.name,
-                names[j],
-                float(scores[i, j]),
-                float(shares[i, j]),
-                float(raw[i, j]),
-                bool(chosen[i, j]),
-            )
-            for j in order
-        )
-        for i, order in enumerate(_order(raw, chosen, labels.labels, selection))
-    ]
+    order = _order(raw, chosen, labels.labels, selection)
+    images_of = np.repeat(np.arange(len(order)), [len(columns) for columns in order])
+    at = images_of, np.concatenate([np.empty(0, np.int64), *order])
+    names, name = [label.path for label in labels.labels.labels], labels.labels.name
+    columns = (*shortest(np.stack([scores[at], shares[at], raw[at]])).tolist(), chosen[at].tolist())
+    found = iter(
+        [Score(name, names[j], *row) for j, *row in zip(at[1].tolist(), *columns, strict=True)]
+    )
+    return [tuple(islice(found, len(columns))) for columns in order]
 
 
 def _order(

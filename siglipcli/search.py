@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
+from siglipcli.digits import shortest
 from siglipcli.errors import UsageError
 from siglipcli.results import Match, Pair
 from siglipcli.scoring import sigmoid
@@ -80,16 +81,25 @@ def combine(
     return np.asarray(total / length, np.float32)
 
 
+_SLACK = 8  # float32 steps: what a score may be off where it is taken back to a similarity
+_COSINE_SLACK = 1e-5
+
+
 def _floor(ranking: Ranking, head: Head, *, is_text: bool) -> float:
-    """Return the least similarity that is wanted: a score's threshold, taken back through the head."""
+    """Return the least similarity that may be wanted; for a text a little less than what is.
+
+    A score's threshold is taken back through the head, which is not exact: `_reaching` decides.
+    """
     threshold = ranking.threshold
     if threshold is None or (is_text and threshold <= 0):
         return -math.inf
     if not is_text:
         return threshold
-    if threshold >= 1:
-        return math.inf
-    return (math.log(threshold / (1 - threshold)) - head.logit_bias) / head.logit_scale
+    least = min(threshold, 1.0) - _SLACK * float(np.spacing(np.float32(threshold)))
+    if least <= 0:
+        return -math.inf
+    logit = math.log(least / (1 - least))
+    return (logit - head.logit_bias) / head.logit_scale - _COSINE_SLACK
 
 
 class Best(Generic[T]):
@@ -143,10 +153,21 @@ def rank(
             vector = query.result()
             best.add(_cosines(batch.vectors, vector[None])[:, 0], batch.sources)
     similarities, sources = best.ranked()
-    scores = sigmoid(_logits(similarities, head)).tolist() if is_text else [None] * len(sources)
-    found = zip(sources, similarities.tolist(), scores, strict=True)
+    scores: list[float] | list[None] = [None] * len(sources)
+    if is_text:
+        exact = sigmoid(_logits(similarities, head))
+        count = _reaching(exact, ranking.threshold)
+        scores = shortest(exact[:count]).tolist()
+    found = zip(sources, shortest(similarities).tolist(), scores, strict=False)
     for place, (source, similarity, score) in enumerate(found, 1):
         yield Match(source.name, place, similarity, score)
+
+
+def _reaching(scores: NDArray[np.float32], threshold: float | None) -> int:
+    """Count the scores, best first, that reach the threshold as float32, as they are printed."""
+    if threshold is None:
+        return len(scores)
+    return int((scores >= np.float32(threshold)).sum())
 
 
 def _held(batches: Iterable[Batch], query: Future[NDArray[np.float32]]) -> Iterator[Batch]:
@@ -166,7 +187,7 @@ def pairs(
     """Hold float32[n, d] against float32[m, d], unit rows: n tuples of m pairs, in order."""
     cosines = _cosines(images, texts)
     logits = _logits(cosines, head)
-    columns = (sigmoid(logits).tolist(), logits.tolist(), cosines.tolist())
+    columns = shortest(np.stack([sigmoid(logits), logits, cosines])).tolist()
     return [
         tuple(map(Pair, names, scores, raw, similarities))
         for scores, raw, similarities in zip(*columns, strict=True)

@@ -1,10 +1,15 @@
-"""Text from files and strangers, made fit for a terminal. Standard library only."""
+"""Text from files and strangers, made fit for terminals and for UTF-8. Standard library only.
+
+Names: a file name is bytes. Where they are not UTF-8, Python holds each odd byte as a lone
+surrogate (`os.fsdecode`), which no UTF-8 output may contain.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 
-__all__ = ["visible"]
+__all__ = ["raw_name", "utf8", "visible"]
 
 # Control characters, and the format characters that reorder, hide or join text: soft hyphen,
 # zero-width space, direction marks and overrides, line separators, invisible operators, BOM,
@@ -28,3 +33,21 @@ def visible(text: str) -> str:
 def _spelt_out(match: re.Match[str]) -> str:
     spelt = match.group().encode("unicode_escape").decode("ascii")
     return spelt.replace(r"\udc", r"\x")  # os.fsdecode's place for a byte
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def utf8(text: str) -> str:
+    """Return `text` with U+FFFD in place of whatever UTF-8 cannot hold."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def raw_name(name: str) -> bytes | None:
+    """Return the bytes of a file name that is not UTF-8; None for one that is."""
+    if name.isascii() or not _SURROGATE.search(name):
+        return None
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:  # a surrogate that stands for no byte: no name this system made
+        return name.encode("utf-8", "surrogatepass")

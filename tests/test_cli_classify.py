@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from settings import settle
@@ -98,13 +99,38 @@ def test_every_format_gives_the_same_answers() -> None:
     lines = answers(run(HEART, *THREE))
     assert json.loads(run(HEART, *THREE, "-f", "json").stdout) == lines
     rows = list(csv.DictReader(io.StringIO(run(HEART, *THREE, "-f", "csv").stdout)))
-    assert list(rows[0]) == ["file", "set", "label", "score", "softmax", "logit", "tag", "error"]
+    columns = ["file", "set", "rank", "label", "score", "softmax", "logit", "tag", "error", "model"]
+    assert list(rows[0]) == columns
+    assert [r["rank"] for r in rows] == ["1", "2", "3"]
+    assert {r["model"] for r in rows} == {lines[0]["model"]}
     assert [r["label"] for r in rows] == [each["label"] for each in lines[0]["labels"]]
     assert [float(r["score"]) for r in rows] == [each["score"] for each in lines[0]["labels"]]
     table = run(HEART, *THREE, "-f", "table").stdout
     assert "blue-heart.jpg" in table
     assert "green star" in table
     assert "\x1b" not in table
+
+
+def test_a_printed_score_as_threshold_keeps_its_tag() -> None:
+    """`-t` with a score as it was printed: that label is a tag, and the one next to it is not."""
+    every = answers(run(HEART, *THREE))[0]["labels"]
+    for label in every:
+        again = answers(run(HEART, *THREE, "-t", str(label["score"])))[0]["labels"]
+        assert [x["label"] for x in again if x["tag"]] == [
+            x["label"] for x in every if x["score"] >= label["score"]
+        ]
+
+
+def test_parquet_is_chosen_by_its_ending() -> None:
+    """`-o a.parquet`: the same labels and scores, as the float32 they are."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    lines = answers(run(HEART, "gone.jpg", *THREE))
+    assert run(HEART, "gone.jpg", *THREE, "-o", "a.parquet").exit_code == 1
+    rows = parquet.read_table("a.parquet").to_pylist()
+    assert [row["file"] for row in rows] == [HEART, "gone.jpg"]
+    assert [x["label"] for x in rows[0]["labels"]] == [x["label"] for x in lines[0]["labels"]]
+    assert rows[0]["labels"][0]["score"] == np.float32(lines[0]["labels"][0]["score"])
+    assert (rows[1]["labels"], rows[1]["error"]["kind"]) == ([], "missing")
 
 
 @pytest.mark.parametrize(
@@ -240,6 +266,7 @@ def test_a_missing_file_is_a_row_and_status_1() -> None:
     assert answers(result)[1] == {
         "file": "nothing.jpg",
         "status": "error",
+        "labels": [],
         "error": {"kind": "missing", "message": "No such file or folder."},
     }
     assert re.search(r"^siglip: 2 encoded, .*, 1 failed, ", result.stderr)

@@ -11,7 +11,7 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from siglipcli import outputs as writers
+from siglipcli import outputs
 from siglipcli.cli import app
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.values import one_of
@@ -159,7 +159,7 @@ def test_help_names_the_environment_variables_and_formats() -> None:
     """Settings that may come from the environment are in the help, and so is every format."""
     result = CliRunner().invoke(app, ["classify", "--help"], env={"COLUMNS": "200"})
     assert {name for name in SETTINGS if name not in result.stdout} == set()
-    assert "|".join(writers.names()) in result.stdout
+    assert "|".join(outputs.names()) in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_every_format_gives_the_same_ranking() -> None:
     lines = rows(search("a green star", ALL))
     assert json.loads(search("a green star", ALL, "-f", "json").stdout) == lines
     table = list(csv.DictReader(io.StringIO(search("a green star", ALL, "-f", "csv").stdout)))
-    assert list(table[0]) == ["file", "rank", "score", "similarity", "error"]
+    assert list(table[0]) == ["file", "rank", "score", "similarity", "error", "model"]
     assert [(r["file"], float(r["score"])) for r in table] == [
         (r["file"], r["score"]) for r in lines
     ]
@@ -202,6 +202,16 @@ def test_every_format_gives_the_same_ranking() -> None:
     assert "similarity = cosine" in search("--image", HEART, ALL, "-f", "table").stdout
     search("a green star", ALL, "-o", "out.csv")
     assert Path("out.csv").read_text().startswith("file,rank,score,similarity,error")
+
+
+def test_a_printed_score_as_threshold_keeps_its_image() -> None:
+    """`--threshold` with a score, or a similarity, as it was printed: that image is still there."""
+    for query, key in ((["a green star"], "score"), (["--image", HEART], "similarity")):
+        every = rows(search(*query, ALL))
+        for i, row in enumerate(every):
+            again = rows(search(*query, ALL, "-t", str(row[key])))
+            assert again[: i + 1] == every[: i + 1]
+            assert all(found[key] >= row[key] for found in again)
 
 
 def test_bare_paths_for_other_programs() -> None:

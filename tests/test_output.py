@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -12,11 +13,15 @@ import sys
 import threading
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from siglipcli.errors import OutputError
-from siglipcli.outputs.output import is_same, open_output
+from siglipcli.outputs.output import is_same, open_binary, open_output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX files and signals")
 linux = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -52,8 +57,10 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["out.jsonl"]
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, OutputError])
-def test_the_old_file_outlives_a_failed_run(tmp_path: Path, error: type[BaseException]) -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError(), KeyboardInterrupt(), SystemExit(), OutputError("full")]
+)
+def test_the_old_file_outlives_a_failed_run(tmp_path: Path, error: BaseException) -> None:
     """A run that fails or is interrupted leaves the earlier answer as it was, and no litter."""
     path = tmp_path / "out.csv"
     path.write_text("old")
@@ -63,7 +70,7 @@ def test_the_old_file_outlives_a_failed_run(tmp_path: Path, error: type[BaseExce
             stream.write("new")
             raise error
 
-    with pytest.raises(error):
+    with pytest.raises(type(error)):
         fail()
     assert path.read_text() == "old"
     assert names_in(tmp_path) == ["out.csv"]
@@ -161,6 +168,83 @@ def test_a_link_to_itself_is_an_output_error(tmp_path: Path) -> None:
     path.symlink_to(path)
     with pytest.raises(OutputError, match=r"write error: .*loop"), open_output(path):
         pass
+
+
+@posix
+@pytest.mark.parametrize("opener", [open_output, open_binary])
+def test_a_read_only_file_is_not_replaced(tmp_path: Path, opener: Any) -> None:
+    """A file that nobody may write stays as it is, also where root asks."""
+    path = tmp_path / "out.csv"
+    path.write_text("old")
+    path.chmod(0o444)
+    with pytest.raises(OutputError, match=r"out\.csv is read-only\."), opener(path):
+        pass
+    assert path.read_text() == "old"
+
+
+def refusing(number: int) -> Callable[[Path, Path], None]:
+    def replace(self: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return replace
+
+
+def test_a_mount_point_is_written_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that takes no rename, as one that is mounted into a container, gets the whole output."""
+    path = tmp_path / "out.csv"
+    path.write_text("an older and longer output")
+    before = path.stat().st_ino
+    monkeypatch.setattr(Path, "replace", refusing(errno.EBUSY))
+    with open_output(path) as stream:
+        stream.write("new")
+    assert path.read_text() == "new"
+    assert path.stat().st_ino == before
+    assert names_in(tmp_path) == ["out.csv"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSPC, errno.EBUSY])
+def test_a_complete_output_is_never_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Where neither a rename nor a copy goes, the finished output keeps a name that is said."""
+    path = tmp_path / "out.csv"
+    monkeypatch.setattr(Path, "replace", refusing(number))
+    with (
+        pytest.raises(OutputError, match="complete output is in ") as caught,
+        open_output(path) as stream,
+    ):
+        stream.write("new")
+    kept = Path(str(caught.value).partition(" is in ")[2].rstrip("."))
+    assert kept.read_text() == "new"
+    assert kept.suffix == ".csv"
+    assert names_in(tmp_path) == [kept.name]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs mounts")
+def test_a_bind_mount_takes_the_output(tmp_path: Path) -> None:
+    """The real thing: a file bound over another in a mount namespace of its own."""
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "out.csv").touch()
+    code = f"""
+import ctypes, os
+libc, new_mounts, new_users, private = ctypes.CDLL(None), 0x20000, 0x10000000, 0x44000
+if libc.unshare(new_mounts | (new_users if os.geteuid() else 0)):
+    sys.exit(77)
+if libc.mount(b"none", b"/", None, private, None):
+    sys.exit(77)
+names = [os.fsencode(p) for p in ({str(tmp_path / "real.csv")!r}, {str(tmp_path / "out.csv")!r})]
+if libc.mount(*names, None, 4096, None):
+    sys.exit(77)
+with open_output(Path({str(tmp_path / "out.csv")!r})) as stream:
+    stream.write("new")
+"""
+    with child(code) as process:
+        process.communicate()
+    if process.returncode == 77:
+        pytest.skip("may not mount")
+    assert process.returncode == 0
+    assert (tmp_path / "real.csv").read_text() == "new"
+    assert names_in(tmp_path) == ["out.csv", "real.csv"]
 
 
 # --- pipes and devices ----------------------------------------------------------------------------
@@ -263,7 +347,7 @@ def test_a_closed_standard_output_is_an_output_error(monkeypatch: pytest.MonkeyP
     """A program started without a standard output says so, and what to do."""
     monkeypatch.setattr(sys, "stdout", None)
     with (
-        pytest.raises(OutputError, match=r"standard output is closed\. Use --output"),
+        pytest.raises(OutputError, match=r"standard output is closed\."),
         open_output(None),
     ):
         pass

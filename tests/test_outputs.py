@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -11,9 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from siglipcli import outputs as writers
+from siglipcli import outputs
 from siglipcli.errors import UsageError
 from siglipcli.outputs import Header
 from siglipcli.outputs.table import render
@@ -23,13 +25,13 @@ GOLDENS = Path(__file__).parent / "goldens" / "outputs"
 UPDATE = os.environ.get("SIGLIP_UPDATE_GOLDENS") == "1"
 
 ANIMALS = (
-    Score("animals", "cat", 0.4123456789, 0.992, -0.3543212345, True),
+    Score("animals", "cat", 0.4123457, 0.992, -0.35432124, True),
     Score("animals", "bird/owl", 0.00312, 0.0075, -5.7667, False),
     Score("animals", "dog", 3.2e-06, 0.00001, -12.6524, False),
     Score("animals", "goldfish", 4.4e-11, 1.4e-10, -23.8469, False),
 )
 SCENES = (
-    Score("scenes", "indoors", 0.93, 0.9, 2.586689, True),
+    Score("scenes", "indoors", 0.93, 0.9, 2.5866892, True),
     Score("scenes", "a room that nobody has tidied for quite some time", 0.01, 0.1, -4.6, False),
     Score("scenes", "猫のいる部屋", 0.0, 0.0, -800.0, False),
 )
@@ -79,7 +81,7 @@ def written(
 ) -> str:
     """Return what a format writes for these results."""
     stream = stream or io.StringIO(newline="")
-    writer = writers.open_writer(name, stream, header)
+    writer = outputs.make_sink(name, stream, header)
     for result in results:
         writer.write(result)
     writer.close()
@@ -87,7 +89,7 @@ def written(
 
 
 def check_golden(name: str, text: str) -> None:
-    """Compare with the stored answer, byte for byte; SIGLIP_UPDATE_GOLDENS=1 stores it anew."""
+    """Compare with the stored output, byte for byte; SIGLIP_UPDATE_GOLDENS=1 stores it anew."""
     path = GOLDENS / name
     if UPDATE:
         path.write_bytes(text.encode())
@@ -125,7 +127,7 @@ def test_table_without_unicode() -> None:
     """Where the terminal cannot show it, the table draws in ASCII and spells characters out."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, "ascii", newline="")
-    writer = writers.open_writer("table", stream, HEADER)
+    writer = outputs.make_sink("table", stream, HEADER)
     for result in RESULTS:
         writer.write(result)
     writer.close()
@@ -147,32 +149,30 @@ def test_table_without_unicode() -> None:
 )
 def test_a_files_ending_chooses_the_format(path: str, name: str) -> None:
     """A file's ending, in any case, chooses the format."""
-    assert writers.for_path(path) == name
-    assert writers.for_path(Path(path)) == name
+    assert outputs.for_path(path) == name
+    assert outputs.for_path(Path(path)) == name
 
 
 @pytest.mark.parametrize("path", ["answers", "answers.xml", "answers.json.gz", ".json"])
 def test_an_unknown_ending_names_the_known_ones(path: str) -> None:
     """An ending that means nothing is refused with the list of those that do."""
-    with pytest.raises(
-        UsageError, match=r"\.txt, \.json, \.jsonl, \.ndjson, \.csv, or give --format"
-    ):
-        writers.for_path(path)
+    with pytest.raises(UsageError, match=r"\.txt, \.json, \.jsonl, \.ndjson, \.csv, \.parquet\."):
+        outputs.for_path(path)
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:
     """A format that is not there is refused with the list of those that are."""
-    with pytest.raises(UsageError, match=r"'xml'.*table, json, jsonl, csv"):
-        writers.open_writer("xml", io.StringIO(), HEADER)
+    with pytest.raises(UsageError, match=r"'xml'.*table, json, jsonl, csv, parquet"):
+        outputs.make_sink("xml", io.StringIO(), HEADER)
 
 
 def test_no_format_but_the_table_loads_rich() -> None:
     """Writing JSON, JSONL or CSV does not pay for importing Rich."""
     code = """
 import io, sys
-from siglipcli import outputs as writers
+from siglipcli import outputs
 for name in ("json", "jsonl", "csv"):
-    writers.open_writer(name, io.StringIO(), writers.Header("m")).close()
+    outputs.make_sink(name, io.StringIO(), outputs.Header("m")).close()
 print([name for name in sys.modules if name.split(".")[0] == "rich"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -195,6 +195,7 @@ def test_jsonl_failure_names_kind_and_message() -> None:
     assert json.loads(written("jsonl", RESULTS[1:2])) == {
         "file": "photos/a.jpg",
         "status": "error",
+        "labels": [],
         "error": {"kind": "truncated", "message": "The file ends before the image does."},
     }
 
@@ -202,8 +203,8 @@ def test_jsonl_failure_names_kind_and_message() -> None:
 def test_tiny_scores_keep_their_digits() -> None:
     """A score of 3.2e-06 is written as such, not rounded to nothing."""
     labels = json.loads(written("jsonl", (CAT,)))["labels"]
-    assert [each["score"] for each in labels] == [0.412346, 0.00312, 3.2e-06, 4.4e-11]
-    assert labels[0]["logit"] == -0.35432
+    assert [each["score"] for each in labels] == [0.4123457, 0.00312, 3.2e-06, 4.4e-11]
+    assert labels[0]["logit"] == -0.35432124
 
 
 @pytest.mark.parametrize("results", [(), RESULTS[:1], RESULTS[1:3], RESULTS])
@@ -216,7 +217,7 @@ def test_json_is_one_array_of_the_jsonl_objects(results: tuple[Result, ...]) -> 
 def test_json_is_whole_when_closed_early_and_twice() -> None:
     """After an interrupt the array written so far is still valid JSON."""
     stream = io.StringIO()
-    writer = writers.open_writer("json", stream, HEADER)
+    writer = outputs.make_sink("json", stream, HEADER)
     writer.write(RESULTS[0])
     writer.close()
     writer.close()
@@ -230,7 +231,7 @@ def test_no_format_writes_nan(name: str, value: float, field: str) -> None:
     """A number that is not finite is a bug that stops the run, never a row."""
     numbers = {"score": 0.5, "softmax": 0.5, "logit": 0.0} | {field: value}
     score = Score("s", "cat", tag=False, **numbers)
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match=r"finite|not JSON compliant"):
         written(name, (Prediction("a", (score,)),))
 
 
@@ -254,7 +255,7 @@ def test_each_result_is_out_when_write_returns(name: str) -> None:
     """The first answer can be read before the last image is done."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(io.BufferedWriter(Unclosing(raw)), "utf-8", newline="")
-    writer = writers.open_writer(name, stream, HEADER)
+    writer = outputs.make_sink(name, stream, HEADER)
     writer.write(RESULTS[0])
     assert b"indoors" in raw.getvalue()
 
@@ -284,12 +285,12 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def test_csv_failure_and_empty_answer_keep_a_row() -> None:
-    """No input is lost in CSV: a failure says why, an answer without labels has only its name."""
+    """No input is lost in CSV: a failure says why, a result without labels has only its name and model."""
     rows = rows_of(written("csv", (RESULTS[1], RESULTS[4])))
     assert [row["file"] for row in rows] == ["photos/a.jpg", "-"]
     assert rows[0]["error"] == "truncated: The file ends before the image does."
     assert not rows[0]["label"]
-    assert not any(value for key, value in rows[1].items() if key != "file")
+    assert {key for key, value in rows[1].items() if value} == {"file", "model"}
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_csv_spells_out_a_name_that_is_not_utf8() -> None:
 
 def test_csv_without_results_has_its_column_names() -> None:
     """A run without inputs still gives a CSV file with a header, ended by CRLF."""
-    assert written("csv", ()) == "file,set,label,score,softmax,logit,tag,error\r\n"
+    assert written("csv", ()) == "file,set,rank,label,score,softmax,logit,tag,error,model\r\n"
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -426,3 +427,98 @@ def test_table_can_be_recorded_as_a_image() -> None:
     """The image for the documentation is the table itself."""
     assert render(RESULTS, HEADER, 80).export_text() == written("table")
     assert "<svg" in render(RESULTS, HEADER, 80).export_svg(title="siglip")
+
+
+# --- Parquet --------------------------------------------------------------------------------------
+
+
+def test_parquet_holds_the_objects_of_json_lines(tmp_path: Path) -> None:
+    """`-o x.parquet`: a row per image with the keys of JSON Lines, labels a list of structs, failures too."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "x.parquet"
+    with outputs.opened("parquet", path, HEADER) as sink:
+        for result in RESULTS:
+            sink.write(result)
+    rows = parquet.read_table(path).to_pylist()
+    for row, line in zip(rows, written("jsonl").splitlines(), strict=True):
+        expected = json.loads(line)
+        raw = expected.pop("file_bytes", None)
+        assert row.pop("file_bytes") == (raw and base64.b64decode(raw))
+        found = {key: value for key, value in row.items() if value is not None}
+        for label in found["labels"]:
+            for key in ("score", "softmax", "logit"):
+                label[key] = float(str(np.float32(label[key])))
+        assert found == expected
+
+
+def test_parquet_says_what_it_was_made_with(tmp_path: Path) -> None:
+    """The file's metadata names the program, the model and what else the run was made with."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "x.parquet"
+    header = Header("demo", provenance={"fingerprint": "abc", "label_sets": [{"name": "animals"}]})
+    with outputs.opened("parquet", path, header):
+        pass
+    about = parquet.read_schema(path).metadata
+    assert about[b"siglipcli"]
+    assert (about[b"model"], about[b"fingerprint"]) == (b"demo", b"abc")
+    assert json.loads(about[b"label_sets"]) == [{"name": "animals"}]
+    assert parquet.read_table(path).num_rows == 0
+
+
+def test_parquet_is_written_in_groups() -> None:
+    """Rows go out as the run goes on: memory does not grow with it."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    stream = io.BytesIO()
+    sink = outputs.make_sink("parquet", stream, ONE_SET)
+    sizes = []
+    for _ in range(20_000):
+        sink.write(Prediction(CAT.file, ()))
+        sizes.append(stream.tell())
+    sink.close()
+    assert len({*sizes}) == 3  # the magic number, and two groups
+    assert parquet.ParquetFile(io.BytesIO(stream.getvalue())).metadata.num_row_groups == 3
+
+
+def test_parquet_goes_through_a_pipe() -> None:
+    """`-f parquet | cat` is a whole file: nothing is written that would need to go back."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    code = """
+from siglipcli import outputs
+from siglipcli.results import Prediction
+with outputs.opened("parquet", None, outputs.Header("demo")) as sink:
+    sink.write(Prediction("a.jpg", ()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert parquet.read_table(io.BytesIO(done.stdout)).column("file").to_pylist() == ["a.jpg"]
+
+
+# --- a terminal -----------------------------------------------------------------------------------
+
+
+def test_csv_on_a_terminal_spells_control_characters_out() -> None:
+    """A terminal gets no ESC of a file's name or a label; a pipe gets the exact bytes."""
+    odd = Prediction("a\x1b[2J.jpg", (Score("s", "b\x9b", 0.5, 1.0, 0.0, False),))
+    shown = written("csv", (odd, RESULTS[1]), stream=Terminal())
+    assert r"a\x1b[2J.jpg,s,1,b\x9b,0.5" in shown
+    assert "a\x1b[2J.jpg,s,1,b\x9b,0.5" in written("csv", (odd,))
+
+
+class TerminalBytes(io.BytesIO):
+    """A stream of bytes that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say yes."""
+        return True
+
+
+@pytest.mark.parametrize(("name", "end"), [("paths", b"\n"), ("paths0", b"\0")])
+def test_paths_are_bytes_in_a_pipe_and_text_on_a_terminal(name: str, end: bytes) -> None:
+    """`--paths` gives programs the name's bytes, and a terminal nothing that it would obey."""
+    raw = b"a\x1b[2J\xff.jpg"
+    results = (Prediction(os.fsdecode(raw), ()), RESULTS[1])
+    for stream, expected in ((io.BytesIO(), raw), (TerminalBytes(), rb"a\x1b[2J\xff.jpg")):
+        sink = outputs.make_sink(name, stream, HEADER)
+        for result in results:
+            sink.write(result)
+        sink.close()
+        assert stream.getvalue() == expected + end

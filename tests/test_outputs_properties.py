@@ -11,12 +11,15 @@ import re
 import unicodedata
 from urllib.parse import unquote_to_bytes
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siglipcli import outputs as writers
+from siglipcli import outputs
+from siglipcli.digits import shortest
 from siglipcli.outputs import Header
+from siglipcli.outputs.layout import number
 from siglipcli.results import Failure, Prediction, Result, Score
 
 # Any bytes can be a file name, save NUL; most are text, and some are meant to hurt.
@@ -38,6 +41,13 @@ NASTY = st.sampled_from(
         "\\",
     ]
 )
+
+
+def as_printed(value: float) -> float:
+    """A float32 as scoring hands it on."""
+    return float(shortest(np.array([value], np.float32))[0])
+
+
 NAMES = st.one_of(
     st.binary(min_size=1, max_size=40).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"x"))),
     st.lists(st.one_of(NASTY, st.text(max_size=5)), min_size=1, max_size=6).map(
@@ -47,8 +57,9 @@ NAMES = st.one_of(
     ),
 )
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
-FINITE = st.floats(allow_nan=False, allow_infinity=False)
-SCORES = st.builds(Score, TEXTS, TEXTS, st.floats(0, 1), st.floats(0, 1), FINITE, st.booleans())
+FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32).map(as_printed)
+UNIT = st.floats(0, 1, width=32).map(as_printed)
+SCORES = st.builds(Score, TEXTS, TEXTS, UNIT, UNIT, FINITE, st.booleans())
 RESULTS = st.one_of(
     st.builds(
         Prediction,
@@ -62,7 +73,7 @@ RESULTS = st.one_of(
 def written(name: str, results: list[Result], header: Header | None = None) -> str:
     """Return what a format writes, checking that UTF-8 can hold it."""
     stream = io.StringIO(newline="")
-    writer = writers.open_writer(name, stream, header or Header("model"))
+    writer = outputs.make_sink(name, stream, header or Header("model"))
     for result in results:
         writer.write(result)
     writer.close()
@@ -89,10 +100,9 @@ def no_constants(word: str) -> float:
 
 
 def check_numbers(got: dict[str, float], score: Score) -> None:
-    """Compare with the tolerance that is promised: 6 digits, 5 decimals."""
-    assert got["score"] == pytest.approx(score.score, rel=5.1e-6, abs=5e-324)
-    assert got["softmax"] == pytest.approx(score.softmax, rel=5.1e-6, abs=5e-324)
-    assert got["logit"] == pytest.approx(score.logit, rel=1e-15, abs=5.1e-6)
+    """A number reads back as it was, to the last digit."""
+    for field in ("score", "softmax", "logit"):
+        assert got[field] == getattr(score, field)
 
 
 def check_json(row: dict[str, object], result: Result) -> None:
@@ -140,15 +150,27 @@ def test_csv_comes_back_as_it_was(result: Result) -> None:
         check_numbers({key: float(row[key]) for key in ("score", "softmax", "logit")}, score)
 
 
-@given(
-    st.lists(st.floats(0, 1), min_size=2, max_size=2).map(sorted),
-    st.sampled_from(["score", "logit"]),
-)
-def test_rounding_keeps_the_order(pair: list[float], field: str) -> None:
-    """Two labels never change places because their numbers were rounded."""
-    low, high = (Score("s", "x", p, p, p, False) for p in pair)
-    row = json.loads(written("jsonl", [Prediction("f", (high, low))]))
-    assert row["labels"][0][field] >= row["labels"][1][field]
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=20))
+def test_a_printed_number_is_the_same_float32_in_the_fewest_digits(values: list[float]) -> None:
+    """What is printed reads back as the float32 that scoring compared, as short as NumPy prints it."""
+    exact = np.array(values, np.float32)
+    printed = [float(repr(number)) for number in shortest(exact).tolist()]
+    assert np.array(printed, np.float32).tolist() == exact.tolist()
+    assert [abs(number) for number in printed] == [abs(float(str(value))) for value in exact]
+
+
+@given(st.floats(0, 1, width=32), st.floats(0, 1, width=32), st.booleans())
+def test_the_table_rounds_no_score_across_its_threshold(
+    one: float, other: float, close: bool
+) -> None:
+    """A score that misses its threshold is shown below it, one that reaches it is not."""
+    limit = np.float32(other)
+    score = np.nextafter(limit, np.float32(one)) if close else np.float32(one)
+    threshold, value = as_printed(float(limit)), as_printed(float(score))
+    shown = number(value, threshold)
+    assert (float(shown) >= threshold) == bool(score >= limit)
+    assert len(shown) <= 6
+    assert float(shown) == pytest.approx(value, rel=0.12 if value > 1e-9 else 1, abs=1e-4)
 
 
 class Terminal(io.StringIO):
@@ -171,7 +193,7 @@ def test_table_gives_no_name_power_over_the_terminal(results: list[Result], colu
         patch.setenv("COLUMNS", str(columns))
         patch.setenv("TERM", "xterm")
         stream = Terminal()
-        writer = writers.open_writer("table", stream, Header("model"))
+        writer = outputs.make_sink("table", stream, Header("model"))
         for result in results:
             writer.write(result)
         writer.close()

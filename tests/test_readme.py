@@ -17,9 +17,8 @@ import render_terminal
 from render_reference import commands
 from typer.main import get_command
 
-from siglipcli import images, scoring
+from siglipcli import images, outputs, scoring
 from siglipcli import labels as labelsets
-from siglipcli import outputs as writers
 from siglipcli.cli import app
 from siglipcli.cli.status import ExitStatus
 from siglipcli.encoders.catalog import DEFAULT
@@ -225,7 +224,7 @@ def test_formats_that_are_read_and_written_are_named() -> None:
     names = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
     for name in images.FORMATS:
         assert names.get(name, name) in TEXT
-    for name in writers.names():
+    for name in outputs.names():
         assert f"`{name}`" in TEXT
 
 

@@ -21,13 +21,11 @@ from siglipcli import (
     Query,
     Ranking,
     Source,
+    outputs,
     search,
 )
 from siglipcli import (
     embedding_files as vectors,
-)
-from siglipcli import (
-    outputs as writers,
 )
 from siglipcli.embedding_files import About
 from siglipcli.errors import UsageError
@@ -289,9 +287,9 @@ COMPARED: tuple[Result, ...] = (
     ImageTextScores(ODD, (Pair(TEXTS[0], 1.0, 20.0, 0.3), Pair(TEXTS[1], 0.5, 0.0, 0.2))),
 )
 RUNS = {
-    "matches": (MATCHES, Header("demo", answers=Match)),
-    "similar": (SIMILAR, Header("demo", answers=Match)),
-    "pairs": (COMPARED, Header("demo", labels=TEXTS, answers=ImageTextScores)),
+    "matches": (MATCHES, Header("demo", kind=Match)),
+    "similar": (SIMILAR, Header("demo", kind=Match)),
+    "pairs": (COMPARED, Header("demo", labels=TEXTS, kind=ImageTextScores)),
 }
 
 
@@ -303,7 +301,7 @@ def test_each_format_looks_as_agreed(run: str, form: str, monkeypatch: pytest.Mo
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     results, header = RUNS[run]
     stream = io.StringIO(newline="")
-    writer = writers.open_writer(form, stream, header)
+    writer = outputs.make_sink(form, stream, header)
     for result in results:
         writer.write(result)
     writer.close()
@@ -324,9 +322,7 @@ def test_a_matrix_of_any_size_fits(
     texts = tuple(f"text {i}" for i in range(count))
     pairs = tuple(Pair(text, (i + 1) / 100, 0.0, 0.0) for i, text in enumerate(texts))
     stream = io.StringIO()
-    writer = writers.open_writer(
-        "table", stream, Header("m", labels=texts, answers=ImageTextScores)
-    )
+    writer = outputs.make_sink("table", stream, Header("m", labels=texts, kind=ImageTextScores))
     writer.write(ImageTextScores("photos/a rather long name of an image.jpg", pairs))
     writer.close()
     text = stream.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from siglipcli import outputs as writers
+from siglipcli import outputs
 from siglipcli.cli import reporting, setup
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.options import (
@@ -23,7 +23,8 @@ from siglipcli.cli.terminal import Terminal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from siglipcli.scoring import LabelEmbeddings, ScoringOptions
+    from siglipcli.labels import LabelSet
+    from siglipcli.scoring import ScoringOptions
 
 __all__ = ["Tally", "classify"]
 
@@ -61,7 +62,7 @@ def classify(
             terminal.bar(lambda: setup.total(inputs, answers.output)) as counted,
         ):
             results = page.passing(classifier.classify(images, embedded_sets, page.selection))
-            header = _header(classifier.encoder.name, embedded_sets)
+            header = _header(classifier.encoder.name, sets, asked.selection)
             write(tally.adding(counted(results)), form, answers, header)
         tally.report(terminal)
     tally.leave()
@@ -78,13 +79,20 @@ def _selection(choice: TopOptions) -> ScoringOptions:
     )
 
 
-def _header(model: str, embedded_sets: Sequence[LabelEmbeddings]) -> writers.Header:
-    return writers.Header(
+def _header(model: str, sets: Sequence[LabelSet], options: ScoringOptions) -> outputs.Header:
+    from siglipcli.digits import shortest
+    from siglipcli.scoring import thresholds
+
+    limits = {
+        (each.name, label.path): limit
+        for each in sets
+        for label, limit in zip(
+            each.labels, shortest(thresholds(each, options)).tolist(), strict=True
+        )
+    }
+    return outputs.Header(
         model=model,
-        sets=tuple(label_embeddings.labels.name for label_embeddings in embedded_sets),
-        labels=tuple(
-            label.path
-            for label_embeddings in embedded_sets
-            for label in label_embeddings.labels.labels
-        ),
+        sets=tuple(each.name for each in sets),
+        labels=tuple(label for _, label in limits),
+        thresholds=limits,
     )

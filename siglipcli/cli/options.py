@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from siglipcli import outputs as writers
+from siglipcli import outputs
 from siglipcli.cli.values import Size, auto_or_count, device, moderate, one_of, probability
 from siglipcli.errors import UsageError
 
@@ -298,8 +298,8 @@ class OutputOptions:
         typer.Option(
             "--format",
             "-f",
-            metavar="|".join(writers.names()),
-            callback=one_of(*writers.names()),
+            metavar="|".join(outputs.names()),
+            callback=one_of(*outputs.names()),
             help="How answers are written.  [default: table on a terminal, jsonl in a pipe]",
         ),
     ] = None

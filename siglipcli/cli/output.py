@@ -1,4 +1,4 @@
-"""What commands that answer share: write the answers, count them, choose the exit status."""
+"""What commands with results share: write them, count them, choose the exit status."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from siglipcli import outputs as writers
+from siglipcli import outputs
 from siglipcli.cli.status import ExitStatus
+from siglipcli.outputs.documents import document
 from siglipcli.outputs.output import open_output
 from siglipcli.results import Failure, Match
 
@@ -64,7 +65,7 @@ class Tally:
             yield batch
 
     def report(self, terminal: Terminal) -> None:
-        """Say the counts on stderr; nothing for one image that was answered."""
+        """Say the counts on stderr; nothing for one image that has a result."""
         count = self.encoded + self.stored + self.failed
         if count == 0:
             terminal.note("no images found" if self.things == "images" else f"no {self.things}")
@@ -82,21 +83,15 @@ class Tally:
 
 
 def write(
-    results: Iterable[Result], form: str, answers: OutputOptions, header: writers.Header
+    results: Iterable[Result], form: str, options: OutputOptions, header: outputs.Header
 ) -> None:
     """Write results to where they were asked for, one by one. Raises OutputError."""
-    with open_output(answers.output, writers.FORMATS[form].encoding) as stream:
-        writer = writers.open_writer(form, stream, header)
-        try:
-            for result in results:
-                writer.write(result)
-        finally:
-            writer.close()
+    with outputs.opened(form, options.output, header) as sink:
+        for result in results:
+            sink.write(result)
 
 
-def print_json(answer: object) -> None:
+def print_json(value: object) -> None:
     """Print one JSON document for programs: UTF-8 whatever the locale, indented. Raises OutputError."""
-    import json
-
     with open_output(None) as stream:
-        stream.write(json.dumps(answer, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+        stream.write(document(value))

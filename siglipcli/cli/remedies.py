@@ -21,6 +21,10 @@ REMEDIES: dict[str, str] = {
     "checkpoint": "",
     "device": "",
     "output": "",
+    "unknown_ending": "Or give --format.",
+    "stdout_closed": "Name a file with --output.",
+    "output_is_folder": "Name a file with --output.",
+    "not_a_file": "Name a file with --output.",
 }
 """Code → a sentence with the options of the command line; `{fact}` is filled in. "" where the message says all."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli import outputs as writers
+from siglipcli import outputs
 from siglipcli.cli import setup
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.options import (
@@ -80,9 +80,7 @@ def score(
     sources = setup.images(images, saved, answers.output)
     tally = Tally(origin=setup.origin(saved))
     with setup.classifier(engine, images, terminal) as classifier:
-        header = writers.Header(
-            classifier.encoder.name, labels=tuple(texts), answers=ImageTextScores
-        )
+        header = outputs.Header(classifier.encoder.name, labels=tuple(texts), kind=ImageTextScores)
         results = classifier.score(sources, texts)
         with terminal.bar(lambda: setup.total(images, answers.output)) as counted:
             write(tally.adding(counted(results)), form, answers, header)

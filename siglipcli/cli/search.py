@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli import outputs as writers
+from siglipcli import outputs
 from siglipcli.cli import setup
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.options import (
@@ -23,11 +22,10 @@ from siglipcli.cli.options import (
 from siglipcli.cli.output import Tally
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
-from siglipcli.outputs.output import open_output
 from siglipcli.results import Failure, Match
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from siglipcli.results import Result
     from siglipcli.search import Query, Ranking
@@ -151,11 +149,12 @@ def search(
             batches = counted(tally.adding_batches(classifier.batches(images)))
             # Whole before the first is written: the bar is gone by then.
             results = list(rank(batches, vector, encoder.head, chosen, is_text=query.is_text))
-        with _writer(form, found, answers, encoder.name) as writer:
+        header = _header(encoder.name, chosen.threshold)
+        with outputs.opened(_format(form, found), answers.output, header) as sink:
             for result in results:
                 if form is None and isinstance(result, Failure):
                     terminal.note(f"{result.file}: {result.kind}: {result.message}")
-                writer.write(result)
+                sink.write(result)
         _report(tally, results, terminal)
     tally.leave()
 
@@ -198,24 +197,13 @@ def _ranking(found: Found) -> Ranking:
     return Ranking(None if found.every else top, found.threshold)
 
 
-@contextmanager
-def _writer(
-    form: str | None, found: Found, answers: OutputOptions, model: str
-) -> Iterator[writers.Writer]:
-    """Give the writer of a format; without one, of bare paths."""
-    from siglipcli.outputs import paths
+def _format(form: str | None, found: Found) -> str:
+    return form or ("paths0" if found.bare0 else "paths")
 
-    encoding = paths.ENCODING if form is None else writers.FORMATS[form].encoding
-    with open_output(answers.output, encoding) as stream:
-        writer: writers.Writer
-        if form is None:
-            writer = paths.PathsWriter(stream, "\0" if found.bare0 else "\n")
-        else:
-            writer = writers.open_writer(form, stream, writers.Header(model, answers=Match))
-        try:
-            yield writer
-        finally:
-            writer.close()
+
+def _header(model: str, threshold: float | None) -> outputs.Header:
+    least = {} if threshold is None else {("", ""): threshold}
+    return outputs.Header(model, kind=Match, thresholds=least)
 
 
 def _report(tally: Tally, results: Sequence[Result], terminal: Terminal) -> None:

@@ -125,12 +125,12 @@ def _store(engine: ModelOptions) -> Store:
 
 def output_format(answers: OutputOptions) -> str:
     """Choose the format: as asked, else by the file's ending, else by where stdout goes."""
-    from siglipcli import outputs as writers
+    from siglipcli import outputs
 
     if answers.output_format:
         return answers.output_format
     if answers.output:
-        return writers.for_path(answers.output)
+        return outputs.for_path(answers.output)
     return "table" if sys.stdout.isatty() else "jsonl"
 
 

@@ -3,11 +3,11 @@
     .npz       vectors float32[n, d], files (or texts) str[n], model, fingerprint
     .npy       vectors float32[n, d]; the rest lies beside it, in NAME.npy.jsonl
     .parquet   columns file, file_bytes, vector; the rest in its metadata (needs pyarrow)
-    .jsonl     one object an image, failures too
+    .jsonl     one object per image, failures too
 
 Rows are unit vectors. Each form is written and read in pieces: memory does not grow with it. Nothing
 is ever pickled. A name that is not UTF-8 survives: in NumPy's forms as `os.fsdecode` makes it, in the
-others by its bytes, as in all answers. A new form is a new file in this room and one entry here.
+others by its bytes, as in all answers. A new form is a new file in this package and one entry here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def for_path(path: Path) -> str:
 def check(path: Path) -> None:
     """Raise UsageError where nothing could be written: an unknown ending, or pyarrow is missing."""
     if for_path(path) == "parquet":
-        from siglipcli.embedding_files.parquet import libraries
+        from siglipcli.outputs.parquet import libraries
 
         libraries()
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from siglipcli.embedding_files.arrays import ROWS
 from siglipcli.embedding_files.form import About, SavedVectors, checked, refused
-from siglipcli.outputs.json_lines import encoded, failed, named
+from siglipcli.outputs.documents import failed, named
+from siglipcli.outputs.documents import line as encoded
 from siglipcli.outputs.output import open_output
 from siglipcli.pipeline import Batch
 from siglipcli.results import Failure, Source

@@ -12,7 +12,8 @@ from siglipcli.embedding_files.arrays import Matrix, rows
 from siglipcli.embedding_files.form import About, SavedVectors, checked, names_in, refused
 from siglipcli.embedding_files.lines import name_in, object_of
 from siglipcli.errors import UsageError
-from siglipcli.outputs.json_lines import encoded, named
+from siglipcli.outputs.documents import line as encoded
+from siglipcli.outputs.documents import named
 from siglipcli.outputs.output import open_binary, open_output
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from siglipcli.embedding_files.form import KINDS, About, SavedVectors, checked, names_in, refused
-from siglipcli.errors import UsageError
-from siglipcli.outputs.fields import raw_name, utf8
 from siglipcli.outputs.output import open_binary, translated
+from siglipcli.outputs.parquet import libraries, metadata
+from siglipcli.text import raw_name, utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["libraries", "read", "write"]
 
 _GROUP = 8192  # rows of a row group
-
-
-def libraries() -> tuple[Any, Any]:
-    """Return pyarrow and pyarrow.parquet. Raises UsageError where they are not installed."""
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:
-        raise UsageError("Parquet needs pyarrow: pip install 'siglipcli[parquet]'") from error
-    return pa, parquet
 
 
 class _Sink:
@@ -85,7 +75,7 @@ class _Sink:
                 (f"{about.kind}_bytes", pa.binary()),
                 ("vector", vector),
             ],
-            {"model": utf8(about.model), "fingerprint": about.fingerprint},
+            metadata({"model": utf8(about.model), "fingerprint": about.fingerprint}),
         )
 
 

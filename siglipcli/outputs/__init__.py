@@ -1,106 +1,116 @@
-"""How answers are written: one file a format, and the one registry everything is derived from.
+"""Output formats: one module a format, and the one registry that everything is derived from.
 
-Help text, the check of `--format`, the guess from a file's ending and the dispatch all read
-`FORMATS`. A new format is a new file in this room and one entry there.
+    with opened("jsonl", path, Header("demo")) as sink:
+        for result in results:
+            sink.write(result)
+
+Help text, the check of a format's name, the guess from a file's ending and the dispatch all read
+`FORMATS`. A new format is one new module and one entry there. The HTML report (`html`) is a sink too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from siglipcli.errors import UsageError
 from siglipcli.results import Prediction
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
-    from typing import TextIO
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from typing import BinaryIO, TextIO
 
     from siglipcli.results import Result, ScoredImage
 
-__all__ = ["FORMATS", "Format", "Header", "Writer", "for_path", "names", "open_writer"]
+__all__ = ["FORMATS", "Format", "Header", "Sink", "for_path", "make_sink", "names", "opened"]
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
     """What holds for the whole run.
 
-    `model` is the name in every answer. `sets` and `labels` (or texts) are the names that can occur:
-    the table lays its columns out from them, so that they line up from the first image to the last.
-    `answers` is what they are: labelled images, ranked ones, or images held against texts.
+    `model` is the name in every result. `sets` and `labels` (or texts) are the names that can occur:
+    the table lays its columns out from them. `kind` is the class of the results that are no failures.
+    `thresholds` says from which score a label (set, label) is a tag, so that the table rounds no score across it.
+    `provenance` is what the run was made with, for formats that have a place for it.
     """
 
     model: str
     sets: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    answers: type[ScoredImage] = Prediction
+    kind: type[ScoredImage] = Prediction
+    thresholds: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    provenance: Mapping[str, object] = field(default_factory=dict)
 
 
-class Writer(Protocol):
-    """Takes results one by one; each is on its way out when `write` returns."""
+class Sink(Protocol):
+    """Takes results one by one; in a text format each is on its way out when `write` returns."""
 
     def write(self, result: Result) -> None:
         """Write one result. Raises OutputError or BrokenPipeError, as the stream does."""
 
     def close(self) -> None:
-        """Write what ends the answer, also after an interrupt. The stream stays open."""
+        """Write what ends the output, also after an interrupt. The stream stays open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One way to write answers.
+    """One way to write results.
 
-    `suffixes` are the file endings that choose it. `encoding` is that of its stream; None for a
-    format that people read, which keeps the terminal's own. `make` imports what it needs.
+    `suffixes` are the file endings that choose it. `target` is the module and class of its sink, which
+    takes a stream and a Header; the module is imported when it is first used. `encoding` is that of its
+    text stream: None for a format that people read, which keeps the terminal's own. A `binary` format
+    has a stream of bytes. One that is not `by_name` is reached by options of its own.
     """
 
     name: str
     suffixes: tuple[str, ...]
     help: str
-    make: Callable[[TextIO, Header], Writer]
+    target: str
     encoding: str | None = "utf-8"
+    binary: bool = False
+    by_name: bool = True
 
-
-def _table(stream: TextIO, header: Header) -> Writer:
-    from siglipcli.outputs.table import TableWriter
-
-    return TableWriter(stream, header)
-
-
-def _json(stream: TextIO, header: Header) -> Writer:
-    from siglipcli.outputs.json_array import JsonWriter
-
-    return JsonWriter(stream, header)
-
-
-def _jsonl(stream: TextIO, header: Header) -> Writer:
-    from siglipcli.outputs.json_lines import JsonLinesWriter
-
-    return JsonLinesWriter(stream, header)
-
-
-def _csv(stream: TextIO, header: Header) -> Writer:
-    from siglipcli.outputs.csv_rows import CsvWriter
-
-    return CsvWriter(stream, header)
+    def make(self, stream: TextIO | BinaryIO, header: Header) -> Sink:
+        """Return the sink on a stream of the format's kind. Raises MissingExtraError."""
+        module, name = self.target.split(":")
+        sink: Sink = getattr(import_module(f"{__name__}.{module}"), name)(stream, header)
+        return sink
 
 
 FORMATS: dict[str, Format] = {
     entry.name: entry
     for entry in (
-        Format("table", (".txt",), "for reading: one block an image", _table, encoding=None),
-        Format("json", (".json",), "one array of objects, one object an image", _json),
-        Format("jsonl", (".jsonl", ".ndjson"), "one JSON object a line, one line an image", _jsonl),
-        Format("csv", (".csv",), "one row an image and label", _csv),
+        Format(
+            "table", (".txt",), "for reading: one block per image", "table:TableSink", encoding=None
+        ),
+        Format("json", (".json",), "one array, one object per image", "json_array:JsonSink"),
+        Format(
+            "jsonl", (".jsonl", ".ndjson"), "one JSON object per line, one line per image",
+            "json_lines:JsonLinesSink",
+        ),
+        Format("csv", (".csv",), "one row per image and label", "csv_rows:CsvSink"),
+        Format(
+            "parquet", (".parquet",), "one row per image, for data frames and databases",
+            "parquet:ParquetSink", binary=True,
+        ),
+        Format("paths", (), "bare paths, one per line", "paths:PathsSink", binary=True, by_name=False),
+        Format(
+            "paths0", (), "bare paths, each ended by NUL", "paths:NulPathsSink", binary=True,
+            by_name=False,
+        ),
     )
-}
+}  # fmt: skip
 
 
 def names() -> tuple[str, ...]:
-    """Return the names that `--format` takes."""
-    return tuple(FORMATS)
+    """Return the names that a person may choose from."""
+    return tuple(entry.name for entry in FORMATS.values() if entry.by_name)
 
 
 def for_path(path: str | os.PathLike[str]) -> str:
@@ -114,15 +124,39 @@ def for_path(path: str | os.PathLike[str]) -> str:
             return entry.name
     endings = ", ".join(suffix for entry in FORMATS.values() for suffix in entry.suffixes)
     raise UsageError(
-        f"The ending of {str(path)!r} names no format. Use one of {endings}, or give --format."
+        f"The ending of {str(path)!r} names no format. Use one of {endings}.",
+        code="unknown_ending",
+        path=str(path),
     )
 
 
-def open_writer(name: str, stream: TextIO, header: Header) -> Writer:
-    """Return the writer of the format `name` on a text stream opened with newline="".
+def make_sink(name: str, stream: TextIO | BinaryIO, header: Header) -> Sink:
+    """Return the sink of the format `name` on an open stream: text with newline="", or bytes.
 
     Raises UsageError, naming the formats there are, when `name` is none of them.
     """
+    return _entry(name).make(stream, header)
+
+
+@contextmanager
+def opened(name: str, path: Path | None, header: Header) -> Iterator[Sink]:
+    """Open a sink on a file, which appears only when the block ends well; None is standard output.
+
+    Raises UsageError for a format that is not there, MissingExtraError, OutputError.
+    """
+    from siglipcli.outputs.output import open_bytes, open_output
+
+    entry = _entry(name)
+    opening: Any = open_bytes(path) if entry.binary else open_output(path, entry.encoding)
+    with opening as stream:
+        sink = entry.make(stream, header)
+        try:
+            yield sink
+        finally:
+            sink.close()
+
+
+def _entry(name: str) -> Format:
     if name not in FORMATS:
-        raise UsageError(f"There is no format {name!r}. Use one of {', '.join(FORMATS)}.")
-    return FORMATS[name].make(stream, header)
+        raise UsageError(f"There is no format {name!r}. Use one of {', '.join(names())}.")
+    return FORMATS[name]

@@ -1,58 +1,68 @@
-"""CSV (RFC 4180): one row an image and label; of a search, one an image; else, one an image and text.
+"""CSV (RFC 4180): one row per image and label; of a search, one per image; else, one per image and text.
 
-Every value reads back as it was. A cell is never altered to please a spreadsheet: a file called
-`=cmd` stays `=cmd`. Two rules fill the gaps of a format that knows only text:
+Every value reads back as it was, in a file and in a pipe. A cell is never altered to please a
+spreadsheet: a file called `=cmd` stays `=cmd`. On a terminal, which would obey them, control characters
+are spelt out. Two rules fill the gaps of a format that knows only text:
 
 - A file name that is not UTF-8 is written as `file:` and its bytes percent-encoded, and so is, to
   keep the two apart, a name that itself starts with `file:`.
-- An image without any label to show keeps one row, with only `file` filled in; an image that
-  failed keeps one, with `kind: message` in `error`.
+- An image without any label to show keeps one row, with only `file` and `model` filled in; an image
+  that failed keeps one, with `kind: message` in `error`.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, TextIO
 from urllib.parse import quote
 
-from siglipcli.outputs.fields import raw_name, round_logit, round_probability, utf8
 from siglipcli.results import Failure, ImageTextScores, Match, Prediction
+from siglipcli.text import raw_name, utf8, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from siglipcli.outputs import Header
-    from siglipcli.results import Pair, Result, Score, ScoredImage
+    from siglipcli.results import Result, ScoredImage
 
-__all__ = ["COLUMNS", "CsvWriter"]
+__all__ = ["COLUMNS", "CsvSink"]
 
 COLUMNS: dict[type[ScoredImage], tuple[str, ...]] = {
-    Prediction: ("file", "set", "label", "score", "softmax", "logit", "tag", "error"),
-    Match: ("file", "rank", "score", "similarity", "error"),
-    ImageTextScores: ("file", "text", "score", "logit", "similarity", "error"),
-}
+    Prediction: (
+        "file", "set", "rank", "label", "score", "softmax", "logit", "tag", "error", "model",
+    ),
+    Match: ("file", "rank", "score", "similarity", "error", "model"),
+    ImageTextScores: ("file", "text", "score", "logit", "similarity", "error", "model"),
+}  # fmt: skip
 _SCHEME = "file:"
 
 
-class CsvWriter:
+class CsvSink:
     """Writes the column names at once, then all rows of a result together."""
 
     def __init__(self, stream: TextIO, header: Header) -> None:
         self._stream = stream
-        self._columns = COLUMNS[header.answers]
+        self._model = utf8(header.model)
+        self._columns = COLUMNS[header.kind]
+        self._is_terminal = stream.isatty()
         self._stream.write(_lines([self._columns]))
 
     def write(self, result: Result) -> None:
         """Write the rows of one result in one piece."""
         name = _name(result.file)
-        empty = ("",) * (len(self._columns) - 2)
+        empty = ("",) * (len(self._columns) - 3)  # all but file, error and model
         if isinstance(result, Failure):
-            rows: list[tuple[object, ...]] = [
-                (name, *empty, f"{result.kind}: {utf8(result.message)}")
-            ]
+            error = f"{result.kind}: {utf8(result.message)}"
+            rows: list[tuple[object, ...]] = [(name, *empty, error, self._model)]
         else:
-            rows = [(name, *cells, "") for cells in _cells(result)] or [(name, *empty, "")]
+            cells = list(_cells(result)) or [empty]
+            rows = [(name, *row, "", self._model) for row in cells]
+        if self._is_terminal:
+            rows = [tuple(map(_shown, row)) for row in rows]
         self._stream.write(_lines(rows))
         self._stream.flush()
 
@@ -61,7 +71,7 @@ class CsvWriter:
         self._stream.flush()
 
 
-def _lines(rows: Iterable[tuple[object, ...]]) -> str:
+def _lines(rows: Iterable[Sequence[object]]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerows(rows)
     return text.getvalue()
@@ -74,31 +84,30 @@ def _name(name: str) -> str:
     return _SCHEME + quote(name.encode() if raw is None else raw)
 
 
-def _cells(answer: ScoredImage) -> list[tuple[object, ...]]:
-    """Return what stands between the name and the error, row by row."""
-    if isinstance(answer, Prediction):
-        return [_label(score) for score in answer.scores]
-    if isinstance(answer, Match):
-        score = "" if answer.score is None else round_probability(answer.score)
-        return [(answer.rank, score, round_logit(answer.similarity))]
-    return [_pair(pair) for pair in answer.pairs]
+def _shown(cell: object) -> object:
+    return visible(cell) if isinstance(cell, str) else cell
 
 
-def _label(score: Score) -> tuple[object, ...]:
-    return (
-        utf8(score.set),
-        utf8(score.label),
-        round_probability(score.score),
-        round_probability(score.softmax),
-        round_logit(score.logit),
-        "true" if score.tag else "false",
-    )
+def _cells(result: ScoredImage) -> Iterator[tuple[object, ...]]:
+    """Yield what stands between the name and the error, row by row."""
+    if isinstance(result, Match):
+        score = "" if result.score is None else _finite(result.score)
+        yield result.rank, score, _finite(result.similarity)
+    elif isinstance(result, ImageTextScores):
+        for pair in result.pairs:
+            yield (utf8(pair.text), *map(_finite, (pair.score, pair.logit, pair.similarity)))
+    else:
+        yield from _labels(result)
 
 
-def _pair(pair: Pair) -> tuple[object, ...]:
-    return (
-        utf8(pair.text),
-        round_probability(pair.score),
-        round_logit(pair.logit),
-        round_logit(pair.similarity),
-    )
+def _labels(result: Prediction) -> Iterator[tuple[object, ...]]:
+    for name, scores in groupby(result.scores, attrgetter("set")):
+        for rank, score in enumerate(scores, 1):
+            numbers = map(_finite, (score.score, score.softmax, score.logit))
+            yield utf8(name), rank, utf8(score.label), *numbers, "true" if score.tag else "false"
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no score: scoring lets only finite numbers through")
+    return value

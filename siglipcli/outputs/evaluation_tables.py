@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from siglipcli.outputs.sheet import INDENT, folded, number
+from siglipcli.outputs.layout import INDENT, folded, number
 from siglipcli.text import visible
 
 if TYPE_CHECKING:

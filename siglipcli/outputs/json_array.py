@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from siglipcli.outputs.fields import utf8
-from siglipcli.outputs.json_lines import json_line
+from siglipcli.outputs.documents import line
+from siglipcli.outputs.json_lines import record
 
 if TYPE_CHECKING:
     from siglipcli.outputs import Header
     from siglipcli.results import Result
 
-__all__ = ["JsonWriter"]
+__all__ = ["JsonSink"]
 
 
-class JsonWriter:
-    """Writes an array as it grows, one object a line.
+class JsonSink:
+    """Writes an array as it grows, one object per line.
 
     The bracket goes out first and each comma before its object, so that `close` makes a whole
     array of whatever was written, wherever an interrupt fell.
@@ -23,14 +23,14 @@ class JsonWriter:
 
     def __init__(self, stream: TextIO, header: Header) -> None:
         self._stream = stream
-        self._model = utf8(header.model)
+        self._header = header
         self._lead = "\n"
         self._end = "]\n"
         self._stream.write("[")
 
     def write(self, result: Result) -> None:
         """Write one object, with the comma before it."""
-        self._stream.write(self._lead + json_line(result, self._model))
+        self._stream.write(self._lead + line(record(result, self._header)))
         self._lead, self._end = ",\n", "\n]\n"
         self._stream.flush()
 

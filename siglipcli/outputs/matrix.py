@@ -1,4 +1,4 @@
-"""The table of images held against texts: a row an image, a column a text."""
+"""The table of the scores of images and texts: a row per image, a column per text."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, cast
 from rich.cells import cell_len
 from rich.text import Text
 
-from siglipcli.outputs.sheet import GAP, INDENT, NUMBER, Sheet, folded, number
+from siglipcli.outputs.layout import GAP, INDENT, NUMBER, Layout, folded, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from siglipcli.results import ImageTextScores, ScoredImage
 
-__all__ = ["MatrixSheet"]
+__all__ = ["MatrixLayout"]
 
 _NAME_PART = 0.4  # of the line; longer names are folded
 _CELL = GAP + NUMBER
 
 
-class MatrixSheet(Sheet):
+class MatrixLayout(Layout):
     """Texts are listed once, with a number each; the numbers head the columns.
 
-    More texts than a line has room for go on in the next line, under the same columns.
+    More texts than a line has space for go on in the next line, under the same columns.
     """
 
     lines_only = True
@@ -44,24 +44,24 @@ class MatrixSheet(Sheet):
                 yield Text(" " * len(head) + more)
         yield Text()
         count = range(1, len(self.header.labels) + 1)
-        for row in self._rows([str(position) for position in count]):
+        for row in self._lines([str(position) for position in count]):
             yield Text(" " * self._name + row, "dim")
 
-    def answer(self, answer: ScoredImage) -> Iterator[Text]:
+    def rows(self, result: ScoredImage) -> Iterator[Text]:
         """Return an image's name beside its scores."""
-        comparison = cast("ImageTextScores", answer)
-        names = folded(self.plain(comparison.file), self._name - len(INDENT))
+        scores = cast("ImageTextScores", result)
+        names = folded(self.plain(scores.file), self._name - len(INDENT))
         names = [names[0], *(INDENT + name for name in names[1:])]
-        rows = list(self._rows([number(pair.score) for pair in comparison.pairs]))
-        for i in range(max(len(names), len(rows))):
+        lines = list(self._lines([number(pair.score) for pair in scores.pairs]))
+        for i in range(max(len(names), len(lines))):
             name = names[i] if i < len(names) else ""
             gap = " " * (self._name - cell_len(name))
-            line = Text.assemble((name, "bold"), gap + rows[i] if i < len(rows) else "")
+            line = Text.assemble((name, "bold"), gap + lines[i] if i < len(lines) else "")
             line.rstrip()
             yield line
 
-    def _rows(self, cells: Sequence[str]) -> Iterator[str]:
-        """Share cells out to lines."""
+    def _lines(self, cells: Sequence[str]) -> Iterator[str]:
+        """Divide cells into lines."""
         fits = max(1, (self.line - self._name) // _CELL)
         for start in range(0, len(cells), fits):
             yield "".join(f"{cell:>{_CELL}}" for cell in cells[start : start + fits])

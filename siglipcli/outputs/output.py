@@ -1,18 +1,20 @@
-"""Where answers go: standard output, or a file that appears only when it is complete.
+"""Where results go: standard output, or a file that appears only when it is complete.
 
-Errors of the stream are translated here: whatever keeps an answer from being written is an
+Errors of the stream are translated here: whatever keeps a result from being written is an
 OutputError, except BrokenPipeError, which says that the reader has had enough.
 """
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import shutil
 import stat
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from siglipcli.errors import OutputError
 
@@ -20,13 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-__all__ = ["check", "is_same", "open_binary", "open_output", "translated"]
+__all__ = ["check", "is_same", "open_binary", "open_bytes", "open_output", "translated"]
 
-# Answers are flushed one by one, so a buffer that holds the largest of them is empty whenever one
+# Results are flushed one by one, so a buffer that holds the largest of them is empty whenever one
 # is written: an interrupt can then delay the rest of it until `close`, but never cut it off.
 # (50,000 labels are 6 MiB of JSON. Memory is taken only where it is touched.)
 _BUFFER = 8 << 20
 
+_WRITABLE = (
+    stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+)  # root may write what nobody may: it is asked too
 _STDOUT_NAMES = frozenset({"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 _STDOUT = "standard output"
 
@@ -34,12 +39,13 @@ _STDOUT = "standard output"
 def open_output(
     path: Path | None, encoding: str | None = "utf-8"
 ) -> AbstractContextManager[TextIO]:
-    """Open where answers go, as a text stream with newline="".
+    """Open where results go, as a text stream with newline="".
 
     `path` None (or `-`, `/dev/stdout`) is standard output; `encoding` None keeps the terminal's
     own there, and is UTF-8 in a file. A regular file is written beside its place and renamed into
     it when the block ends well; when the block raises, interrupts included, the old file stays as
-    it was. A symbolic link keeps pointing where it did. A pipe or device is written directly.
+    it was. Where it cannot be renamed (a file that is a mount point) it is copied into its place. A
+    symbolic link keeps pointing where it did. A pipe or device is written directly.
 
     Raises OutputError, also from the stream's own methods, when it cannot be written;
     BrokenPipeError passes.
@@ -64,12 +70,66 @@ def open_binary(path: Path) -> Iterator[BinaryIO]:
     Raises OutputError where `path` is none; not from the file's methods (see `translated`).
     """
     if not _takes_a_rename(path):
-        raise OutputError(f"write error: {path} is no regular file. Name a file for --output.")
+        raise OutputError(
+            f"write error: {path} is no regular file, which this format needs.",
+            code="not_a_file",
+            path=str(path),
+        )
     with _part_of(path) as descriptor, os.fdopen(descriptor, "w+b") as file:
         yield file
         with translated(str(path)):
             file.flush()
             os.fsync(descriptor)
+
+
+@contextmanager
+def open_bytes(path: Path | None) -> Iterator[BinaryIO]:
+    """Open where results go as `open_output` does, as a stream of bytes that is written in order.
+
+    Its `tell` counts from where it was opened, in a pipe too. Raises OutputError; not from the
+    stream's methods (see `translated`).
+    """
+    if path is None or str(path) in _STDOUT_NAMES:
+        path = None
+    shown = _STDOUT if path is None else str(path)
+    with open_output(path, "latin-1") as stream:
+        with translated(shown):
+            stream.flush()
+        yield cast("BinaryIO", _Bytes(stream, shown))
+
+
+class _Bytes(io.RawIOBase):
+    """The bytes of a text stream, counted; errors say where they were to go."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        super().__init__()
+        self._stream = stream
+        self._name = name
+        self._count = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def tell(self) -> int:
+        return self._count
+
+    def write(self, data: Any, /) -> int:
+        raw = memoryview(data).tobytes()
+        target = getattr(self._stream, "buffer", None)
+        with translated(self._name):
+            if target is None:  # a stand-in for standard output that takes text alone
+                self._stream.write(raw.decode("utf-8", "surrogateescape"))
+            else:
+                target.write(raw)
+        self._count += len(raw)
+        return len(raw)
+
+    def flush(self) -> None:
+        if not self._stream.closed:
+            self._stream.flush()
 
 
 def is_same(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
@@ -136,7 +196,7 @@ def _opened(descriptor: int, encoding: str, name: str) -> Iterator[TextIO]:
 def _standard_output(encoding: str | None) -> Iterator[TextIO]:
     stdout = sys.stdout
     if stdout is None or stdout.closed:
-        raise OutputError(f"write error: {_STDOUT} is closed. Use --output to name a file.")
+        raise OutputError(f"write error: {_STDOUT} is closed.", code="stdout_closed")
     encoding = encoding or stdout.encoding or "utf-8"
     with translated(_STDOUT):
         stdout.flush()
@@ -190,7 +250,13 @@ def _takes_a_rename(path: Path) -> bool:
         except FileNotFoundError:
             return True
     if stat.S_ISDIR(mode):
-        raise OutputError(f"write error: {path} is a folder. Name a file for --output.")
+        raise OutputError(
+            f"write error: {path} is a folder.", code="output_is_folder", path=str(path)
+        )
+    if stat.S_ISREG(mode) and not (mode & _WRITABLE and os.access(path, os.W_OK)):
+        raise OutputError(
+            f"write error: {path} is read-only. Make it writable, or choose another name."
+        )
     return stat.S_ISREG(mode)
 
 
@@ -221,12 +287,54 @@ def _part_of(path: Path) -> Iterator[int]:
         descriptor = _create(part, like=target, shown=path)
     try:
         yield descriptor
-        with translated(str(path)):
-            part.replace(target)
     except BaseException:
         with suppress(OSError):
             part.unlink()
         raise
+    _put_in_place(part, target, path)
+
+
+def _put_in_place(part: Path, target: Path, shown: Path) -> None:
+    """Rename a complete file into its place, or copy it there; what is complete is never deleted.
+
+    Raises OutputError, which says under which name it was kept.
+    """
+    try:
+        part.replace(target)
+    except OSError as error:
+        if _copied(part, target, error):
+            return
+        kept = _kept(part, target)
+        raise OutputError(
+            f"write error: {shown}: {error.strerror or error}. The complete output is in {kept}."
+        ) from error
+
+
+def _copied(part: Path, target: Path, error: OSError) -> bool:
+    """Copy a file into a place that takes no rename, as a mount point; say whether that went well."""
+    if error.errno not in {errno.EBUSY, errno.EXDEV}:
+        return False
+    try:
+        with part.open("rb") as source, target.open("r+b") as copy:
+            copy.truncate()
+            shutil.copyfileobj(source, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+    except OSError:
+        return False
+    with suppress(OSError):
+        part.unlink()
+    return True
+
+
+def _kept(part: Path, target: Path) -> Path:
+    """Give a complete file a name that a person finds; its own where that cannot be."""
+    kept = target.with_name(f"{target.stem}{part.stem.removeprefix('.siglip')}{target.suffix}")
+    try:
+        part.rename(kept)
+    except OSError:
+        return part
+    return kept
 
 
 def _check_folder(file: Path, shown: Path) -> None:

@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TextIO
+import sys
+from typing import TYPE_CHECKING, BinaryIO
 
+from siglipcli.outputs.output import translated
 from siglipcli.results import Failure
+from siglipcli.text import visible
 
 if TYPE_CHECKING:
+    from siglipcli.outputs import Header
     from siglipcli.results import Result
 
-__all__ = ["ENCODING", "PathsWriter"]
-
-ENCODING = "latin-1"  # of the stream: a character stands for a byte
+__all__ = ["NulPathsSink", "PathsSink"]
 
 
-class PathsWriter:
-    """Writes the names of answered inputs; a failure has no place here."""
+class PathsSink:
+    """Writes the names of inputs that have a result; a failure has no place here.
 
-    def __init__(self, stream: TextIO, end: str = "\0") -> None:
+    A terminal would obey what a name may hold: there, control characters are spelt out.
+    """
+
+    END = b"\n"
+
+    def __init__(self, stream: BinaryIO, header: Header) -> None:
+        del header  # a path says nothing of the run
         self._stream = stream
-        self._end = end
+        self._is_terminal = stream.isatty()
 
     def write(self, result: Result) -> None:
         """Write one name."""
-        if not isinstance(result, Failure):
-            self._stream.write(os.fsencode(result.file).decode(ENCODING) + self._end)
+        if isinstance(result, Failure):
+            return
+        name = result.file
+        encoded = _shown(name) if self._is_terminal else os.fsencode(name)
+        with translated("paths"):
+            self._stream.write(encoded + self.END)
             self._stream.flush()
 
     def close(self) -> None:
         """Flush; there is nothing to end."""
-        self._stream.flush()
+        with translated("paths"):
+            self._stream.flush()
+
+
+class NulPathsSink(PathsSink):
+    """The same, each ended by NUL, for `xargs -0`."""
+
+    END = b"\0"
+
+
+def _shown(name: str) -> bytes:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return visible(name).encode(encoding, "backslashreplace")

@@ -1,4 +1,4 @@
-"""The table: one block an image, for people to read.
+"""The table: one block per image, for people to read.
 
 Columns are laid out once, from the labels that can occur, so that they line up from the first
 image to the last. What the numbers mean is said once, after the last block, where it is still on
@@ -19,7 +19,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from siglipcli.outputs.sheet import GAP, INDENT, NUMBER, Sheet, bar, folded, number, percent
+from siglipcli.outputs.layout import GAP, INDENT, NUMBER, Layout, bar, folded, number, percent
 from siglipcli.results import ImageTextScores, Match, Prediction
 from siglipcli.text import visible
 
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
     from siglipcli.outputs import Header
     from siglipcli.results import Result, Score, ScoredImage
 
-__all__ = ["TableWriter", "render"]
+__all__ = ["TableSink", "render"]
 
 _WIDTH = 80  # where there is no terminal to ask
-_SHARE_FROM = 60  # below it the bar needs the room more than the share
+_SOFTMAX_FROM = 60  # below it the bar needs the space more than the softmax
 _LABEL_PART, _LONGEST_LABEL = 0.4, 28  # of the line, in cells; longer labels are folded
 _RANK_DIGITS = 3
 _LONGEST_BAR = 36
-_SHARE = 6
+_SOFTMAX = 6
 
 
-class TableWriter:
-    """Writes one block a result, whole, and says at the end what the numbers are."""
+class TableSink:
+    """Writes one block per result, whole, and says at the end what the numbers are."""
 
     def __init__(self, stream: TextIO, header: Header) -> None:
         self._stream = stream
         self._console = _console(stream)
-        self._sheet = _sheet(header, self._console.width, self._console.encoding)
+        self._layout = _layout(header, self._console.width, self._console.encoding)
 
     def write(self, result: Result) -> None:
         """Write one block, in one piece."""
-        self._emit(self._sheet.block(result))
+        self._emit(self._layout.block(result))
 
     def close(self) -> None:
         """Write the legend, where there is something for it to explain."""
-        self._emit(self._sheet.legend())
+        self._emit(self._layout.legend())
 
     def _emit(self, text: Text) -> None:
         with self._console.capture() as captured:
@@ -65,24 +65,24 @@ class TableWriter:
 def render(results: Iterable[Result], header: Header, width: int = _WIDTH) -> Console:
     """Return a console that recorded the table, to export it as an image or as text."""
     console = Console(file=io.StringIO(), width=width, record=True, color_system="standard")
-    sheet = _sheet(header, width, "utf-8")
+    layout = _layout(header, width, "utf-8")
     for result in results:
-        console.print(sheet.block(result), soft_wrap=True, end="")
-    console.print(sheet.legend(), soft_wrap=True, end="")
+        console.print(layout.block(result), soft_wrap=True, end="")
+    console.print(layout.legend(), soft_wrap=True, end="")
     return console
 
 
-def _sheet(header: Header, width: int, encoding: str) -> Sheet:
-    """Choose the layout for what is answered."""
-    if issubclass(header.answers, Match):
-        from siglipcli.outputs.ranking import RankingSheet
+def _layout(header: Header, width: int, encoding: str) -> Layout:
+    """Choose the layout for a kind of results."""
+    if issubclass(header.kind, Match):
+        from siglipcli.outputs.ranking import RankingLayout
 
-        return RankingSheet(header, width, encoding)
-    if issubclass(header.answers, ImageTextScores):
-        from siglipcli.outputs.matrix import MatrixSheet
+        return RankingLayout(header, width, encoding)
+    if issubclass(header.kind, ImageTextScores):
+        from siglipcli.outputs.matrix import MatrixLayout
 
-        return MatrixSheet(header, width, encoding)
-    return _LabelSheet(header, width, encoding)
+        return MatrixLayout(header, width, encoding)
+    return _LabelLayout(header, width, encoding)
 
 
 def _console(stream: TextIO) -> Console:
@@ -103,27 +103,27 @@ def _width(stream: TextIO) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The widths of the columns, in cells. `share` is 0 where there is no room for it."""
+    """The widths of the columns, in cells. `softmax` is 0 where there is no space for it."""
 
     rank: int
     label: int
     bar: int
-    share: int
+    softmax: int
 
     @classmethod
     def fit(cls, labels: tuple[str, ...], line: int) -> _Columns:
-        """Share a line of `line` cells out: the label takes what it needs, the bar the rest."""
+        """Divide a line of `line` cells: the label takes what it needs, the bar the rest."""
         rank = min(len(str(len(labels) or 10)), _RANK_DIGITS)
         most = min(int(line * _LABEL_PART), _LONGEST_LABEL)
         longest = max((cell_len(visible(label)) for label in labels), default=most)
         label = max(len("label"), min(longest, most))
-        share = _SHARE if line >= _SHARE_FROM else 0
-        taken = len(INDENT) + rank + len(" ✓ ") + label + GAP + NUMBER + GAP + share
-        return cls(rank, label, min(line - taken, _LONGEST_BAR), share)
+        softmax = _SOFTMAX if line >= _SOFTMAX_FROM else 0
+        taken = len(INDENT) + rank + len(" ✓ ") + label + GAP + NUMBER + GAP + softmax
+        return cls(rank, label, min(line - taken, _LONGEST_BAR), softmax)
 
 
-class _LabelSheet(Sheet):
-    """A block an image, a line a label."""
+class _LabelLayout(Layout):
+    """A block per image, a line per label."""
 
     def __init__(self, header: Header, width: int, encoding: str) -> None:
         super().__init__(header, width, encoding)
@@ -135,12 +135,12 @@ class _LabelSheet(Sheet):
         columns = self._columns
         label = " " * (len(INDENT) + columns.rank + len(" * ")) + "label".ljust(columns.label)
         score = " " * GAP + "score".rjust(NUMBER)
-        share = " " * (GAP + columns.bar) + "softmax".rjust(_SHARE)
-        yield Text(label + score + share * bool(columns.share), "dim")
+        softmax = " " * (GAP + columns.bar) + "softmax".rjust(_SOFTMAX)
+        yield Text(label + score + softmax * bool(columns.softmax), "dim")
 
-    def answer(self, answer: ScoredImage) -> Iterator[Text]:
-        """Return the image's name and a line a label."""
-        prediction = cast("Prediction", answer)
+    def rows(self, result: ScoredImage) -> Iterator[Text]:
+        """Return the image's name and a line per label."""
+        prediction = cast("Prediction", result)
         yield from self.hanging(self.plain(prediction.file), "bold")
         by_set = [(name, list(scores)) for name, scores in groupby(prediction.scores, _SET)]
         if not by_set:
@@ -152,10 +152,10 @@ class _LabelSheet(Sheet):
                 yield from self._row(rank, score)
 
     def meaning(self) -> list[str]:
-        """Say what score, share and the sign for a tag are."""
+        """Say what score, softmax and the sign for a tag are."""
         parts = ["score = sigmoid: each label on its own, so they do not sum to 1"]
-        if self._columns.share:
-            parts.append("share = softmax: which label of the set, if it must be just one")
+        if self._columns.softmax:
+            parts.append("softmax: which label of the set, if it must be just one")
         if self._tagged:
             parts.append(f"{self.glyphs.tag} = tag")
         return parts
@@ -163,15 +163,16 @@ class _LabelSheet(Sheet):
     def _row(self, rank: int, score: Score) -> Iterator[Text]:
         columns, style = self._columns, "green" if score.tag else ""
         self._tagged |= score.tag
+        limit = self.header.thresholds.get((score.set, score.label))
         first, *rest = folded(self.plain(score.label), columns.label)
         line = Text.assemble(
             (f"{INDENT}{rank:>{columns.rank}} ", "dim"),
             (self.glyphs.tag if score.tag else " ", style),
             " ",
             (first + " " * (columns.label - cell_len(first)), "bold" if score.tag else ""),
-            " " * GAP + f"{number(score.score):>{NUMBER}}" + " " * GAP,
+            " " * GAP + f"{number(score.score, limit):>{NUMBER}}" + " " * GAP,
             (bar(score.score, columns.bar, self.glyphs), style or "cyan"),
-            (f"{percent(score.softmax):>{_SHARE}}" if columns.share else "", "dim"),
+            (f"{percent(score.softmax):>{_SOFTMAX}}" if columns.softmax else "", "dim"),
         )
         line.rstrip()
         yield line

@@ -11,8 +11,6 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeAlias
 
-from siglipcli.outputs.fields import round_probability
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -91,7 +89,7 @@ def _of_set(ranked: list[Score], labels: LabelSet, numbers: Names) -> Row:
     ]
     return Row(
         [numbers[ranked[i].set, ranked[i].label] for i in places],
-        [round_probability(ranked[i].score) for i in places],
+        [ranked[i].score for i in places],
         "".join(marks[i] for i in places),
         _floor(ranked, marks, places, labels),
     )
@@ -118,7 +116,7 @@ def _floor(ranked: list[Score], marks: list[str], places: list[int], labels: Lab
     floor = max((ranked[i].score for i in left_out if marks[i] == CANDIDATE), default=NONE)
     if len(ranked) < len(labels.labels) and not labels.exclusive and not _has_rival(ranked, labels):
         floor = max(floor, ranked[min(KEPT, len(ranked)) - 1].score)
-    return floor if floor == NONE else round_probability(floor)
+    return floor
 
 
 def _has_rival(ranked: list[Score], labels: LabelSet) -> bool:

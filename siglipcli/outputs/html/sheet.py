@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from siglipcli import scoring
-from siglipcli.outputs.fields import round_probability
+from siglipcli.digits import shortest
 from siglipcli.outputs.html.page import as_data, pieces, text
 from siglipcli.outputs.html.rows import NONE, kept
 from siglipcli.outputs.html.sections import Section, place, table
@@ -122,13 +122,15 @@ class Sheet:
     def _about(self) -> dict[str, object]:
         """Return what the script needs to know of the labels: columns, one entry a label."""
         sets = self._heading.sets
-        limits = [scoring.thresholds(each, self._heading.selection).tolist() for each in sets]
+        limits = [
+            shortest(scoring.thresholds(each, self._heading.selection)).tolist() for each in sets
+        ]
         labels = [label for each in sets for label in each.labels]
         return {
             "sets": [visible(each.name) for each in sets],
             "labels": [visible(label.path) for label in labels],
             "set_of": [i for i, each in enumerate(sets) for _ in each.labels],
-            "thresholds": [round_probability(limit) for column in limits for limit in column],
+            "thresholds": [limit for column in limits for limit in column],
             "negative": [i for i, label in enumerate(labels) if label.negative],
             "floor": self._floor,
             "thumbs": {"chunk": CHUNK, "type": MIME},

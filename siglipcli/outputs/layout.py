@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, chop_cells
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from siglipcli.outputs import Header
     from siglipcli.results import Result, ScoredImage
 
-__all__ = ["GAP", "INDENT", "NUMBER", "Glyphs", "Sheet"]
+__all__ = ["GAP", "INDENT", "NUMBER", "Glyphs", "Layout"]
 __all__ += ["bar", "folded", "joined", "number", "packed", "percent"]
 
 _NARROWEST, _WIDEST = 32, 100  # the eye follows no longer line
 NUMBER, GAP = 6, 2  # cells
 INDENT = "  "
 _FOUR_DECIMALS_FROM = 1e-3
-_TWO_DIGITS_FROM = 9.95e-10  # below it the exponent takes the room of the second digit
+_TWO_DIGITS_FROM = 1e-9  # below it the exponent takes the space of the second digit
 _HALF_PERCENT = 0.005
 
 
@@ -44,7 +45,7 @@ _UNICODE = Glyphs(tag="✓", failed="✗", full="━", half="╸", dot=" · ")
 _ASCII = Glyphs(tag="*", failed="x", full="=", half="-", dot="; ")
 
 
-class Sheet(ABC):
+class Layout(ABC):
     """Lays results out as styled text; knows nothing of where it goes."""
 
     def __init__(self, header: Header, width: int, encoding: str) -> None:
@@ -53,7 +54,7 @@ class Sheet(ABC):
         self.glyphs = _UNICODE if encoding.lower().startswith("utf") else _ASCII
         self._encoding = encoding
         self._last: Result | None = None
-        self._answered = False
+        self._has_result = False
 
     def block(self, result: Result) -> Text:
         """Return the lines of one result, set apart from the one before."""
@@ -61,15 +62,15 @@ class Sheet(ABC):
         if isinstance(result, Failure):
             lines += self._failure(result)
         else:
-            lines += [] if self._answered else self.heading()
-            lines += self.answer(result)
-            self._answered = True
+            lines += [] if self._has_result else self.heading()
+            lines += self.rows(result)
+            self._has_result = True
         self._last = result
         return joined(lines)
 
     def legend(self) -> Text:
         """Return what the numbers mean; nothing where there were none."""
-        if not self._answered:
+        if not self._has_result:
             return Text()
         parts = [self.plain(self.header.model), *self.meaning()]
         lines = packed(parts, self.glyphs.dot, self.line)
@@ -77,11 +78,11 @@ class Sheet(ABC):
 
     @abstractmethod
     def heading(self) -> Iterable[Text]:
-        """Return what stands above the first answer."""
+        """Return what stands above the first result."""
 
     @abstractmethod
-    def answer(self, answer: ScoredImage) -> Iterable[Text]:
-        """Return the lines of one answer."""
+    def rows(self, result: ScoredImage) -> Iterable[Text]:
+        """Return the lines of one result."""
 
     @abstractmethod
     def meaning(self) -> list[str]:
@@ -94,7 +95,7 @@ class Sheet(ABC):
         both = isinstance(self._last, Failure), isinstance(result, Failure)
         return both[0] != both[1] or not (both[0] or self.lines_only)
 
-    lines_only = False  # an answer is no block: one follows the other
+    lines_only = False  # a result is a line, not a block: one follows the other
 
     def plain(self, text: str) -> str:
         """Return `text` as this terminal can show it, without power over it."""
@@ -110,8 +111,8 @@ class Sheet(ABC):
 
     def _failure(self, failure: Failure) -> list[Text]:
         name = f"{self.glyphs.failed} {self.plain(failure.file)}"
-        told = self.plain(f"{failure.kind}: {failure.message}")
-        lines = self.hanging(f"{name}  {told}", "red")
+        reason = self.plain(f"{failure.kind}: {failure.message}")
+        lines = self.hanging(f"{name}  {reason}", "red")
         lines[0].stylize("bold", 0, len(name))
         return lines
 
@@ -145,19 +146,32 @@ def packed(parts: list[str], dot: str, width: int) -> list[str]:
     return [line for line in lines if line]
 
 
-def number(score: float) -> str:
-    """Write a score in 6 cells: 0.4120, or 3.2e-6 where decimals would hide which is larger."""
+def number(score: float, threshold: float | None = None) -> str:
+    """Write a score in 6 cells: 0.4120, or 3.2e-6 where decimals would hide which is larger.
+
+    A score below its `threshold` is never rounded to it or above, nor one that reaches it below it.
+    """
+    text = _rounded(score, ROUND_HALF_EVEN)
+    if threshold is None or (float(text) >= threshold) == (score >= threshold):
+        return text
+    return _rounded(score, ROUND_CEILING if score >= threshold else ROUND_FLOOR)
+
+
+def _rounded(score: float, rounding: str) -> str:
     if score == 0 or score >= _FOUR_DECIMALS_FROM:
-        return f"{score:.4f}"
-    mantissa, exponent = f"{score:.{int(score >= _TWO_DIGITS_FROM)}e}".split("e")
+        return f"{Decimal(score).quantize(Decimal('0.0001'), rounding):f}"
+    exact = Decimal(score)
+    digits = int(score >= _TWO_DIGITS_FROM)
+    last = Decimal(1).scaleb(exact.adjusted() - digits)
+    mantissa, exponent = f"{exact.quantize(last, rounding):.{digits}e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
-def percent(share: float) -> str:
-    """Write a share in at most 4 cells, never 0% or 100% where it is neither."""
-    if 0 < share < _HALF_PERCENT:
+def percent(softmax: float) -> str:
+    """Write a softmax in at most 4 cells, never 0% or 100% where it is neither."""
+    if 0 < softmax < _HALF_PERCENT:
         return "<1%"
-    return ">99%" if 1 - _HALF_PERCENT <= share < 1 else f"{share:.0%}"
+    return ">99%" if 1 - _HALF_PERCENT <= softmax < 1 else f"{softmax:.0%}"
 
 
 def bar(score: float, width: int, glyphs: Glyphs) -> str:

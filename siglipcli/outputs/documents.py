@@ -1,0 +1,61 @@
+"""The one JSON dumper: strict, UTF-8, safe to print, and how a name or a failure stands in it.
+
+Scores come as the shortest decimals that give the same float32 back (see `siglipcli.digits`) and are
+written as they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from siglipcli.text import raw_name, utf8
+
+if TYPE_CHECKING:
+    from siglipcli.results import Failure
+
+__all__ = ["document", "failed", "line", "named"]
+
+_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+_indented = json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=2).encode
+
+# Characters that JSON allows bare but that some readers take for the end of a line, and some
+# terminals for a command or a change of direction. They occur only inside strings, where an
+# escape means the same. So does a lone surrogate, which UTF-8 cannot hold.
+_BARE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def line(value: object) -> str:
+    """Return a value as strict JSON without a line break in it. Raises ValueError for NaN."""
+    return _printable(_compact(value))
+
+
+def document(value: object) -> str:
+    """Return a value as strict JSON, indented, ended by a newline. Raises ValueError for NaN."""
+    return _printable(_indented(value)) + "\n"
+
+
+def named(name: str, key: str = "file") -> dict[str, Any]:
+    """Name a file; where its name is not UTF-8, also give the bytes it really has."""
+    raw = raw_name(name)
+    if raw is None:
+        return {key: name}
+    return {key: utf8(name), f"{key}_bytes": base64.b64encode(raw).decode("ascii")}
+
+
+def failed(failure: Failure) -> dict[str, Any]:
+    """Say why an input has no result."""
+    return {
+        "status": "error",
+        "error": {"kind": failure.kind, "message": utf8(failure.message)},
+    }
+
+
+def _printable(text: str) -> str:
+    return text if text.isascii() else _BARE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match.group()):04x}"
