@@ -16,7 +16,7 @@ from siglipcli import encoders as models
 from siglipcli import pipeline, scoring, search
 from siglipcli.embedding_files.form import SavedVectors
 from siglipcli.errors import ModelError, UsageError
-from siglipcli.inputs import files as sources
+from siglipcli.inputs import expand
 from siglipcli.labels import LabelSet
 from siglipcli.pipeline import Batch, Embedded, LoadOptions
 from siglipcli.results import Failure, ImageTextScores, Prediction, Source
@@ -299,4 +299,4 @@ def _expanded(inputs: Input | Iterable[Input]) -> Iterator[Source | Failure]:
         if isinstance(item, (Source, Failure)):
             yield item
         else:
-            yield from sources.expand([os.fsdecode(item)])
+            yield from expand([os.fsdecode(item)])

@@ -19,7 +19,7 @@ from labelled import draw_folder, write_manifest
 
 from siglipcli.errors import UsageError
 from siglipcli.evaluation import data
-from siglipcli.inputs.files import Options
+from siglipcli.inputs import Options
 from siglipcli.labels import Label, LabelSet
 from siglipcli.results import Failure, Source
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zoo import ODD_NAMES
 
-from siglipcli.inputs.files import IMAGE_ENDINGS, Options, expand, listed
+from siglipcli.inputs import IMAGE_ENDINGS, Options, Overlooked, expand, listed
 from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:
@@ -122,6 +122,77 @@ def test_exclude_holds_for_files_that_the_shell_expanded(tree: Path) -> None:
 
     assert names(expand([str(tree / "a.PNG"), str(tree / "b.jpg")], options), tree) == ["a.PNG"]
     assert names(expand([str(tree / "*.*")], options), tree) == ["a.PNG", "notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("extensions", "wanted"),
+    [
+        (("jpg,PNG",), ["a.PNG", "b.jpg"]),
+        ((".jpg", "webp"), ["b.jpg", "c/one.webp"]),
+        (("*.jp*g",), ["b/four.jpeg", "b.jpg"]),
+        (("*.jpg",), ["b.jpg"]),
+        (("jp*g",), ["b/four.jpeg", "b.jpg"]),
+        ((" tiff , jpg ",), ["b.jpg", "c/deep/two.tiff"]),
+    ],
+)
+def test_endings_may_be_listed_and_globbed(
+    tree: Path, extensions: tuple[str, ...], wanted: list[str]
+) -> None:
+    """`--ext jpg,png` and `--ext '*.jp*g'` mean what a person means by them."""
+    assert names(expand([str(tree)], Options(extensions=extensions)), tree) == wanted
+
+
+@pytest.mark.parametrize("pattern", ["./c", "{}/c", "./{}/c/", "{}/c/*"])
+def test_exclude_holds_for_paths_as_they_are_typed(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    """`siglip classify photos --exclude photos/c` leaves the folder out, as `./c` does."""
+    monkeypatch.chdir(tree.parent)
+    options = Options(exclude=(pattern.format(tree.name),))
+    left = ["a.PNG", "b/four.jpeg", "b.jpg"]
+    assert names(expand([tree.name], options)) == [f"{tree.name}/{name}" for name in left]
+    assert names(expand([f"./{tree.name}"], options))[0] == f"./{tree.name}/a.PNG"
+
+
+def test_an_absolute_exclude_holds_for_relative_inputs(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full path names the same folder whatever path led there."""
+    monkeypatch.chdir(tree)
+    assert "c/one.webp" not in names(expand(["."], Options(exclude=(str(tree / "c"),))))
+
+
+def test_what_is_passed_over_is_counted_by_its_ending(tree: Path) -> None:
+    """A folder of camera RAW beside one JPEG is not silent: endings are counted."""
+    for name in ("1.NEF", "2.nef", "x.mp4", "README"):
+        (tree / name).touch()
+    overlooked = Overlooked()
+    list(expand([str(tree)], overlooked=overlooked))
+    assert overlooked.endings == {".nef": 2, ".mp4": 1, "": 2, ".txt": 1}
+
+
+def test_an_exclude_that_matches_nothing_is_known(tree: Path) -> None:
+    """A pattern with a slip of the pen is told from one that worked."""
+    options, overlooked = Options(exclude=("b*", "nope/*")), Overlooked()
+    list(expand([str(tree)], options, overlooked=overlooked))
+    assert overlooked.unused(options) == ["nope/*"]
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "http://x/y", "file:///a.jpg"])
+def test_a_url_is_called_by_its_name(url: str) -> None:
+    """A URL is no missing file: the row says that it must be downloaded first."""
+    (row,) = expand([url])
+    assert isinstance(row, Failure)
+    assert row.kind == "url"
+    assert "This is a URL" in row.message
+
+
+def test_stdin_takes_an_image_of_many_mebibytes() -> None:
+    """A photo of ten megabytes fits through a pipe with the limits that are set."""
+    data = bytes(10 << 20)
+    (row,) = expand(["-"], stdin=io.BytesIO(data))
+    assert isinstance(row, Source)
+    assert row.content == data
 
 
 def test_empty_folder_gives_nothing(tmp_path: Path) -> None:
@@ -285,7 +356,7 @@ def test_few_open_files_are_enough(tmp_path: Path) -> None:
     (bottom / "x.png").touch()
     script = (
         "import resource, sys\n"
-        "from siglipcli.inputs.files import expand\n"
+        "from siglipcli.inputs import expand\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
         "print([item.name[-5:] for item in expand(sys.argv[1:])])\n"
     )
@@ -358,7 +429,7 @@ def test_names_that_are_not_utf8_work_in_every_locale(tmp_path: Path, locale: st
     odd.write_bytes(b"content")
     script = (
         "import os, sys\n"
-        "from siglipcli.inputs.files import expand, listed\n"
+        "from siglipcli.inputs import expand, listed\n"
         "for source in [*expand(sys.argv[1:]), *expand(listed(sys.stdin.buffer))]:\n"
         "    sys.stdout.buffer.write(os.fsencode(source.name) + b' ' + source.content.read_bytes())"
     )

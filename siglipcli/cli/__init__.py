@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import signal
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -14,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from siglipcli import __version__
+from siglipcli.cli import signals
 from siglipcli.cli.command import Commands, spare_checks
 from siglipcli.cli.remedies import with_remedy
 from siglipcli.cli.status import ExitStatus, status_of
@@ -22,13 +22,8 @@ from siglipcli.errors import OutputError, SiglipError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
 
 __all__ = ["app", "main"]
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived; raised in the main thread so that files are put away."""
 
 
 class _Closed(io.TextIOBase):
@@ -108,10 +103,9 @@ def _translated() -> Iterator[None]:
             raise
         complain(f"write error: {error.strerror}")
         raise typer.Exit(ExitStatus.CANNOT_GO_ON) from error
-    except KeyboardInterrupt as error:
-        raise typer.Exit(ExitStatus.INTERRUPTED) from error
-    except Terminated as error:
-        raise typer.Exit(ExitStatus.TERMINATED) from error
+    except (signals.Stopped, KeyboardInterrupt) as error:
+        signals.say()
+        raise typer.Exit(signals.status_after() or ExitStatus.INTERRUPTED) from error
 
 
 app = typer.Typer(
@@ -146,7 +140,7 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command line and end the process with a status of `ExitStatus`."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signals.install()
     sys.stdout = sys.stdout or _Closed()
     # print and Typer would take stdout for a stderr that is not there
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
@@ -155,21 +149,16 @@ def main() -> NoReturn:
         status: int = ExitStatus.OK
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else ExitStatus.CANNOT_GO_ON
-    except (Exception, KeyboardInterrupt, Terminated) as error:  # noqa: BLE001  # the last line
+    except (Exception, KeyboardInterrupt, signals.Stopped) as error:  # noqa: BLE001  # the last line
         status = _last_words(error)
     _leave(status)
 
 
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    del signum, frame
-    raise Terminated
-
-
 def _last_words(error: BaseException) -> int:
+    if (status := signals.status_after()) is not None:  # whatever it broke on its way
+        return status
     if isinstance(error, KeyboardInterrupt):
         return ExitStatus.INTERRUPTED
-    if isinstance(error, Terminated):
-        return ExitStatus.TERMINATED
     complain(f"this is a bug in siglip: {type(error).__name__}: {error}. {_keep_traceback(error)}")
     return ExitStatus.CANNOT_GO_ON
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from siglipcli import outputs
 from siglipcli.cli import reporting, setup
 from siglipcli.cli.groups import grouped
+from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.options import (
     InputOptions,
     LabelOptions,
@@ -50,8 +51,8 @@ def classify(
     form = setup.output_format(answers)
     terminal = Terminal(verbosity, rows_on_screen=form == "table" and answers.output is None)
     sets = setup.label_sets(labels, terminal)
-    images = setup.images(inputs, saved, answers.output)
-    tally = Tally(origin=setup.origin(saved))
+    sources = Inputs(inputs, saved, answers.output)
+    tally = Tally(origin=sources.origin)
     with setup.classifier(engine, inputs, terminal) as classifier:
         setup.warn_of_prompts(sets, classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as told:
@@ -59,11 +60,14 @@ def classify(
         asked = reporting.Asked(reporting.title(inputs, saved), sets, _selection(choice))
         with (
             reporting.reported(report, asked, classifier) as page,
-            terminal.bar(lambda: setup.total(inputs, answers.output)) as counted,
+            terminal.progress(sources.total) as counted,
         ):
-            results = page.passing(classifier.classify(images, embedded_sets, page.selection))
+            results = page.passing(
+                classifier.classify(sources.stream(), embedded_sets, page.selection)
+            )
             header = _header(classifier.encoder.name, sets, asked.selection)
             write(tally.adding(counted(results)), form, answers, header)
+        sources.report(terminal)
         tally.report(terminal)
     tally.leave()
 

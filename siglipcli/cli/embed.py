@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli.cli import setup
+from siglipcli.cli import setup, signals
 from siglipcli.cli.groups import grouped
+from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.options import InputOptions, ModelOptions, VerbosityOptions
 from siglipcli.cli.output import Tally
 from siglipcli.cli.terminal import Terminal
@@ -67,14 +68,18 @@ def embed(
         vectors.check(output)
     terminal = Terminal(verbosity, rows_on_screen=output is None)
     texts = _texts(inputs) if embedding.text else None
-    images = iter(()) if texts else setup.inputs(inputs, output)
+    sources = None if texts else Inputs(inputs, output=output)
     tally = Tally(things="texts" if texts else "images")
     with setup.classifier(engine, inputs, terminal) as classifier:
         encoder = classifier.encoder
         about = vectors.About(encoder.name, encoder.fingerprint, "text" if texts else "file")
-        batches = classifier.embed_texts(texts) if texts else classifier.batches(images)
-        with terminal.bar(lambda: None if texts else setup.total(inputs, output)) as counted:
+        batches = (
+            classifier.batches(sources.stream()) if sources else classifier.embed_texts(texts or ())
+        )
+        with terminal.progress(sources.total if sources else lambda: None) as counted:
             _write(counted(tally.adding_batches(batches)), output, about, terminal)
+        if sources:
+            sources.report(terminal)
         tally.report(terminal)
     tally.leave()
 
@@ -97,7 +102,7 @@ def _write(
     from siglipcli import embedding_files as vectors
 
     has_rows = output is None or vectors.for_path(output) == "lines"
-    with vectors.save(output, about) as sink:
+    with signals.put_away(), vectors.save(output, about) as sink:
         for batch in batches:
             sink.write(batch)
             for failure in () if has_rows else batch.failures:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli.cli import setup
+from siglipcli.cli.inputs import walking
 from siglipcli.cli.options import WalkOptions
 from siglipcli.errors import UsageError
 from siglipcli.outputs.output import check, is_same
@@ -67,7 +67,7 @@ def read(given: Examples, output: Path | None = None) -> Data:
         raise UsageError("nothing to read: give DATA, a folder per class, or a CSV or JSONL file")
     if output and is_same(output, given.data):
         raise UsageError(f"the output {output} is DATA")
-    known = data.read(given.data, setup.walking(given))
+    known = data.read(given.data, walking(given))
     if output and output.is_file() and any(_is(each.input, output) for each in known.examples):
         raise UsageError(f"the output {output} is one of the images in DATA")
     check(output)
@@ -86,7 +86,7 @@ def collection(known: Data, classifier: Classifier, tally: Tally, terminal: Term
     from siglipcli.evaluation import scored
 
     batches = tally.adding_batches(classifier.batches(known.inputs()))
-    with terminal.bar(lambda: len(known.examples)) as counted:
+    with terminal.progress(lambda: len(known.examples)) as counted:
         return scored.collect(known, counted(batches))
 
 

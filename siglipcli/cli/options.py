@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from siglipcli import outputs
+from siglipcli.cli.progress import MODES
 from siglipcli.cli.values import Size, auto_or_count, device, moderate, one_of, probability
 from siglipcli.errors import UsageError
 
@@ -79,7 +80,10 @@ class WalkOptions:
     recursive: Annotated[bool, typer.Option(help="Read folders with all below them.")] = True
     ext: Annotated[
         list[str] | None,
-        typer.Option(metavar="EXT", help="In folders, read this ending only; repeatable."),
+        typer.Option(
+            metavar="EXT",
+            help="In folders, read these endings only: jpg, jpg,png or '*.jp*g'; repeatable.",
+        ),
     ] = None
     exclude: Annotated[
         list[str] | None,
@@ -105,7 +109,7 @@ class WalkOptions:
             max=MOST_SECONDS,
             metavar="SECONDS",
             envvar="SIGLIP_IMAGE_TIMEOUT",
-            help="Give an image up after so long; 0 for never.",
+            help="Timeout for one image, in seconds; 0 for none.",
         ),
     ] = 60.0
     isolate: Annotated[
@@ -113,7 +117,7 @@ class WalkOptions:
         typer.Option(
             envvar="SIGLIP_ISOLATE",
             show_default=False,
-            help="Decode every image in a process apart, or none.  [default: all but JPEG and PNG]",
+            help="Decode every image in worker processes, or none.  [default: all but JPEG and PNG]",
         ),
     ] = None
 
@@ -134,7 +138,7 @@ class InputOptions(WalkOptions):
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Read paths from FILE, one a line; - for stdin.",
+            help="Read paths from FILE, one per line; - for stdin.",
             show_default=False,
         ),
     ] = None
@@ -358,7 +362,16 @@ class VerbosityOptions:
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say on stderr what is used, and when.")
     ] = False
+    progress: Annotated[
+        str,
+        typer.Option(
+            metavar="|".join(MODES),
+            callback=one_of(*MODES),
+            envvar="SIGLIP_PROGRESS",
+            help="A bar, plain lines (one per minute, for logs), or none; auto: what fits stderr.",
+        ),
+    ] = "auto"
     no_progress: Annotated[
         bool,
-        typer.Option("--no-progress", envvar="SIGLIP_NO_PROGRESS", help="No progress bar."),
+        typer.Option("--no-progress", envvar="SIGLIP_NO_PROGRESS", help="As --progress none."),
     ] = False

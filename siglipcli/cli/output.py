@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from siglipcli import outputs
+from siglipcli.cli import signals
 from siglipcli.cli.status import ExitStatus
 from siglipcli.outputs.documents import document
 from siglipcli.outputs.output import open_output
@@ -86,7 +87,7 @@ def write(
     results: Iterable[Result], form: str, options: OutputOptions, header: outputs.Header
 ) -> None:
     """Write results to where they were asked for, one by one. Raises OutputError."""
-    with outputs.opened(form, options.output, header) as sink:
+    with signals.put_away(), outputs.opened(form, options.output, header) as sink:
         for result in results:
             sink.write(result)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siglipcli.cli import signals
 from siglipcli.errors import UsageError
 from siglipcli.outputs.output import is_same, open_output
 from siglipcli.text import visible
@@ -133,6 +134,7 @@ def reported(given: Reporting, asked: Asked, classifier: Classifier) -> Iterator
 
     heading = Heading(asked.title, classifier.encoder.name, asked.sets, asked.selection)
     with (
+        signals.put_away(),
         open_output(given.report) as stream,
         Sheet(heading, classifier.load_options, thumbs=given.report_thumbs) as sheet,
     ):

@@ -10,6 +10,7 @@ import typer
 from siglipcli import outputs
 from siglipcli.cli import setup
 from siglipcli.cli.groups import grouped
+from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.options import (
     InputOptions,
     ModelOptions,
@@ -77,13 +78,14 @@ def score(
     form = setup.output_format(answers)
     images, texts = _sides(inputs, sides, saved)
     terminal = Terminal(verbosity, rows_on_screen=form == "table" and answers.output is None)
-    sources = setup.images(images, saved, answers.output)
-    tally = Tally(origin=setup.origin(saved))
+    sources = Inputs(images, saved, answers.output)
+    tally = Tally(origin=sources.origin)
     with setup.classifier(engine, images, terminal) as classifier:
         header = outputs.Header(classifier.encoder.name, labels=tuple(texts), kind=ImageTextScores)
-        results = classifier.score(sources, texts)
-        with terminal.bar(lambda: setup.total(images, answers.output)) as counted:
+        results = classifier.score(sources.stream(), texts)
+        with terminal.progress(sources.total) as counted:
             write(tally.adding(counted(results)), form, answers, header)
+        sources.report(terminal)
         tally.report(terminal)
     tally.leave()
 

@@ -12,6 +12,7 @@ import typer
 from siglipcli import outputs
 from siglipcli.cli import setup
 from siglipcli.cli.groups import grouped
+from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.options import (
     InputOptions,
     ModelOptions,
@@ -138,15 +139,15 @@ def search(
         raise UsageError("--paths and --print0 are formats of their own: leave out --format")
     query, inputs = _query(inputs, saved, wanted)
     terminal = Terminal(verbosity, rows_on_screen=False)
-    images = setup.images(inputs, saved, answers.output)
-    tally = Tally(origin=setup.origin(saved))
+    sources = Inputs(inputs, saved, answers.output)
+    tally = Tally(origin=sources.origin)
     with setup.classifier(engine, inputs, terminal) as classifier:
         encoder, chosen = classifier.encoder, _ranking(found)
         with (
             classifier.querying(query) as vector,
-            terminal.bar(lambda: setup.total(inputs, answers.output)) as counted,
+            terminal.progress(sources.total) as counted,
         ):
-            batches = counted(tally.adding_batches(classifier.batches(images)))
+            batches = counted(tally.adding_batches(classifier.batches(sources.stream())))
             # Whole before the first is written: the bar is gone by then.
             results = list(rank(batches, vector, encoder.head, chosen, is_text=query.is_text))
         header = _header(encoder.name, chosen.threshold)

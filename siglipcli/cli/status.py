@@ -16,6 +16,7 @@ class ExitStatus(IntEnum):
     SOME_INPUTS_FAILED = 1
     USAGE = 2
     CANNOT_GO_ON = 3
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 

@@ -1,22 +1,20 @@
-"""What goes to stderr: complaints, notes and the progress bar. Answers never do."""
+"""What goes to stderr: errors, notes and progress. Results never do."""
 
 from __future__ import annotations
 
 import logging
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from siglipcli.errors import SiglipError
+from siglipcli.cli.progress import Progress, shown_as
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from rich.console import Console
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
 
     from siglipcli.cli.options import VerbosityOptions
     from siglipcli.encoders.checkpoint import Progress as FetchProgress
@@ -35,9 +33,9 @@ def complain(message: str) -> None:
 
 
 class Terminal:
-    """A person's side of a run: notes and a progress bar, each only where it is wanted.
+    """A person's side of a run: notes and progress, each only where it is wanted.
 
-    The bar shows only if stderr is a terminal and stdout is not: rows that appear on the same
+    A bar shows only if stderr is a terminal and stdout is not: rows that appear on the same
     screen show the progress themselves.
     """
 
@@ -46,14 +44,21 @@ class Terminal:
         self.verbose = verbosity.verbose and not verbosity.quiet
         _listen(logging.ERROR if self.quiet else logging.DEBUG if self.verbose else logging.INFO)
         self.started = time.perf_counter()
+        mode = "none" if verbosity.no_progress else verbosity.progress
+        self.shown_as = shown_as(mode, quiet=self.quiet, rows_on_screen=rows_on_screen)
         screen = sys.stderr is not None and sys.stderr.isatty()
-        self.animated = screen and not verbosity.quiet and not verbosity.no_progress
-        self._shows_bar = self.animated and not rows_on_screen
+        self.animated = screen and not self.quiet and mode in {"auto", "bar"}
+        self.done = Progress()
 
     def note(self, message: str) -> None:
         """Say something worth knowing, unless --quiet."""
         if not self.quiet:
             complain(message)
+
+    def interrupted(self, *, stored: bool) -> str:
+        """Return what to say of a run that a signal ends."""
+        kept = " and stored; run the same command to continue" if stored else ""
+        return f"interrupted: {self.done} done{kept}"
 
     def detail(self, message: str) -> None:
         """Say something only --verbose asks for, with the seconds since the start."""
@@ -92,27 +97,24 @@ class Terminal:
             yield show
 
     @contextmanager
-    def bar(
+    def progress(
         self, total: Callable[[], int | None]
     ) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
-        """Give a function that counts a stream on a progress bar: count, rate, time left.
+        """Give a function that shows how far a stream is, in the way that fits; see `cli.progress`.
 
-        What has `items` counts as so many. `total` is called on a thread of its own, as counting a folder takes a while.
+        `total` is called on a thread of its own; None where it cannot be known.
         """
-        if not self._shows_bar:
-            yield iter
+        from siglipcli.cli import progress
+
+        if self.shown_as == "none":
+            yield self.done.count
             return
-        from threading import Thread
-
-        with _new_bar(self._console()) as bar:
-            task = bar.add_task("", total=None)
-
-            def count() -> None:
-                with suppress(SiglipError):  # the run itself meets it too, and says so
-                    bar.update(task, total=total())
-
-            Thread(target=count, daemon=True).start()
-            yield lambda items: _counted(items, bar, task)
+        self.done.learn(total)
+        if self.shown_as == "plain":
+            yield progress.plain(self.done, self.note)
+            return
+        with progress.bar(self._console(), self.done) as show:
+            yield show
 
     def _console(self) -> Console:
         from rich.console import Console
@@ -133,26 +135,3 @@ def _listen(level: int) -> None:
     logger.handlers = [_Lines()]
     logger.propagate = False
     logger.setLevel(level)
-
-
-def _counted(items: Iterable[T], bar: Bar, task: TaskID) -> Iterator[T]:
-    for item in items:
-        bar.advance(task, len(getattr(item, "items", "1")))
-        yield item
-
-
-def _new_bar(console: Console) -> Bar:
-    from rich import progress
-
-    class Rate(progress.ProgressColumn):
-        def render(self, task: progress.Task) -> str:
-            return f"{task.speed:,.1f}/s" if task.speed else "–/s"
-
-    return progress.Progress(
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        Rate(),
-        progress.TimeRemainingColumn(compact=True),
-        console=console,
-        transient=True,
-    )

@@ -28,8 +28,7 @@ from unicodedata import normalize
 import numpy as np
 
 from siglipcli.errors import UsageError
-from siglipcli.inputs import files as sources
-from siglipcli.inputs.files import DEFAULT_OPTIONS, Options
+from siglipcli.inputs import Options, expand
 from siglipcli.results import Source
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Data:
         return (example.input for example in self.examples)
 
 
-def read(path: Path, options: Options = DEFAULT_OPTIONS) -> Data:
+def read(path: Path, options: Options | None = None) -> Data:
     """Return the data set in a folder per class, or in a CSV or JSONL manifest; no image is opened.
 
     `options` say what counts in a folder; a manifest's images are all taken. What cannot be listed is a
@@ -98,10 +97,10 @@ def read(path: Path, options: Options = DEFAULT_OPTIONS) -> Data:
 # --- folders --------------------------------------------------------------------------------------
 
 
-def _in_folder(root: str, options: Options) -> list[Example]:
+def _in_folder(root: str, options: Options | None) -> list[Example]:
     if root == "-":  # a folder's name here, never stdin
         root = os.path.join(os.curdir, root)  # noqa: PTH118
-    listed = [Example(item, _class_of(item, root)) for item in sources.expand([root], options)]
+    listed = [Example(item, _class_of(item, root)) for item in expand([root], options)]
     loose = [
         each.input.name for each in listed if isinstance(each.input, Source) and not each.names
     ]

@@ -15,12 +15,11 @@ import zoo
 from command import HEART, LABELS, STAR, Siglip
 from PIL import Image
 
-from siglipcli import demo, images
+from siglipcli import demo, images, inputs
 from siglipcli.cli.options import DEFAULT_LIMIT, Walk
 from siglipcli.encoders import weights
 from siglipcli.errors import ImageError
 from siglipcli.images import decode, load_bytes, readers, serve
-from siglipcli.inputs import files as sources
 from siglipcli.labels import nodes, schema
 from siglipcli.pipeline import LoadOptions
 from siglipcli.results import Source
@@ -56,7 +55,7 @@ def test_the_page_has_the_codes_numbers() -> None:
         "header of a safetensors file": weights._HEADER_LIMIT,
         "stored embeddings": DEFAULT_LIMIT.bytes // 10**9,
     }
-    assert sources.Options().stdin_limit == images.DEFAULT_LIMITS.max_bytes
+    assert inputs.Options().stdin_limit == images.DEFAULT_LIMITS.max_bytes
     assert Walk().image_timeout == LoadOptions().timeout
     assert f"and {serve._MEMORY_A_PIXEL} bytes for each pixel" in PAGE
 
@@ -107,8 +106,8 @@ def test_file_bytes(siglip: Siglip, tmp_path: Path) -> None:
 def test_stdin_bytes(siglip: Siglip, size: int, kind: str | None) -> None:
     """What stdin brings is bounded as a file is; here with a limit of 100,000 bytes."""
     data = STAR.read_bytes().ljust(size, b"\0")
-    code = "from siglipcli.inputs import files as sources; sources.Options.__init__.__defaults__ = "
-    code += "(*sources.Options.__init__.__defaults__[:-1], 100_000)\n"
+    code = "from siglipcli import inputs; inputs.Options.__init__.__defaults__ = "
+    code += "(*inputs.Options.__init__.__defaults__[:-1], 100_000)\n"
     done = siglip.classify("-", data=data, code=code)
     assert done.row.get("error", {}).get("kind") == kind
 

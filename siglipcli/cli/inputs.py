@@ -1,0 +1,175 @@
+"""From the options that name inputs to a lazy stream of them, and what a run says of inputs at its end."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siglipcli.errors import UsageError
+from siglipcli.inputs.options import Options, Overlooked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
+
+    from siglipcli.cli.options import InputOptions, SavedOptions, WalkOptions
+    from siglipcli.cli.terminal import Terminal
+    from siglipcli.embedding_files import SavedVectors
+    from siglipcli.results import Failure, Source
+
+__all__ = ["Inputs", "walking"]
+
+_ENDINGS = 6  # named in a note
+
+
+@dataclass
+class Inputs:
+    """What a command reads: the inputs that the options name, or saved embeddings in their place.
+
+    Raises UsageError at once where nothing is named or both are, where the output is what is read, or
+    where the embeddings cannot be read.
+    """
+
+    options: InputOptions
+    saved: SavedOptions | None = None
+    output: Path | None = None
+    overlooked: Overlooked = field(default_factory=Overlooked)
+
+    def __post_init__(self) -> None:
+        paths, listed = self.options.paths or (), self.options.files_from
+        if self._saved:
+            self._check_saved(self._saved)
+            return
+        if not paths and listed is None:
+            raise UsageError("nothing to read: give images or folders, or --files-from FILE")
+        if self.options.null and listed is None:
+            raise UsageError("--null is for the list that --files-from reads")
+        if listed == "-" and "-" in paths:
+            raise UsageError("stdin cannot be both an image and a list of paths")
+        _check_list(listed)
+        if self.output and listed and _same(Path(listed), self.output):
+            raise UsageError(f"the output {self.output} is the list that --files-from reads")
+
+    @property
+    def origin(self) -> str:
+        """Where embeddings come from that are not made now."""
+        return str(self._saved) if self._saved else "the store"
+
+    def stream(self) -> Iterator[Source | Failure] | SavedVectors:
+        """Return the inputs, lazily and never the output file; or the embeddings."""
+        if self._saved:
+            from siglipcli import embedding_files
+
+            return embedding_files.load(self._saved)
+        from siglipcli.inputs import expand
+
+        names = _but_not(self._names(), self.output)
+        return expand(names, walking(self.options, self.output), overlooked=self.overlooked)
+
+    def total(self) -> int | None:
+        """Count the inputs by walking them once more; None where some can be read only once."""
+        from siglipcli.inputs import expand
+
+        listed = self.options.files_from
+        once = "-" in (self.options.paths or ()) or (listed and not Path(listed).is_file())
+        if self._saved or once:
+            return None
+        return sum(1 for _ in expand(self._names(), walking(self.options, self.output)))
+
+    def report(self, terminal: Terminal) -> None:
+        """Say what was passed over in folders, and which patterns matched nothing."""
+        endings = self.overlooked.endings
+        if endings:
+            named = [
+                f"{count:,} {ending or 'without an ending'}"
+                for ending, count in endings.most_common(_ENDINGS)
+            ]
+            if (rest := len(endings) - _ENDINGS) > 0:
+                named.append(f"{rest:,} more endings")
+            terminal.note(f"passed over: {', '.join(named)}; see --ext")
+        for pattern in self.overlooked.unused(walking(self.options)):
+            terminal.note(f"--exclude {pattern} matched nothing")
+
+    @property
+    def _saved(self) -> Path | None:
+        return self.saved.saved if self.saved else None
+
+    def _check_saved(self, saved: Path) -> None:
+        if self.options.paths or self.options.files_from is not None:
+            raise UsageError("--from takes the place of images: give one or the other")
+        if self.output and _same(saved, self.output):
+            raise UsageError(f"the output {self.output} is the file that --from reads")
+
+    def _names(self) -> Iterator[str]:
+        return chain(self.options.paths or (), _listed(self.options))
+
+
+def walking(options: WalkOptions, output: Path | None = None) -> Options:
+    """Turn the options on folders into the library's; `output` is never one of the inputs."""
+    defaults = Options()
+    return Options(
+        recursive=options.recursive,
+        extensions=tuple(options.ext) if options.ext else defaults.extensions,
+        exclude=tuple(options.exclude or ()),
+        hidden=options.hidden,
+        skip=output,
+    )
+
+
+def _listed(options: InputOptions) -> Iterator[str]:
+    from siglipcli.inputs import listed
+
+    if options.files_from is None:
+        return
+    with _list_stream(options.files_from) as stream:
+        yield from listed(stream, null=options.null)
+
+
+@contextmanager
+def _list_stream(name: str) -> Iterator[BinaryIO]:
+    if name == "-":
+        yield _stdin()
+        return
+    with _opened(Path(name)) as stream:
+        yield stream
+
+
+def _check_list(name: str | None) -> None:
+    """Complain of a list that cannot be read before a model is loaded; a pipe is left alone."""
+    if name == "-":
+        _stdin()
+    elif name is not None and not Path(name).is_fifo():
+        _opened(Path(name)).close()
+
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise UsageError("cannot read the list on stdin: it is closed")
+    return sys.stdin.buffer
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read the list {path}: {error.strerror}") from error
+
+
+def _but_not(names: Iterable[str], output: Path | None) -> Iterator[str]:
+    """Pass names on; refuse one that is the output file, which would be replaced by results."""
+    there = output is not None and output.is_file()
+    for name in names:
+        if there and output and name != "-" and _same(Path(name), output):
+            raise UsageError(f"the output {output} is one of the inputs")
+        yield name
+
+
+def _same(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:
+        return False

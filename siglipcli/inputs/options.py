@@ -1,0 +1,139 @@
+"""What to take from folders and what never to take: `Options`, compiled into a `Chooser` for a run."""
+
+# Names stay the strings that were typed: Path would drop their `./`.
+# ruff: noqa: PTH100, PTH117, PTH119, PTH121
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from glob import has_magic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+__all__ = ["IMAGE_ENDINGS", "Chooser", "Options", "Overlooked"]
+
+IMAGE_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".jps", ".png", ".apng", ".webp", ".gif", ".bmp"),
+    *(".tif", ".tiff", ".btf", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".ico", ".mpo"),
+    *(".heic", ".heif", ".heics", ".heifs", ".hif", ".jxl"),  # a row that names the plugin beats silence
+)  # fmt: skip
+"""What counts as an image inside a folder, unless other endings are wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to take from folders, and what never to take.
+
+    `extensions`: endings with or without the dot (`jpg`, `.jpg`) or globs against the name (`*.jp*g`), in
+    any case; one text may hold several, separated by commas; None takes every file.
+    `exclude`: globs against the base name, the path below the named folder and the path as typed; a
+    folder that matches is not entered. They hold for named files too, as the shell expands `*.jpg` first.
+    `skip`: a file never to read (this run's output).
+    `stdin_limit`: the most bytes that are taken from stdin for `-`.
+    """
+
+    recursive: bool = True
+    extensions: tuple[str, ...] | None = IMAGE_ENDINGS
+    exclude: tuple[str, ...] = ()
+    hidden: bool = False
+    skip: Path | None = None
+    stdin_limit: int = 1 << 30
+
+
+@dataclass(slots=True)
+class Overlooked:
+    """What a walk did not take, counted while it goes on: for a word to the user at its end.
+
+    `endings`: lower-case ending → how many files of it were passed over in folders. `excluded`: the
+    patterns of `Options.exclude` that matched something.
+    """
+
+    endings: Counter[str] = field(default_factory=Counter)
+    excluded: set[str] = field(default_factory=set)
+
+    def unused(self, options: Options) -> list[str]:
+        """Return the patterns of `options.exclude` that have matched nothing."""
+        return [pattern for pattern in options.exclude if pattern not in self.excluded]
+
+
+class Chooser:
+    """A run's `Options`, compiled; what is passed over is counted in `overlooked`."""
+
+    def __init__(self, options: Options, overlooked: Overlooked) -> None:
+        self.options = options
+        self.overlooked = overlooked
+        plain, self._globs = _endings(options.extensions or ())
+        self._suffixes = tuple(plain)
+        self._excluded = [
+            (pattern, form) for pattern in options.exclude for form in _forms(pattern)
+        ]
+
+    def wants(self, name: str) -> bool:
+        """Whether a file of this base name is an image to look at."""
+        if self.options.extensions is None:
+            return True
+        lower = name.lower()
+        if lower.endswith(self._suffixes) or any(fnmatchcase(lower, each) for each in self._globs):
+            return True
+        self.overlooked.endings[_ending(lower)] += 1
+        return False
+
+    def excludes(self, path: str, below: str) -> bool:
+        """Whether a pattern matches `path`, which is `below` in the folder that was named."""
+        if not self._excluded:
+            return False
+        name = os.path.basename(path)
+        for pattern, form in self._excluded:
+            if any(fnmatchcase(text, form) for text in (name, below, *_as_typed(path, form))):
+                self.overlooked.excluded.add(pattern)
+                return True
+        return False
+
+    def skips(self, path: str) -> bool:
+        """Whether `path` is the file that is never read."""
+        skip = self.options.skip
+        if skip is None or skip.name.lower() != os.path.basename(path).lower():
+            return False
+        try:
+            return os.path.samefile(path, skip)
+        except OSError:
+            return False
+
+
+def _endings(extensions: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Split what was typed into plain endings, with their dot, and globs; all in lower case."""
+    plain, globs = [], []
+    for text in extensions:
+        for each in text.lower().split(","):
+            ending = each.strip().removeprefix("*.") if each.strip() else ""
+            if has_magic(ending):
+                globs.append(each.strip() if "." in each else f"*.{ending}")
+            elif ending:
+                plain.append("." + ending.lstrip("."))
+    return plain, globs
+
+
+def _forms(pattern: str) -> list[str]:
+    """Return the globs that one pattern stands for: `./a/` is `a`, `**/raw` is the topmost `raw` too."""
+    form = os.path.normpath(pattern) if pattern else pattern
+    return [form, form[3:]] if form.startswith("**/") else [form]
+
+
+def _as_typed(path: str, form: str) -> Iterator[str]:
+    """Yield the whole path for a pattern that begins with a plain folder: `photos/2023`, not `*/2023`."""
+    if os.path.isabs(form):
+        yield os.path.abspath(path)
+    elif os.sep in form and not has_magic(form.partition(os.sep)[0]):
+        yield os.path.normpath(path)
+
+
+def _ending(lower: str) -> str:
+    stem, dot, ending = lower.rpartition(".")
+    return f".{ending}" if dot and stem else ""
