@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglipcli import encoders as models
 from siglipcli import pipeline, scoring, search
 from siglipcli.embedding_files.form import SavedVectors
+from siglipcli.encoders import ModelSpec, open_encoder
 from siglipcli.errors import ModelError, UsageError
 from siglipcli.inputs import expand
 from siglipcli.labels import LabelSet
@@ -68,6 +68,7 @@ class Classifier:
         device: str = "auto",
         runtime: str = "auto",
         precision: str = "auto",
+        text_cleaning: str | None = None,
         offline: bool = False,
         cache_dir: Path | None = None,
         progress: Progress | None = None,
@@ -79,15 +80,8 @@ class Classifier:
         Its files are fetched where needed unless `offline`. With a `store`, what was encoded before is
         not encoded again. Raises ModelError or DeviceError.
         """
-        encoder = models.load(
-            model,
-            device=device,
-            runtime=runtime,
-            precision=precision,
-            offline=offline,
-            cache_dir=cache_dir,
-            progress=progress,
-        )
+        spec = ModelSpec(model, device, runtime, precision, cache_dir, offline, text_cleaning)
+        encoder = open_encoder(spec, progress)
         return cls(encoder, load_options or LoadOptions(), store)
 
     def close(self) -> None:
@@ -180,7 +174,9 @@ class Classifier:
         """Return the store's part for this model's vectors of one kind: texts, or a decode mode."""
         if self.store is None:
             return None
-        return self.store.space(f"{self.encoder.fingerprint}-{kind}", self.encoder.name)
+        encoder = self.encoder
+        made_by = encoder.text_fingerprint if kind == "text" else encoder.fingerprint
+        return self.store.space(f"{made_by}-{kind}", encoder.name)
 
     def classify(
         self,

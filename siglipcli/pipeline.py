@@ -180,7 +180,7 @@ def batches(
     encoder.batch_size = load_options.batch_size or encoder.batch_size
 
     def read(item: _Unread, decoder: Decoder) -> _Part:
-        return _read(item, encoder.image_size, load_options, space, decoder)
+        return _read(item, encoder.preprocess.size, load_options, space, decoder)
 
     def late(item: _Unread) -> _Part:
         return _refused(item.source, too_slow(load_options.timeout))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siglipcli.encoders.preprocess import Preprocess
 from siglipcli.results import Head
 
 if TYPE_CHECKING:
@@ -20,8 +21,9 @@ class FakeEncoder:
 
     name = "fake"
     fingerprint = "fake"
+    text_fingerprint = "fake"
     head = Head(logit_scale=10.0, logit_bias=-2.0)
-    image_size = 8
+    preprocess = Preprocess(8)
     batch_size = 4
     in_flight = 1
     runtime = "fake"

@@ -57,8 +57,8 @@ def configure(folder: Path, *path: str, value: Any) -> None:
 def test_a_folder(folder: Path) -> None:
     """A folder with the four files is a model: sizes, scaling, pad token and head come from them."""
     found = look(folder)
-    assert (found.image_size, found.context_length) == (32, 16)
-    assert found.mean == found.std == (0.5, 0.5, 0.5)
+    assert (found.preprocess.size, found.context_length) == (32, 16)
+    assert found.preprocess.mean == found.preprocess.std == (0.5, 0.5, 0.5)
     assert (found.pad_token, found.clean) == ("</s>", "canonicalize")
     assert found.head.logit_scale == pytest.approx(math.exp(4.5))
     assert found.head.logit_bias == -12.5
@@ -205,7 +205,7 @@ def test_defaults_are_those_of_open_clip(folder: Path) -> None:
     configure(folder, "model_cfg", "text_cfg", "tokenizer_kwargs", value=None)
     configure(folder, "model_cfg", "vision_cfg", "image_size", value=None)
     found = look(folder)
-    assert (found.context_length, found.clean, found.image_size) == (77, "whitespace", 224)
+    assert (found.context_length, found.clean, found.preprocess.size) == (77, "whitespace", 224)
 
 
 @pytest.mark.parametrize("token", [{"content": "<pad>", "lstrip": False}, "<pad>"])

@@ -229,7 +229,7 @@ def test_one_repository_under_two_names(server: HubStandIn, notes: Path) -> None
     narrow = pull("ViT-SO400M-14-SigLIP-378", cache_dir=notes)
     plain = pull("ViT-SO400M-14-SigLIP-384", cache_dir=notes)
     assert narrow.weights == plain.weights
-    assert (narrow.image_size, plain.image_size) == (378, 32)
+    assert (narrow.preprocess.size, plain.preprocess.size) == (378, 32)
     tower = narrow.config["model_cfg"]["vision_cfg"]
     assert tower["timm_model_name"] == "vit_so400m_patch14_siglip_378"
     assert narrow.fingerprint != plain.fingerprint

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from siglipcli import demo
-from siglipcli import encoders as models
+from siglipcli import demo, encoders
+from siglipcli.cli.remedies import with_remedy
+from siglipcli.encoders import ModelSpec, open_encoder
 from siglipcli.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -28,10 +29,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def encoder(runtime: str, precision: str, cache: Path, model: str = "demo") -> models.Encoder:
-    return models.load(
-        model, device="cpu", runtime=runtime, precision=precision, cache_dir=cache, offline=True
-    )
+def encoder(runtime: str, precision: str, cache: Path, model: str = "demo") -> encoders.Encoder:
+    return open_encoder(ModelSpec(model, "cpu", runtime, precision, cache, offline=True))
 
 
 def drawings(size: int) -> np.ndarray:
@@ -47,7 +46,7 @@ def drawings(size: int) -> np.ndarray:
 def test_both_runtimes_give_the_same_embeddings(precision: str, cosine: float, cache: Path) -> None:
     """Rows are unit vectors, and point where torch's in fp32 do."""
     ours, theirs = encoder("openvino", precision, cache), encoder("torch", "fp32", cache)
-    pixels = drawings(ours.image_size)
+    pixels = drawings(ours.preprocess.size)
     for mine, reference in [
         (ours.encode_images(pixels), theirs.encode_images(pixels)),
         (ours.encode_texts(PROMPTS), theirs.encode_texts(PROMPTS)),
@@ -60,7 +59,7 @@ def test_both_runtimes_give_the_same_embeddings(precision: str, cosine: float, c
 def test_one_image_or_many_give_the_same_rows(cache: Path) -> None:
     """How images are grouped changes nothing beyond rounding."""
     found = encoder("openvino", "fp32", cache)
-    pixels = drawings(found.image_size)
+    pixels = drawings(found.preprocess.size)
     together = found.encode_images(pixels)
     apart = np.concatenate([found.encode_images(pixels[i : i + 1]) for i in range(len(pixels))])
     np.testing.assert_allclose(together, apart, atol=1e-5)
@@ -69,7 +68,7 @@ def test_one_image_or_many_give_the_same_rows(cache: Path) -> None:
 def test_the_engine_holds_the_models_own_head_and_sizes(cache: Path) -> None:
     """Head, image size and token ids are those of the checkpoint."""
     ours, theirs = encoder("openvino", "fp32", cache), encoder("torch", "fp32", cache)
-    assert (ours.head, ours.image_size) == (theirs.head, theirs.image_size)
+    assert (ours.head, ours.preprocess.size) == (theirs.head, theirs.preprocess.size)
     np.testing.assert_array_equal(ours.tokenizer(PROMPTS), theirs.tokenizer(PROMPTS))
     assert ours.fingerprint != theirs.fingerprint
 
@@ -157,22 +156,24 @@ def test_which_runtime_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """OpenVINO wherever the CPU is to work; torch for the rest, and where it is asked for."""
-    monkeypatch.setattr(models, "_has_gpu", lambda: accelerator)
-    assert models._wants_openvino(runtime, device, precision) is expected
+    monkeypatch.setattr(encoders, "_has_gpu", lambda: accelerator)
+    assert encoders._wants_openvino(ModelSpec("demo", device, runtime, precision)) is expected
 
 
 def test_a_gpu_goes_before_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """With an accelerator, `auto` leaves the choice to torch."""
-    monkeypatch.setattr(models, "_has_gpu", lambda: True)
-    assert not models._wants_openvino("auto", "auto", "auto")
+    monkeypatch.setattr(encoders, "_has_gpu", lambda: True)
+    assert not encoders._wants_openvino(ModelSpec("demo"))
 
 
 def test_what_openvino_cannot_do_is_said(cache: Path) -> None:
     """Another device or fp16 is refused with the way out, when it was asked for by name."""
-    with pytest.raises(DeviceError, match="needs torch"):
-        models.load("demo", device="cuda", runtime="openvino", cache_dir=cache)
-    with pytest.raises(DeviceError, match="fp16"):
-        models.load("demo", runtime="openvino", precision="fp16", cache_dir=cache)
+    with pytest.raises(DeviceError, match="CPU only") as caught:
+        open_encoder(ModelSpec("demo", "cuda", "openvino", cache_dir=cache))
+    assert "--runtime torch" in with_remedy(caught.value)
+    with pytest.raises(DeviceError, match="no fp16") as caught:
+        open_encoder(ModelSpec("demo", "cpu", "openvino", "fp16", cache))
+    assert "--precision fp32 or bf16" in with_remedy(caught.value)
 
 
 def test_auto_falls_back_to_torch(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -206,8 +207,8 @@ def test_both_runtimes_agree_at_full_size(
 def test_threads_may_encode_from_the_start(tmp_path: Path) -> None:
     """Four threads whose very first calls come at once all get the same rows."""
     script = (
-        "import sys, threading; from pathlib import Path; from siglipcli import encoders as models\n"
-        "encoder = models.load('demo', device='cpu', runtime='openvino', cache_dir=Path(sys.argv[1]))\n"
+        "import sys, threading; from pathlib import Path; from siglipcli import encoders\n"
+        "encoder = encoders.open_encoder(encoders.ModelSpec('demo', 'cpu', 'openvino', cache_dir=Path(sys.argv[1])))\n"
         "start, rows = threading.Barrier(4), []\n"
         "def work():\n"
         "    start.wait(); rows.append(encoder.encode_texts(['a red circle']).tobytes())\n"
@@ -223,7 +224,7 @@ def test_threads_may_encode_from_the_start(tmp_path: Path) -> None:
 def test_a_tower_that_was_let_go_still_answers(cache: Path) -> None:
     """Texts encoded in the middle of a stream of images take nothing from under it."""
     found = encoder("openvino", "fp32", cache)
-    pixels = drawings(found.image_size)
+    pixels = drawings(found.preprocess.size)
     expected = found.encode_images(pixels)
     with found._lock:  # type: ignore[attr-defined]
         held = found._tower("image", 1)  # type: ignore[attr-defined]
@@ -239,8 +240,9 @@ def test_openvino_that_cannot_run_is_said(cache: Path, monkeypatch: pytest.Monke
 
     found = encoder("openvino", "fp32", cache)
     monkeypatch.setattr("siglipcli.encoders.openvino_runtime.library", broken)
-    with pytest.raises(DeviceError, match=r"libtbb.*--runtime torch"):
+    with pytest.raises(DeviceError, match="libtbb") as caught:
         found.encode_texts(PROMPTS)
+    assert "--runtime torch" in with_remedy(caught.value)
 
 
 def test_two_first_runs_at_once_both_answer(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import string
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import ftfy
@@ -14,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from siglipcli.demo import MODEL_DIR
+from siglipcli.encoders.checkpoint import locate
+from siglipcli.encoders.spec import CLEANINGS
 from siglipcli.encoders.tokens import Tokenizer, canonicalize, cleaner
-from siglipcli.errors import CheckpointError
+from siglipcli.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,3 +165,48 @@ def test_settings_in_the_file_do_not_count(tmp_path: Path) -> None:
     texts = ["a cat", "a photo of a very small red circle"]
     plain = Tokenizer(FILE, 16, "</s>", "canonicalize")(texts)
     np.testing.assert_array_equal(Tokenizer(file, 16, "</s>", "canonicalize")(texts), plain)
+
+
+def test_ids_are_what_the_model_reads(tokenizer: Tokenizer) -> None:
+    """Ids are the row without its padding, cut as the row is; texts that clean alike have equal ids."""
+    for text in ("a cat", "red circle " * 40, ""):
+        ids = tokenizer.ids(text)
+        assert ids == tuple(tokenizer([text])[0][: len(ids)])
+        assert len(tokenizer.pieces(text)) == len(ids) == min(16, tokenizer.count(text))
+    assert tokenizer.ids("T-shirt") == tokenizer.ids("tshirt")
+    assert tokenizer.pieces("Red circle")[-1] == "</s>"
+
+
+def test_unknown_words_are_seen(tokenizer: Tokenizer) -> None:
+    """A text in letters that the tokenizer lacks is told from one that it can spell."""
+    assert tokenizer.unknown("a photo of 猫")
+    assert tokenizer.pieces("a 猫") == ("▁a", "▁", "<unk>", "</s>")
+    assert not tokenizer.unknown("a photo of a cat")
+    assert tokenizer.ids("猫") == tokenizer.ids("犬")
+
+
+def test_another_cleaning_keeps_punctuation(tmp_path: Path) -> None:
+    """`lower` leaves the hyphen that SigLIP's own cleaning deletes, and marks the texts' fingerprint."""
+    checkpoint = locate("demo", cache_dir=tmp_path)
+    own, lower = Tokenizer.of(checkpoint), Tokenizer.of(checkpoint, cleaning="lower")
+    assert (own.clean("Red-Circle"), lower.clean("Red-Circle")) == ("redcircle", "red-circle")
+    assert (own.suffix, lower.suffix) == ("", "-lower")
+    assert Tokenizer.of(checkpoint, cleaning=own.cleaning).suffix == ""
+    with pytest.raises(UsageError, match="text cleaning is one of canonicalize, lower, whitespace"):
+        Tokenizer.of(checkpoint, cleaning="shave")
+
+
+def test_threads_may_share_a_tokenizer(tokenizer: Tokenizer) -> None:
+    """Counting in one thread, which lifts the truncation, does not change another thread's rows."""
+    text = "red circle " * 40
+    expected = tokenizer([text])
+    with ThreadPoolExecutor(4) as pool:
+        counts = [pool.submit(tokenizer.count, text) for _ in range(200)]
+        rows = [pool.submit(tokenizer, [text]) for _ in range(200)]
+    assert {count.result() for count in counts} == {tokenizer.count(text)}
+    assert all(np.array_equal(row.result(), expected) for row in rows)
+
+
+def test_every_cleaning_on_offer_exists() -> None:
+    """What the options offer is what the tokenizer knows."""
+    assert [cleaner(name)("a") for name in CLEANINGS] == ["a"] * len(CLEANINGS)

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from siglipcli import demo
-from siglipcli import encoders as models
-from siglipcli.encoders import torch_runtime
+from siglipcli.cli.status import ExitStatus, status_of
+from siglipcli.encoders import ModelSpec, open_encoder, torch_runtime
 from siglipcli.encoders.checkpoint import Checkpoint, locate
 from siglipcli.encoders.torch_runtime import (
     TorchEncoder,
@@ -23,7 +23,7 @@ from siglipcli.encoders.torch_runtime import (
     pick_device,
     pick_precision,
 )
-from siglipcli.errors import CheckpointError, DeviceError, ExitStatus
+from siglipcli.errors import CheckpointError, DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +145,7 @@ def test_cuda_that_is_not_here_is_said(name: str) -> None:
     """A device that this machine lacks is an error that says what torch sees."""
     with pytest.raises(DeviceError, match=f"{name} is not here: torch sees 0 CUDA") as caught:
         pick_device(name)
-    assert caught.value.status is ExitStatus.CANNOT_GO_ON
+    assert status_of(caught.value) is ExitStatus.CANNOT_GO_ON
 
 
 @pytest.mark.skipif(torch.backends.mps.is_available(), reason="needs a machine without Metal")
@@ -195,7 +195,7 @@ def test_a_precision_asked_for_is_used(wanted: str, device: str) -> None:
 
 def test_fp16_on_the_cpu_is_refused() -> None:
     """fp16 on a CPU is slow and inexact: the message names what to use."""
-    with pytest.raises(DeviceError, match="use --precision bf16 or fp32"):
+    with pytest.raises(DeviceError, match="no fp16 on cpu; it has fp32, bf16"):
         pick_precision("fp16", torch.device("cpu"))
 
 
@@ -218,7 +218,7 @@ def test_a_device_that_differs_from_the_cpu_is_refused(
     fresh._check_against_cpu(fresh._image)
     right = fresh._encode_pixels
     monkeypatch.setattr(fresh, "_encode_pixels", lambda *given: np.roll(right(*given), 1, axis=1))
-    with pytest.raises(DeviceError, match="use --precision fp32 or --device cpu"):
+    with pytest.raises(DeviceError, match="computes other embeddings than the CPU"):
         fresh._check_against_cpu(fresh._image)
 
 
@@ -254,7 +254,7 @@ def test_no_room_for_one_image_ends_the_run(fresh: TorchEncoder) -> None:
     """Where one image does not fit there is nothing to halve: the message names the CPU."""
     fresh.encode_images(pixels(1))
     fresh._image = tight(fresh._image, 0, [])
-    with pytest.raises(DeviceError, match="try --device cpu"):
+    with pytest.raises(DeviceError, match="too little free memory for one image"):
         fresh.encode_images(pixels(4))
 
 
@@ -363,7 +363,7 @@ def test_half_precision_weights_are_widened(
 
 def test_a_gpus_batch_is_found_by_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half the free memory, divided by what one image takes; at least one, at most 256."""
-    encoder = models.load("demo", device="cpu", runtime="torch", precision="fp32")
+    encoder = open_encoder(ModelSpec("demo", "cpu", "torch", "fp32"))
     assert isinstance(encoder, TorchEncoder)
     encoder.encode_images(pixels(1))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
@@ -381,7 +381,7 @@ def test_no_memory_to_load_a_tower_is_said(monkeypatch: pytest.MonkeyPatch, tmp_
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("siglipcli.encoders.torch_runtime.build_tower", full)
-    encoder = models.load("demo", device="cpu", runtime="torch", cache_dir=tmp_path)
+    encoder = open_encoder(ModelSpec("demo", "cpu", "torch", cache_dir=tmp_path))
     with pytest.raises(DeviceError, match="too little free memory for the text tower"):
         encoder.encode_texts(["a cat"])
     with pytest.raises(DeviceError, match="too little free memory for one image"):
@@ -390,7 +390,7 @@ def test_no_memory_to_load_a_tower_is_said(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_the_cpu_holds_one_tower_at_a_time() -> None:
     """Texts after images let the image tower go, and the other way round."""
-    encoder = models.load("demo", device="cpu", runtime="torch", precision="fp32")
+    encoder = open_encoder(ModelSpec("demo", "cpu", "torch", "fp32"))
     assert isinstance(encoder, TorchEncoder)
     encoder.encode_images(pixels(1))
     encoder.encode_texts(["a cat"])

@@ -15,7 +15,6 @@ from siglipcli.cli.bootstrap_report import number, write_json
 from siglipcli.cli.examples import Examples  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.options import (
-    PRECISIONS,
     DocumentOptions,
     JsonOrTable,
     LabelOptions,
@@ -25,6 +24,7 @@ from siglipcli.cli.options import (
 from siglipcli.cli.output import Tally
 from siglipcli.cli.terminal import Terminal
 from siglipcli.cli.values import one_of, probability
+from siglipcli.encoders.spec import PRECISIONS
 from siglipcli.errors import UsageError
 from siglipcli.outputs.fields import utf8
 from siglipcli.outputs.json_lines import failed, named

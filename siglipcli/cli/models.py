@@ -158,7 +158,7 @@ def _row(entry: Entry, here: bool) -> list[str]:
 def _read_facts(found: Checkpoint) -> dict[str, Any]:
     """Return what only the files themselves tell."""
     return {
-        "image_size": found.image_size,
+        "image_size": found.preprocess.size,
         "context_length": found.context_length,
         "embed_dim": found.config["model_cfg"].get("embed_dim"),
         "scale": found.head.logit_scale,

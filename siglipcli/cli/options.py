@@ -14,6 +14,7 @@ import typer
 from siglipcli import outputs
 from siglipcli.cli.progress import MODES
 from siglipcli.cli.values import Size, auto_or_count, device, moderate, one_of, probability
+from siglipcli.encoders.spec import CLEANINGS, PRECISIONS, RUNTIMES
 from siglipcli.errors import UsageError
 
 __all__ = [
@@ -34,10 +35,6 @@ __all__ += [
     "VerbosityOptions",
     "WalkOptions",
 ]
-
-
-RUNTIMES = ("auto", "torch", "openvino")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 CacheDir = Annotated[
@@ -258,6 +255,15 @@ class ModelOptions:
             help="The towers' arithmetic; the head is always fp32.",
         ),
     ] = "auto"
+    text_cleaning: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join(CLEANINGS),
+            callback=one_of(*CLEANINGS),
+            show_default=False,
+            help="How prompts are cleaned before they are tokenized.  [default: as the model's config says]",
+        ),
+    ] = None
     batch_size: Annotated[
         str,
         typer.Option(

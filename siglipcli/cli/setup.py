@@ -71,6 +71,7 @@ def classifier(engine: ModelOptions, given: WalkOptions, terminal: Terminal) -> 
             device=engine.device,
             runtime=engine.runtime,
             precision=engine.precision,
+            text_cleaning=engine.text_cleaning,
             offline=engine.offline,
             cache_dir=engine.cache_dir,
             progress=progress,

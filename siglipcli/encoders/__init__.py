@@ -1,4 +1,4 @@
-"""The only room with torch, open_clip and OpenVINO: `load(spec) -> Encoder`.
+"""The only package with torch, open_clip and OpenVINO: `open_encoder(spec) -> Encoder`.
 
 A tensor never leaves it; beyond it everything is numpy.
 """
@@ -9,11 +9,13 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from siglipcli import machine
+from siglipcli.encoders import precisions
+from siglipcli.encoders.preprocess import Preprocess
+from siglipcli.encoders.spec import ModelSpec
 from siglipcli.errors import DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from siglipcli.encoders.tokens import Tokenizer
     from siglipcli.results import Head
 
-__all__ = ["Encoder", "load"]
+__all__ = ["Encoder", "ModelSpec", "Preprocess", "open_encoder"]
 
 logger = logging.getLogger("siglipcli")
 
@@ -31,12 +33,14 @@ class Encoder(Protocol):
     """A model ready to turn images and prompts into embeddings of one space."""
 
     name: str
-    """What answers call the model."""
+    """What results call the model."""
     fingerprint: str
-    """Equal for two encoders only if their vectors may be compared and stored together."""
+    """Equal for two encoders only if their image embeddings may be compared and stored together."""
+    text_fingerprint: str
+    """The same for embeddings of texts, which depend on how texts are cleaned too."""
     head: Head
-    image_size: int
-    """Side in pixels of the square the image tower takes."""
+    preprocess: Preprocess
+    """What `encode_images` takes: the size of its arrays, and how images are resized to it."""
     batch_size: int
     """Images at a time that suit the device; may shrink when memory runs out."""
     in_flight: int
@@ -50,7 +54,7 @@ class Encoder(Protocol):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """For counting tokens before anything is encoded."""
+        """For looking at tokens before anything is encoded."""
 
     def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode uint8[n, size, size, 3] → float32[n, d], unit rows."""
@@ -59,52 +63,52 @@ class Encoder(Protocol):
         """Encode texts → float32[len(texts), d], unit rows."""
 
 
-def load(
-    spec: str,
-    *,
-    device: str = "auto",
-    runtime: str = "auto",
-    precision: str = "auto",
-    offline: bool = False,
-    cache_dir: Path | None = None,
-    progress: Progress | None = None,
-) -> Encoder:
-    """Find a model and make it ready; towers are read when first used.
+def open_encoder(spec: ModelSpec, progress: Progress | None = None) -> Encoder:
+    """Find a model's files, fetching what is missing unless `spec.offline`; towers are read when first used.
 
-    `spec` is a catalogue name, a local folder, `hf-hub:ORG/NAME` or `demo`.
     Raises ModelError (unknown, offline, damaged) or DeviceError.
     """
     from siglipcli.encoders.checkpoint import locate
 
-    folder = machine.cache_folder(cache_dir)
-    checkpoint = locate(spec, offline=offline, cache_dir=folder, progress=progress)
-    if _wants_openvino(runtime, device, precision):
+    folder = machine.cache_folder(spec.cache_dir)
+    checkpoint = locate(spec.name, offline=spec.offline, cache_dir=folder, progress=progress)
+    if _wants_openvino(spec):
         from siglipcli.encoders.openvino_runtime import OpenVINOEncoder
 
         try:
-            return OpenVINOEncoder(checkpoint, precision, folder)
+            return OpenVINOEncoder(
+                checkpoint, spec.precision, folder, text_cleaning=spec.text_cleaning
+            )
         except (OSError, RuntimeError, ImportError) as error:
-            if runtime == "openvino":
-                raise DeviceError(f"the openvino runtime cannot start: {error}") from error
+            if spec.runtime == "openvino":
+                raise DeviceError(
+                    f"the openvino runtime cannot start: {error}", code="openvino", reason=error
+                ) from error
             logger.warning("using torch, as the openvino runtime cannot start: %s", error)
     from siglipcli.encoders.torch_runtime import TorchEncoder
 
-    return TorchEncoder(checkpoint, device, precision)
+    return TorchEncoder(checkpoint, spec.device, spec.precision, text_cleaning=spec.text_cleaning)
 
 
-def _wants_openvino(runtime: str, device: str, precision: str) -> bool:
-    """Choose the runtime without importing either. Raises DeviceError for what cannot be had."""
+def _wants_openvino(spec: ModelSpec) -> bool:
+    """Choose the runtime without importing either. Raises DeviceError for what is not available."""
     from siglipcli.encoders import openvino_runtime
 
-    if runtime == "openvino":
-        if device not in {"auto", "cpu"}:
-            raise DeviceError(f"the openvino runtime is for the CPU; --device {device} needs torch")
+    if spec.runtime == "openvino":
+        if spec.device not in {"auto", "cpu"}:
+            raise DeviceError(
+                f"the openvino runtime runs on the CPU only, not on {spec.device}",
+                code="openvino_device",
+                device=spec.device,
+            )
         if not openvino_runtime.is_installed():
-            raise DeviceError("OpenVINO is not installed here; use --runtime torch")
+            raise DeviceError("OpenVINO is not installed", code="openvino")
         return True
-    if runtime == "torch" or precision == "fp16" or not openvino_runtime.is_installed():
+    if spec.runtime == "torch" or not precisions.is_on_openvino(spec.precision):
         return False
-    return device == "cpu" or (device == "auto" and not _has_gpu())
+    if not openvino_runtime.is_installed():
+        return False
+    return spec.device == "cpu" or (spec.device == "auto" and not _has_gpu())
 
 
 def _has_gpu() -> bool:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from siglipcli.encoders import catalog, hub
 from siglipcli.encoders.hub import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, Hub, Progress
+from siglipcli.encoders.preprocess import Preprocess
 from siglipcli.encoders.weights import Tensors, digest
 from siglipcli.errors import CheckpointError, UnknownModelError
 from siglipcli.machine import cache_folder
@@ -34,20 +35,19 @@ _FORMAT = 1  # of fingerprints; raise it when the same files come to give other 
 class Checkpoint:
     """A model's files, found and verified, and what the runtimes need to know of them.
 
-    `config` is open_clip_config.json (`model_cfg`, `preprocess_cfg`); `image_size` is in pixels,
-    `context_length` in tokens; `mean` and `std` belong to RGB in [0, 1]. `clean` names the cleaning of
-    prompts. `fingerprint` is equal for two checkpoints only if weights, config and tokenizer are.
+    `config` is open_clip_config.json (`model_cfg`, `preprocess_cfg`); `context_length` is in tokens.
+    `clean` names the cleaning of prompts, `unk_token` what stands for words that the tokenizer does not
+    know. `fingerprint` is equal for two checkpoints only if weights, config and tokenizer are.
     """
 
     name: str
     config: dict[str, Any]
     weights: Path
     tokenizer: Path
-    image_size: int
+    preprocess: Preprocess
     context_length: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
     pad_token: str
+    unk_token: str
     clean: str
     head: Head
     fingerprint: str
@@ -215,7 +215,10 @@ def _read(
 ) -> Checkpoint:
     config = _config(found, catalog.CATALOG.get(spec))
     vision, text = config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
-    pad_token = _pad_token(found)
+    words = _json(found.tokenizer_config, found.remedy)
+    pad_token = _token(words, "pad_token")
+    if pad_token is None:
+        raise CheckpointError(f"{found.tokenizer_config} names no pad_token. {found.remedy}")
     tensors = Tensors(found.weights, found.remedy)
     cache_dir = cache_folder(cache_dir)
     content = {
@@ -231,11 +234,14 @@ def _read(
         config=config,
         weights=found.weights,
         tokenizer=found.tokenizer,
-        image_size=_image_size(vision, found),
+        preprocess=Preprocess(
+            size=_image_size(vision, found),
+            mean=_colour(config["preprocess_cfg"], "mean", found),
+            std=_colour(config["preprocess_cfg"], "std", found),
+        ),
         context_length=_positive(text.get("context_length", 77), "context_length", found),
-        mean=_colour(config["preprocess_cfg"], "mean", found),
-        std=_colour(config["preprocess_cfg"], "std", found),
         pad_token=pad_token,
+        unk_token=_token(words, "unk_token") or "<unk>",
         clean=_clean(text, found),
         head=tensors.head(),
         fingerprint=hashlib.sha256(packed).hexdigest()[:32],
@@ -316,9 +322,7 @@ def _clean(text: dict[str, Any], found: _Files) -> str:
     return str(clean)
 
 
-def _pad_token(found: _Files) -> str:
-    token = _json(found.tokenizer_config, found.remedy).get("pad_token")
+def _token(words: dict[str, Any], key: str) -> str | None:
+    token = words.get(key)
     token = token.get("content") if isinstance(token, dict) else token
-    if not isinstance(token, str):
-        raise CheckpointError(f"{found.tokenizer_config} names no pad_token. {found.remedy}")
-    return token
+    return token if isinstance(token, str) else None

@@ -26,8 +26,8 @@ class _ImageGraph(torch.nn.Module):
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__()
         self.tower = build_tower(checkpoint, "visual")
-        self.mean = torch.tensor(checkpoint.mean)[:, None, None]
-        self.std = torch.tensor(checkpoint.std)[:, None, None]
+        self.mean = torch.tensor(checkpoint.preprocess.mean)[:, None, None]
+        self.std = torch.tensor(checkpoint.preprocess.std)[:, None, None]
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         x = pixels.permute(0, 3, 1, 2).float() / 255  # (n, 3, size, size)
@@ -45,8 +45,8 @@ class _TextGraph(torch.nn.Module):
         return normalize(self.tower(ids), dim=-1)
 
 
-def convert(checkpoint: Checkpoint, tower: str, path: Path, *, half: bool) -> None:
-    """Write the `image` or `text` tower as a graph for any batch size, its weights fp32 or fp16."""
+def convert(checkpoint: Checkpoint, tower: str, path: Path, *, weights: str) -> None:
+    """Write the `image` or `text` tower as a graph for any batch size, its `weights` fp32 or fp16."""
     openvino = library()
     graph, example = _traced(checkpoint, tower)
     # The fused attention of the fast path has no counterpart in OpenVINO.
@@ -57,7 +57,7 @@ def convert(checkpoint: Checkpoint, tower: str, path: Path, *, half: bool) -> No
             warnings.simplefilter("ignore")  # of the tracer, about shapes that are constant here
             shape = [-1, *example.shape[1:]]
             model = openvino.convert_model(graph, example_input=example, input=shape)
-        openvino.save_model(model, path, compress_to_fp16=half)
+        openvino.save_model(model, path, compress_to_fp16=weights == "fp16")
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
 
@@ -65,8 +65,7 @@ def convert(checkpoint: Checkpoint, tower: str, path: Path, *, half: bool) -> No
 def _traced(checkpoint: Checkpoint, tower: str) -> tuple[Any, torch.Tensor]:
     if tower == "text":
         # Made by the model's own tokenizer: a damaged one is found before an engine holds a copy.
-        c = checkpoint
-        words = Tokenizer(c.tokenizer, c.context_length, c.pad_token, c.clean)
+        words = Tokenizer.of(checkpoint)
         return _TextGraph(checkpoint), torch.from_numpy(words(["a photo"]))
-    size = checkpoint.image_size
+    size = checkpoint.preprocess.size
     return _ImageGraph(checkpoint), torch.zeros(1, size, size, 3, dtype=torch.uint8)

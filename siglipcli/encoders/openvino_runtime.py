@@ -1,8 +1,7 @@
 """The same towers compiled for the CPU by OpenVINO: built once from the open_clip model, then no torch.
 
 Graphs take what the pipeline has (uint8 pixels, token ids) and give unit rows: normalising pixels and
-embeddings is inside. A graph for bf16 arithmetic is stored in fp16, which holds more digits than
-bf16 does, at half the disk and memory; one for fp32 is stored in fp32.
+embeddings is inside. `precisions` says how the weights of a graph are stored.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siglipcli import machine
-from siglipcli.encoders import engines
+from siglipcli.encoders import engines, precisions
 from siglipcli.encoders.tokens import Tokenizer
 from siglipcli.errors import DeviceError
 
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVINOEncoder", "is_installed", "library", "streams", "version"]
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
 _TEXT_CHUNK = 64  # prompts encoded at a time
 _STREAM_PROCESSORS = 4
 
@@ -94,39 +92,42 @@ class OpenVINOEncoder:
 
     runtime = "openvino"
 
-    def __init__(self, checkpoint: Checkpoint, precision: str, cache_dir: Path) -> None:
-        self.precision = _pick_precision(precision)
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        precision: str,
+        cache_dir: Path,
+        *,
+        text_cleaning: str | None = None,
+    ) -> None:
+        has_bf16 = machine.has_bf16()
+        row = precisions.choose(precision, "openvino", "cpu", has_bf16=has_bf16)
+        self.precision = row.name
         self.manifest = _manifest(checkpoint, self.precision)
         self.folder = engines.open_engine(
             cache_dir / "engines",
             self.manifest,
-            lambda draft: _build(checkpoint, self.precision, draft),
+            lambda draft: _build(checkpoint, row.graph_weights, draft),
             cache_dir,
         )
         self.name = checkpoint.name
         self.head = self.manifest.head
-        self.image_size = self.manifest.image_size
+        self.preprocess = checkpoint.preprocess
+        self.tokenizer = Tokenizer.of(
+            checkpoint, path=self.folder / "tokenizer.json", cleaning=text_cleaning
+        )
         self.fingerprint = f"{self.manifest.fingerprint}-openvino-{self.precision}"
+        self.text_fingerprint = self.fingerprint + self.tokenizer.suffix
         self.in_flight = streams(machine.available_cpus())
         self.batch_size = 1
         self._lock = threading.Lock()
         self._held: _Tower | None = None
-        self._tokenizer: Tokenizer | None = None
         self._images = 0
 
     @property
     def description(self) -> str:
         """What runs, in a few words."""
         return f"OpenVINO on cpu at {self.precision}"
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The engine's tokenizer, loaded once."""
-        if self._tokenizer is None:
-            m = self.manifest
-            path = self.folder / "tokenizer.json"
-            self._tokenizer = Tokenizer(path, m.context_length, m.pad_token, m.clean)
-        return self._tokenizer
 
     def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode uint8[n, size, size, 3] → float32[n, d], unit rows. Threads may call it at once.
@@ -173,14 +174,6 @@ class _Tower:
         return np.array(rows, dtype=np.float32)
 
 
-def _pick_precision(wanted: str) -> str:
-    if wanted == "auto":
-        return "bf16" if machine.has_bf16() else "fp32"
-    if wanted not in _HINTS:
-        raise DeviceError(f"the openvino runtime has no {wanted}; use --precision bf16 or fp32")
-    return wanted
-
-
 def _manifest(checkpoint: Checkpoint, precision: str) -> engines.Manifest:
     return engines.Manifest(
         model=checkpoint.name,
@@ -188,21 +181,21 @@ def _manifest(checkpoint: Checkpoint, precision: str) -> engines.Manifest:
         precision=precision,
         runtime=version(),
         head=checkpoint.head,
-        image_size=checkpoint.image_size,
+        image_size=checkpoint.preprocess.size,
         context_length=checkpoint.context_length,
         pad_token=checkpoint.pad_token,
         clean=checkpoint.clean,
     )
 
 
-def _build(checkpoint: Checkpoint, precision: str, draft: Path) -> None:
+def _build(checkpoint: Checkpoint, weights: str, draft: Path) -> None:
     """Convert both towers and copy the tokenizer into `draft`."""
     logger.info("preparing %s for this processor; this is done once …", checkpoint.name)
     started = perf_counter()
     from siglipcli.encoders.openvino_convert import convert
 
     for tower in ("text", "image"):  # a bad tokenizer is found before the larger tower is converted
-        convert(checkpoint, tower, draft / f"{tower}.xml", half=precision != "fp32")
+        convert(checkpoint, tower, draft / f"{tower}.xml", weights=weights)
     shutil.copyfile(checkpoint.tokenizer, draft / "tokenizer.json")
     logger.info("prepared in %.0f s", perf_counter() - started)
 
@@ -214,7 +207,7 @@ def _compile(folder: Path, tower: str, precision: str, count: int) -> Any:
     """
     blobs = folder / "compiled" / f"{tower}-{count}"
     options = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_PRECISION_HINT": precisions.PRECISIONS[precision].openvino_hint,
         "NUM_STREAMS": str(count),
         "INFERENCE_NUM_THREADS": str(machine.available_cpus()),
     }
@@ -229,7 +222,7 @@ def _compile(folder: Path, tower: str, precision: str, count: int) -> Any:
             return core.compile_model(graph, "CPU", options | cached if usable else options)
     except (ImportError, OSError, RuntimeError) as error:
         raise DeviceError(
-            f"OpenVINO cannot run the model here ({error}); use --runtime torch"
+            f"OpenVINO cannot run the model: {error}", code="openvino", reason=error
         ) from error
 
 

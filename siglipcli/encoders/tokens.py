@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import html
 import string
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from siglipcli.errors import CheckpointError
+from siglipcli.encoders.spec import CLEANINGS
+from siglipcli.errors import CheckpointError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from siglipcli.encoders.checkpoint import Checkpoint
 
 __all__ = ["Tokenizer", "canonicalize", "cleaner"]
 
@@ -68,21 +72,59 @@ def cleaner(name: str) -> Callable[[str], str]:
     except KeyError:
         known = ", ".join(_CLEANERS)
         raise CheckpointError(
-            f"the model's config asks for text cleaning {name!r}; known are {known}"
+            f"the model's config asks for text cleaning {name!r}; known are {known}",
+            code="config",
+            found=name,
         ) from None
 
 
 class Tokenizer:
     """Texts → int64[n, context_length], truncated and padded as open_clip does.
 
-    The file is read at the first call, which raises CheckpointError if it cannot be used.
+    The file is read at the first call, which raises CheckpointError if it cannot be used. `cleaning` names
+    how texts are cleaned first; `suffix` is what it adds to a fingerprint of texts' embeddings: nothing
+    where it is the model's own. Threads may share a tokenizer.
     """
 
-    def __init__(self, path: Path, context_length: int, pad_token: str, clean: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        context_length: int,
+        pad_token: str,
+        cleaning: str,
+        *,
+        unk: str = "<unk>",
+        suffix: str = "",
+    ) -> None:
         self.context_length = context_length
-        self.clean = cleaner(clean)
+        self.cleaning = cleaning
+        self.clean = cleaner(cleaning)
+        self.suffix = suffix
         self._path = path
         self._pad_token = pad_token
+        self._unk = unk
+        self._lock = threading.Lock()  # truncation and padding are settings of the shared object
+
+    @classmethod
+    def of(
+        cls, checkpoint: Checkpoint, *, path: Path | None = None, cleaning: str | None = None
+    ) -> Tokenizer:
+        """Return a checkpoint's tokenizer; from a copy of its file, or with another `cleaning`, if given.
+
+        Raises CheckpointError for a cleaning in the model's config that is not known, UsageError for a
+        `cleaning` that is not.
+        """
+        c = checkpoint
+        if cleaning is not None and cleaning not in CLEANINGS:
+            raise UsageError(f"text cleaning is one of {', '.join(CLEANINGS)}, not {cleaning!r}")
+        return cls(
+            path or c.tokenizer,
+            c.context_length,
+            c.pad_token,
+            cleaning or c.clean,
+            unk=c.unk_token,
+            suffix=f"-{cleaning}" if cleaning not in {None, c.clean} else "",
+        )
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -108,19 +150,40 @@ class Tokenizer:
         """Return int64[len(texts), context_length]."""
         import numpy as np
 
-        encoded = self._tokenizer.encode_batch([self.clean(text) for text in texts])
+        cleaned = [self.clean(text) for text in texts]
+        with self._lock:
+            encoded = self._tokenizer.encode_batch(cleaned)
         return np.array([row.ids for row in encoded], dtype=np.int64).reshape(
             len(texts), self.context_length
         )
 
     def count(self, text: str) -> int:
-        """Return how many tokens `text` has, special ones included, before any cut."""
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        try:
-            return len(self._tokenizer.encode(self.clean(text)).ids)
-        finally:
-            self._fit(self._tokenizer)
+        """Return how many tokens `text` has, special ones included, before it is truncated."""
+        with self._lock:
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            try:
+                return len(self._tokenizer.encode(self.clean(text)).ids)
+            finally:
+                self._fit(self._tokenizer)
+
+    def ids(self, text: str) -> tuple[int, ...]:
+        """Return the token ids that the model reads of `text`: cleaned and truncated, padding left out.
+
+        Texts with equal ids have equal embeddings.
+        """
+        with self._lock:
+            encoded = self._tokenizer.encode(self.clean(text))
+        rows = zip(encoded.ids, encoded.attention_mask, strict=True)
+        return tuple(token for token, is_read in rows if is_read)
+
+    def pieces(self, text: str) -> tuple[str, ...]:
+        """Return the same tokens as text: `▁` is the space before a word, `<unk>` what is not known."""
+        return tuple(self._tokenizer.id_to_token(token) for token in self.ids(text))
+
+    def unknown(self, text: str) -> bool:
+        """Whether the model reads something in `text` only as "unknown": other such texts look the same."""
+        return self._tokenizer.token_to_id(self._unk) in self.ids(text)
 
 
 def _load(path: Path) -> Any:

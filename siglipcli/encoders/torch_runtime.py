@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from siglipcli import machine
+from siglipcli.encoders.precisions import PRECISIONS, choose
 from siglipcli.encoders.tokens import Tokenizer
 from siglipcli.errors import CheckpointError, DeviceError
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchEncoder", "build_tower", "devices", "pick_device", "pick_precision"]
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _AGREEMENT = 0.999  # the cosine below which two devices do not compute the same model
 _TEXT_CHUNK = 64  # prompts encoded at a time
 _MOST = 256  # images in a batch, however large the GPU
@@ -43,38 +43,36 @@ class TorchEncoder:
     runtime = "torch"
 
     def __init__(
-        self, checkpoint: Checkpoint, device: str = "auto", precision: str = "auto"
+        self,
+        checkpoint: Checkpoint,
+        device: str = "auto",
+        precision: str = "auto",
+        *,
+        text_cleaning: str | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.name = checkpoint.name
         self.head = checkpoint.head
-        self.image_size = checkpoint.image_size
+        self.preprocess = checkpoint.preprocess
+        self.tokenizer = Tokenizer.of(checkpoint, cleaning=text_cleaning)
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         self.fingerprint = f"{checkpoint.fingerprint}-torch-{self.device.type}-{self.precision}"
+        self.text_fingerprint = self.fingerprint + self.tokenizer.suffix
         on_gpu = self.device.type != "cpu"
         self.batch_size = 64 if on_gpu else 8
         self.in_flight = 2 if on_gpu else 1  # the next batch is copied while one is encoded
-        self._dtype = _DTYPES[self.precision]
+        self._dtype = getattr(torch, PRECISIONS[self.precision].torch_dtype)
         self._lock = threading.Lock()
         if not on_gpu:  # torch does not know of cgroup quotas
             torch.set_num_threads(min(torch.get_num_threads(), machine.available_cpus()))
         self._image: Any = None
         self._text: Any = None
-        self._tokenizer: Tokenizer | None = None
 
     @property
     def description(self) -> str:
         """What runs, in a few words."""
         return f"torch on {self.device} at {self.precision}"
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The checkpoint's tokenizer, loaded once."""
-        if self._tokenizer is None:
-            c = self.checkpoint
-            self._tokenizer = Tokenizer(c.tokenizer, c.context_length, c.pad_token, c.clean)
-        return self._tokenizer
 
     def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Encode uint8[n, size, size, 3] → float32[n, d], unit rows.
@@ -128,7 +126,7 @@ class TorchEncoder:
 
     def _batch_that_fits(self, tower: Any) -> int:
         """Return how many images fit in half the free memory, by what one of them takes."""
-        size = self.image_size
+        size = self.preprocess.size
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
         self._encode_pixels(np.zeros((1, size, size, 3), np.uint8), tower)
@@ -137,16 +135,20 @@ class TorchEncoder:
         return int(min(_MOST, max(1, free // (2 * one))))
 
     def _too_small(self, what: str) -> DeviceError:
-        return DeviceError(f"{self.device} has too little free memory for {what}; try --device cpu")
+        return DeviceError(
+            f"{self.device} has too little free memory for {what}",
+            code="device_memory",
+            device=str(self.device),
+        )
 
     @torch.inference_mode()
     def _encode_pixels(self, pixels: NDArray[np.uint8], tower: Any) -> NDArray[np.float32]:
-        c = self.checkpoint
+        p = self.preprocess
         batch = torch.from_numpy(pixels)
         if self.device.type == "cuda":
             batch = batch.pin_memory()
         batch = batch.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (c.mean, c.std))
+        mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (p.mean, p.std))
         x = batch.float().div_(255).sub_(mean).div_(std)  # (n, 3, size, size)
         return _unit(tower(x.to(self._dtype)))
 
@@ -156,13 +158,15 @@ class TorchEncoder:
 
     def _check_against_cpu(self, tower: Any) -> None:
         """Compare one embedding with the CPU's: Metal kernels have returned wrong vectors."""
-        size = self.image_size
+        size = self.preprocess.size
         probe = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
         reference = TorchEncoder(self.checkpoint, "cpu", "fp32").encode_images(probe)
         if not agrees(self._encode_pixels(probe, tower), reference):
             raise DeviceError(
-                f"{self.device} at {self.precision} gives other embeddings than the CPU; "
-                "use --precision fp32 or --device cpu"
+                f"{self.device} at {self.precision} computes other embeddings than the CPU",
+                code="device_disagrees",
+                device=str(self.device),
+                precision=self.precision,
             )
 
 
@@ -278,13 +282,9 @@ def _best() -> str:
 
 
 def pick_precision(wanted: str, device: torch.device) -> str:
-    """Return `fp32`, `bf16` or `fp16`: `auto` takes the fastest that is exact enough there."""
-    if wanted != "auto":
-        if wanted == "fp16" and device.type == "cpu":
-            raise DeviceError("fp16 is not for the CPU; use --precision bf16 or fp32")
-        return wanted
+    """Return the name of a precision: `auto` takes the fastest that is exact enough there."""
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device.type == "cpu" and machine.has_bf16():
-        return "bf16"
-    return "fp32"
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has_bf16 = device.type == "cpu" and machine.has_bf16()
+    return choose(wanted, "torch", device.type, has_bf16=has_bf16).name
