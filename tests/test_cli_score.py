@@ -42,9 +42,9 @@ def rows(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_a_image_and_texts() -> None:
-    """IMAGE TEXT…: one score a text, in the order typed."""
-    result = score(HEART, *TEXTS)
+def test_texts_and_an_image() -> None:
+    """--image FILE TEXTS…: one score a text, in the order typed."""
+    result = score("--image", HEART, *TEXTS)
     assert (result.exit_code, result.stderr) == (0, "")
     (row,) = rows(result)
     assert list(row) == ["file", "status", "model", "texts"]
@@ -55,7 +55,7 @@ def test_a_image_and_texts() -> None:
 
 def test_the_score_is_that_of_classify() -> None:
     """A prompt scored here is the prompt scored there."""
-    (row,) = rows(score(HEART, "a photo of a blue heart."))
+    (row,) = rows(score("a photo of a blue heart.", HEART))
     classified = CliRunner().invoke(app, ["classify", HEART, "-L", "blue heart"])
     (label,) = json.loads(classified.stdout)["labels"]
     # One product of vectors and one of matrices: the last digit may differ.
@@ -112,23 +112,23 @@ def test_odd_texts_and_names() -> None:
     """Quotes, newlines and markup stay what they are; one row an image."""
     text, name = 'a "dog"\n[bold], =cmd', "a\n[bold],=.jpg"
     Path(name).write_bytes(Path(HEART).read_bytes())
-    (row,) = rows(score(name, text))
+    (row,) = rows(score(text, name))
     assert (row["file"], row["texts"][0]["text"]) == (name, text)
-    (line,) = csv.DictReader(io.StringIO(score(name, text, "-f", "csv").stdout, newline=""))
+    (line,) = csv.DictReader(io.StringIO(score(text, name, "-f", "csv").stdout, newline=""))
     assert (line["file"], line["text"]) == (name, text)
-    assert "\x1b" not in score(name, text + "\x1b[31m", "-f", "table").stdout
+    assert "\x1b" not in score(text + "\x1b[31m", name, "-f", "table").stdout
 
 
-def test_a_image_on_stdin() -> None:
+def test_an_image_on_stdin() -> None:
     """`-` is one."""
-    (row,) = rows(score("-", *TEXTS, stdin=Path(STAR).read_bytes()))
+    (row,) = rows(score("a green star", "-", stdin=Path(STAR).read_bytes()))
     assert row["texts"][0]["score"] > 0.5
 
 
 def test_an_empty_folder_is_no_failure() -> None:
     """No rows, status 0, said."""
     Path("empty").mkdir()
-    result = score("empty", *TEXTS)
+    result = score("a star", "empty")
     assert (result.exit_code, result.stdout, result.stderr) == (
         0,
         "",
@@ -145,13 +145,14 @@ def test_saved_vectors_are_images_too() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no text: siglip score IMAGE TEXTS"),
-        ([HEART], "no text"),
+        ([], "no text: siglip score TEXT PATHS"),
+        ([HEART], "the text comes first"),
+        ([HEART, "a star"], "the text comes first"),
         (["--text", "a"], "nothing to read"),
         (["--image", HEART], "no text"),
-        ([HEART, ""], "a text is empty"),
+        (["", HEART], "a text is empty"),
         (["x", "--image", HEART, "--text", "a"], "is 'x' an image or a text?"),
-        ([HEART, "a", "-o", "x.xml"], "give --format"),
+        (["a", HEART, "-o", "x.xml"], "give --format"),
     ],
 )
 def test_questions_that_make_no_sense_are_refused(arguments: list[str], message: str) -> None:

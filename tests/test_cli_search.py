@@ -216,13 +216,13 @@ def test_a_printed_score_as_threshold_keeps_its_image() -> None:
 
 def test_bare_paths_for_other_programs() -> None:
     """-0 ends each with NUL, --paths with a newline; failures are told on stderr."""
-    result = search("a green star", ALL, "gone.jpg", "-k", "2", "-0")
+    result = search("a green star", ALL, "gone.jpg", "-k", "2", "--print0")
     assert result.exit_code == 1
     assert result.stdout_bytes.split(b"\0")[0] == os.fsencode(STAR)
     assert result.stdout_bytes.count(b"\0") == 2
     assert "siglip: gone.jpg: missing: " in result.stderr
     assert search("a green star", ALL, "-k", "1", "--paths").stdout == f"{STAR}\n"
-    assert search("a green star", ALL, "-k", "1", "-0", "-o", "list").exit_code == 0
+    assert search("a green star", ALL, "-k", "1", "--print0", "-o", "list").exit_code == 0
     assert Path("list").read_bytes() == os.fsencode(STAR) + b"\0"
 
 
@@ -233,7 +233,7 @@ def test_bare_paths_are_the_names_bytes() -> None:
         Path(name).write_bytes(Path(HEART).read_bytes())
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    assert search("a blue heart", ".", "-0").stdout_bytes == b"./a\n\xff\xe9.jpg\0"
+    assert search("a blue heart", ".", "--print0").stdout_bytes == b"./a\n\xff\xe9.jpg\0"
     (row,) = rows(search("a blue heart", "."))
     assert "file_bytes" in row
 

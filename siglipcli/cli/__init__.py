@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from siglipcli import __version__
 from siglipcli.cli import signals
-from siglipcli.cli.command import Commands, spare_checks
+from siglipcli.cli.command import Commands, Group
 from siglipcli.cli.remedies import with_remedy
 from siglipcli.cli.status import ExitStatus, status_of
 from siglipcli.cli.terminal import complain
@@ -59,15 +58,12 @@ _COMMANDS = {
 }
 
 
-class _Commands(TyperGroup):
+class _Commands(Group):
     """Every command, run where errors are translated; help is printed while a context is made."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands: Any = Commands(_COMMANDS)
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        return spare_checks(super().get_params(ctx))
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _translated():

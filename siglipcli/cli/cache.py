@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from siglipcli.cli.command import Command, group
 from siglipcli.cli.options import DEFAULT_LIMIT, CacheDir, CacheLimit, JsonOrTable
 from siglipcli.cli.output import print_json
 from siglipcli.cli.values import Size
@@ -19,16 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    name="cache",
-    help="Show and manage what is kept: compiled engines and stored embeddings.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-)
+app = group("cache", "Show and manage what is kept: compiled engines and stored embeddings.")
 
 
-@app.command()
+@app.command(cls=Command)
 def info(cache_dir: CacheDir = None, output_format: JsonOrTable = "table") -> None:
     """Show what is kept, model by model, with sizes.
 
@@ -71,7 +66,7 @@ def _facts(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "engines": built, "embeddings": held, "store_bytes": size}
 
 
-@app.command()
+@app.command(cls=Command)
 def prune(cache_limit: CacheLimit = DEFAULT_LIMIT, cache_dir: CacheDir = None) -> None:
     """Drop engines that this installation cannot use, and embeddings over --cache-limit."""
     from siglipcli.encoders import engines, openvino_runtime
@@ -86,7 +81,7 @@ def prune(cache_limit: CacheLimit = DEFAULT_LIMIT, cache_dir: CacheDir = None) -
         typer.echo(f"embeddings: dropped {dropped:,}, kept {_size(store.size())}")
 
 
-@app.command()
+@app.command(cls=Command)
 def clear(
     cache_dir: CacheDir = None,
     engines: Annotated[bool, typer.Option("--engines", help="Only compiled engines.")] = False,

@@ -43,7 +43,7 @@ def classify(
 ) -> None:
     """Score images against labels; the best labels of each image come first.
 
-    Exit status: 0 all inputs answered; 1 some failed, their rows say why; 2 usage or labels;
+    Exit status: 0 all inputs scored; 1 some failed, their rows say why; 2 usage or labels;
     3 could not go on.
     """
     read = [*(inputs.paths or ()), inputs.files_from, saved.saved, *(labels.labels or ())]

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
+
+from siglipcli.cli.help import write_examples, write_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Command", "Commands", "spare_checks"]
+__all__ = ["Command", "Commands", "Group", "group", "spare_checks"]
 
 
 class Commands(Mapping[str, Any]):
@@ -55,12 +57,45 @@ def _command(name: str, short_help: str) -> Any:
     return made
 
 
-class Command(TyperCommand):
-    """A command whose values are checked only where they need it."""
+class _Helpful:
+    """Help as `cli.help` writes it, and values checked only where they need it."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, that of --help too."""
-        return spare_checks(super().get_params(ctx))
+        return spare_checks(super().get_params(ctx))  # type: ignore[misc]
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples."""
+        write_examples(ctx, formatter)
+
+
+class Command(_Helpful, TyperCommand):
+    """A command."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options under their headings."""
+        write_options(self, ctx, formatter)
+
+
+class Group(_Helpful, TyperGroup):
+    """A command with commands of its own; they are made with `Command`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write options under their headings, then the commands."""
+        write_options(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+def group(name: str, help_text: str) -> typer.Typer:
+    """Return a group of commands, as `siglip labels` is one: use `@app.command(cls=Command)` in it."""
+    return typer.Typer(
+        name=name,
+        help=help_text,
+        cls=Group,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+    )
 
 
 def spare_checks(params: list[Any]) -> list[Any]:

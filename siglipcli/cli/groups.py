@@ -1,5 +1,7 @@
 """Groups of options: a command takes whole dataclasses, Typer sees their fields.
 
+A group's `heading` is what its options stand under in the help.
+
 @grouped
 def classify(inputs: Inputs, voice: Voice) -> None: ...
 """
@@ -41,12 +43,21 @@ def _spread(parameter: inspect.Parameter, kind: Any) -> list[inspect.Parameter]:
     if not is_dataclass(kind):
         return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind)]
     hints = get_type_hints(kind, include_extras=True)
+    for hint in hints.values():
+        _put_under_heading(hint, getattr(kind, "heading", None))
     return [
         inspect.Parameter(
             f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name]
         )
         for f in fields(kind)
     ]
+
+
+def _put_under_heading(hint: Any, heading: str | None) -> None:
+    """Give an option its group's heading, where it names none itself."""
+    for info in getattr(hint, "__metadata__", ()):
+        if getattr(info, "rich_help_panel", heading) is None:
+            info.rich_help_panel = heading
 
 
 def _gather(name: str, kind: Any, given: dict[str, Any]) -> Any:

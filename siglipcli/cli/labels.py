@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siglipcli.cli.command import Command, group
 from siglipcli.cli.output import print_json
 from siglipcli.cli.status import ExitStatus
 from siglipcli.errors import LabelError, OutputError, UsageError
@@ -20,13 +21,7 @@ __all__ = ["app"]
 
 MAX_WARNINGS = 20
 
-app = typer.Typer(
-    name="labels",
-    help="List, show, check and start label sets.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-)
+app = group("labels", "List, show, check and start label sets.")
 
 
 class ListFormat(str, Enum):
@@ -44,7 +39,7 @@ class ShowFormat(str, Enum):
     YAML = "yaml"
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_sets(
     output_format: Annotated[
         ListFormat, typer.Option("--format", "-f", help="A table, or JSON for programs.")
@@ -66,7 +61,7 @@ def list_sets(
     _print_table(["name", "labels", "description"], rows)
 
 
-@app.command()
+@app.command(cls=Command)
 def show(
     label_set: Annotated[
         str, typer.Argument(metavar="SET", help="A built-in set's name, or a YAML file.")
@@ -93,7 +88,7 @@ def show(
         _print_set(labels)
 
 
-@app.command()
+@app.command(cls=Command)
 def check(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="YAML files to check.")],
 ) -> None:
@@ -103,7 +98,7 @@ def check(
         raise typer.Exit(ExitStatus.USAGE)
 
 
-@app.command()
+@app.command(cls=Command)
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the label set is called.")],
     output: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from siglipcli.cli.command import Command, group
 from siglipcli.cli.options import CacheDir, VerbosityOptions
 from siglipcli.cli.output import print_json
 from siglipcli.cli.terminal import Terminal
@@ -21,13 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    name="models",
-    help="List the models, look into one, and get its files.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-)
+app = group("models", "List the models, look into one, and get its files.")
 
 
 class Format(str, Enum):
@@ -47,7 +42,7 @@ _Name = Annotated[
 ]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_models(
     here: Annotated[
         bool, typer.Option("--here", help="Only the models whose files are on this machine.")
@@ -75,7 +70,7 @@ def list_models(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def info(name: _Name, output_format: _Format = Format.TABLE, cache_dir: CacheDir = None) -> None:
     """Show everything about one model; nothing is fetched."""
     from siglipcli.encoders import checkpoint
@@ -99,7 +94,7 @@ def info(name: _Name, output_format: _Format = Format.TABLE, cache_dir: CacheDir
     _print_table(["file", "from", "size", "path"], rows, right={"size"})
 
 
-@app.command()
+@app.command(cls=Command)
 def pull(
     name: _Name,
     force: Annotated[

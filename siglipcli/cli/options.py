@@ -41,9 +41,10 @@ CacheDir = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
+        rich_help_panel="Cache",
         envvar="SIGLIP_CACHE_DIR",
         show_default=False,
-        help="Where siglip keeps what it may use again.",
+        help="The folder of stored embeddings and compiled engines.",
     ),
 ]
 MOST_SECONDS = 86_400.0  # a day; NaN is refused with what is more
@@ -54,6 +55,7 @@ CacheLimit = Annotated[
         "--cache-limit",
         parser=Size.parse,
         metavar="SIZE",
+        rich_help_panel="Cache",
         envvar="SIGLIP_CACHE_LIMIT",
         help="What stored embeddings may take (500M, 8G); the least recently used go first.",
     ),
@@ -74,6 +76,8 @@ JsonOrTable = Annotated[
 class WalkOptions:
     """What is read in folders, and how."""
 
+    heading = "Inputs"
+
     recursive: Annotated[bool, typer.Option(help="Read folders with all below them.")] = True
     ext: Annotated[
         list[str] | None,
@@ -92,12 +96,20 @@ class WalkOptions:
     max_megapixels: Annotated[
         float,
         typer.Option(
-            min=0, metavar="N", envvar="SIGLIP_MAX_MEGAPIXELS", help="Refuse larger images."
+            min=0,
+            metavar="N",
+            rich_help_panel="Decoding",
+            envvar="SIGLIP_MAX_MEGAPIXELS",
+            help="Refuse larger images.",
         ),
     ] = 100.0
     exact_decode: Annotated[
         bool,
-        typer.Option("--exact-decode", help="Decode large JPEGs in full, not at a reduced scale."),
+        typer.Option(
+            "--exact-decode",
+            rich_help_panel="Decoding",
+            help="Decode large JPEGs in full, not at a reduced scale.",
+        ),
     ] = False
     image_timeout: Annotated[
         float,
@@ -105,6 +117,7 @@ class WalkOptions:
             min=0,
             max=MOST_SECONDS,
             metavar="SECONDS",
+            rich_help_panel="Decoding",
             envvar="SIGLIP_IMAGE_TIMEOUT",
             help="Timeout for one image, in seconds; 0 for none.",
         ),
@@ -112,6 +125,7 @@ class WalkOptions:
     isolate: Annotated[
         bool | None,
         typer.Option(
+            rich_help_panel="Decoding",
             envvar="SIGLIP_ISOLATE",
             show_default=False,
             help="Decode every image in worker processes, or none.  [default: all but JPEG and PNG]",
@@ -122,6 +136,8 @@ class WalkOptions:
 @dataclass(frozen=True)
 class InputOptions(WalkOptions):
     """What to read."""
+
+    heading = "Inputs"
 
     paths: Annotated[
         list[str] | None,
@@ -140,7 +156,7 @@ class InputOptions(WalkOptions):
         ),
     ] = None
     null: Annotated[
-        bool, typer.Option("--null", "-0", help="Paths in --files-from end in NUL.")
+        bool, typer.Option("--null", "-0", help="Paths in --files-from end with NUL.")
     ] = False
 
 
@@ -148,13 +164,15 @@ class InputOptions(WalkOptions):
 class SavedOptions:
     """What to use in place of images."""
 
+    heading = "Inputs"
+
     saved: Annotated[
         Path | None,
         typer.Option(
             "--from",
             metavar="FILE",
             show_default=False,
-            help="In place of images, use the vectors that siglip embed saved in FILE.",
+            help="In place of images, use the embeddings that siglip embed saved in FILE.",
         ),
     ] = None
 
@@ -162,6 +180,8 @@ class SavedOptions:
 @dataclass(frozen=True)
 class LabelOptions:
     """What to ask for."""
+
+    heading = "Labels"
 
     labels: Annotated[
         list[str] | None,
@@ -183,6 +203,8 @@ class LabelOptions:
 class ThresholdOptions:
     """What makes a tag."""
 
+    heading = "Labels"
+
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -203,10 +225,16 @@ class ThresholdOptions:
 class TopOptions(ThresholdOptions):
     """Which labels an answer holds."""
 
+    heading = "Labels"
+
     top: Annotated[
         int,
         typer.Option(
-            "--top", "-k", min=1, metavar="N", help="Labels shown for each set, beside every tag."
+            "--top",
+            "-k",
+            min=1,
+            metavar="N",
+            help="The N best labels of each set, and every tag beyond them.",
         ),
     ] = 5
     every: Annotated[bool, typer.Option("--all", help="Show every label, negative ones too.")] = (
@@ -217,6 +245,8 @@ class TopOptions(ThresholdOptions):
 @dataclass(frozen=True)
 class ModelOptions:
     """The model, and what runs it."""
+
+    heading = "Model and device"
 
     model: Annotated[
         str,
@@ -278,17 +308,25 @@ class ModelOptions:
         typer.Option(
             min=1,
             metavar="N",
+            rich_help_panel="Decoding",
             envvar="SIGLIP_WORKERS",
-            help="Reading threads.  [default: one a processor]",
+            help="Threads that read and decode.  [default: one per processor]",
         ),
     ] = None
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither use nor keep stored embeddings.")
+        bool,
+        typer.Option(
+            "--no-cache", rich_help_panel="Cache", help="Neither use nor keep stored embeddings."
+        ),
     ] = False
     cache_limit: CacheLimit = DEFAULT_LIMIT
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Read every file, even one whose size and times are known."),
+        typer.Option(
+            "--verify",
+            rich_help_panel="Cache",
+            help="Read every file, even one whose size and times are known.",
+        ),
     ] = False
     offline: Annotated[
         bool,
@@ -303,6 +341,8 @@ class ModelOptions:
 class OutputOptions:
     """Where answers go, and how they are written."""
 
+    heading = "Output"
+
     output_format: Annotated[
         str | None,
         typer.Option(
@@ -310,7 +350,7 @@ class OutputOptions:
             "-f",
             metavar="|".join(outputs.names()),
             callback=one_of(*outputs.names()),
-            help="How answers are written.  [default: table on a terminal, jsonl in a pipe]",
+            help="The output format.  [default: table on a terminal, jsonl in a pipe]",
         ),
     ] = None
     output: Annotated[
@@ -327,6 +367,8 @@ class OutputOptions:
 @dataclass(frozen=True)
 class DocumentOptions:
     """Where figures go, and how they are written."""
+
+    heading = "Output"
 
     output_format: Annotated[
         str | None,
@@ -361,6 +403,8 @@ class DocumentOptions:
 @dataclass(frozen=True)
 class VerbosityOptions:
     """What is said on stderr."""
+
+    heading = "Messages"
 
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = (
         False

@@ -44,6 +44,8 @@ Page = Annotated[
 class Reporting:
     """A page to look at."""
 
+    heading = "Output"
+
     report: Page = None
     report_thumbs: Annotated[
         int,

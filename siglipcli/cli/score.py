@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,23 +31,25 @@ __all__ = ["score"]
 
 
 @dataclass(frozen=True)
-class Compared(InputOptions):
-    """What to compare."""
+class ScoreInputs(InputOptions):
+    """What to score: as in a search, a text and then images."""
 
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[IMAGE] TEXTS",
+            metavar="[TEXT] PATHS",
             show_default=False,
-            help="An image, then texts. With --image all are texts; with --text all are images"
-            " or folders.",
+            help="A text, then images or folders. With --text all are images or folders; with --image"
+            " all are texts.",
         ),
     ] = None
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The two sides, where the arguments are not both."""
+    """Texts and images, where the arguments are not both."""
+
+    heading = "Query"
 
     image: Annotated[
         list[str] | None,
@@ -62,7 +65,7 @@ class Sides:
 
 @grouped
 def score(
-    inputs: Compared,
+    inputs: ScoreInputs,
     sides: Sides,
     saved: SavedOptions,
     answers: OutputOptions,
@@ -71,9 +74,9 @@ def score(
 ) -> None:
     """Print the score of every image with every text: the sigmoid, each pair on its own.
 
-    Texts are taken as typed, without a template, and stay in the order given.
+    Texts are used as typed, without a template, and stay in their order.
 
-    Exit status: 0 all inputs answered; 1 some failed, their rows say why; 2 usage; 3 could not go on.
+    Exit status: 0 all inputs scored; 1 some failed, their rows say why; 2 usage; 3 could not go on.
     """
     form = setup.output_format(answers)
     images, texts = _sides(inputs, sides, saved)
@@ -90,21 +93,33 @@ def score(
     tally.leave()
 
 
-def _sides(inputs: Compared, sides: Sides, saved: SavedOptions) -> tuple[Compared, Sequence[str]]:
-    """Tell images from texts. Raises UsageError where either is missing, or cannot be told."""
-    given = list(inputs.paths or ())
+def _sides(
+    inputs: ScoreInputs, sides: Sides, saved: SavedOptions
+) -> tuple[ScoreInputs, Sequence[str]]:
+    """Tell texts from images. Raises UsageError where either is missing, or cannot be told."""
+    arguments = list(inputs.paths or ())
     images, texts = list(sides.image or ()), list(sides.text or ())
-    named = bool(images or inputs.files_from is not None or saved.saved)
-    if named and texts and given:
-        raise UsageError(f"is {given[0]!r} an image or a text? Use only --image and --text")
+    has_images = bool(images or inputs.files_from is not None or saved.saved)
+    if has_images and texts and arguments:
+        raise UsageError(f"is {arguments[0]!r} an image or a text? Use only --image and --text")
     if texts:
-        images += given
-    elif named:
-        texts = given
+        images += arguments
+    elif has_images:
+        texts = arguments
     else:
-        images, texts = given[:1], given[1:]
+        texts, images = arguments[:1], arguments[1:]
+        _check_order(texts, images)
     if not texts:
-        raise UsageError("no text: siglip score IMAGE TEXTS…, or --text TEXT")
+        raise UsageError("no text: siglip score TEXT PATHS…, or --text TEXT")
     if any(not text.strip() for text in texts):
         raise UsageError("a text is empty")
     return replace(inputs, paths=images or None), texts
+
+
+def _check_order(texts: Sequence[str], images: Sequence[str]) -> None:
+    """Raise UsageError where a file stands in the text's place, and no other argument is a file."""
+    if texts and os.path.lexists(texts[0]) and not any(map(os.path.lexists, images)):
+        raise UsageError(
+            f"{texts[0]!r} is a file, and the text comes first: siglip score TEXT PATHS…,"
+            " or --image FILE TEXTS…"
+        )

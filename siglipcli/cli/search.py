@@ -43,7 +43,7 @@ def _cosine(value: float | None) -> float | None:
 
 
 @dataclass(frozen=True)
-class Searched(InputOptions):
+class SearchInputs(InputOptions):
     """What to search: as elsewhere, after the text."""
 
     paths: Annotated[
@@ -55,12 +55,13 @@ class Searched(InputOptions):
             " folders (read recursively), or - for one image's bytes on stdin.",
         ),
     ] = None
-    null: Annotated[bool, typer.Option("--null", help="Paths in --files-from end in NUL.")] = False
 
 
 @dataclass(frozen=True)
-class Wanted:
+class QueryOptions:
     """What to look for."""
+
+    heading = "Query"
 
     text: Annotated[
         list[str] | None,
@@ -77,13 +78,15 @@ class Wanted:
     ] = None
     without: Annotated[
         list[str] | None,
-        typer.Option("--not", metavar="TEXT", help="Look away from this; repeatable."),
+        typer.Option("--not", metavar="TEXT", help="Rank images like this lower; repeatable."),
     ] = None
 
 
 @dataclass(frozen=True)
-class Found:
+class MatchOptions:
     """Which matches are wanted."""
+
+    heading = "Query"
 
     top: Annotated[
         int | None,
@@ -108,19 +111,19 @@ class Found:
             help="Only what reaches this score; similarity, with --image or --not.",
         ),
     ] = None
-    bare: Annotated[bool, typer.Option("--paths", help="Print bare paths, one a line.")] = False
+    bare: Annotated[bool, typer.Option("--paths", help="Print bare paths, one per line.")] = False
     bare0: Annotated[
         bool,
-        typer.Option("--print0", "-0", help="Print bare paths, each ended by NUL, for xargs -0."),
+        typer.Option("--print0", help="Print bare paths, each ended by NUL, for xargs -0."),
     ] = False
 
 
 @grouped
 def search(
-    inputs: Searched,
+    inputs: SearchInputs,
     saved: SavedOptions,
-    wanted: Wanted,
-    found: Found,
+    wanted: QueryOptions,
+    found: MatchOptions,
     answers: OutputOptions,
     engine: ModelOptions,
     verbosity: VerbosityOptions,
@@ -160,7 +163,9 @@ def search(
     tally.leave()
 
 
-def _query(inputs: Searched, saved: SavedOptions, wanted: Wanted) -> tuple[Query, Searched]:
+def _query(
+    inputs: SearchInputs, saved: SavedOptions, wanted: QueryOptions
+) -> tuple[Query, SearchInputs]:
     """Tell what to look for from where. Raises UsageError where either is missing."""
     from siglipcli.search import Query
 
@@ -191,14 +196,14 @@ def _could_name(path: str) -> bool:
     return path == "-" or os.path.lexists(path) or glob.has_magic(path)
 
 
-def _ranking(found: Found) -> Ranking:
+def _ranking(found: MatchOptions) -> Ranking:
     from siglipcli.search import Ranking
 
     top = found.top or (None if found.threshold is not None else DEFAULT_TOP)
     return Ranking(None if found.every else top, found.threshold)
 
 
-def _format(form: str | None, found: Found) -> str:
+def _format(form: str | None, found: MatchOptions) -> str:
     return form or ("paths0" if found.bare0 else "paths")
 
 
