@@ -72,7 +72,7 @@ class Resampling:
     ] = 1000
     seed: Annotated[
         int,
-        typer.Option(min=0, metavar="N", help="Where the draws begin: one seed, one answer."),
+        typer.Option(min=0, metavar="N", help="Where the draws begin: one seed, one result."),
     ] = 0
 
 
