@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from siglipcli.text import named, utf8
 
 __all__ = [
     "Failure",
@@ -79,6 +81,17 @@ class Score:
     logit: float
     tag: bool
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `labels` of a JSON row holds for this label."""
+        return {
+            "label": utf8(self.label),
+            "score": self.score,
+            "softmax": self.softmax,
+            "logit": self.logit,
+            "set": utf8(self.set),
+            "tag": self.tag,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -94,6 +107,28 @@ class Prediction:
     model: str = field(default="", kw_only=True)
     stored: bool = field(default=False, kw_only=True)
     source: Source | None = field(default=None, kw_only=True, repr=False, compare=False)
+
+    @property
+    def best(self) -> Score | None:
+        """The label with the highest score (of several sets, of all); None where there is none."""
+        return max(self.scores, key=_by_score, default=None)
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The names of the labels that are tags, in the order of `scores`."""
+        return tuple(score.label for score in self.scores if score.tag)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row that JSON and JSON Lines hold for this image."""
+        labels = [score.to_dict() for score in self.scores]
+        return _row(self.file, self.model) | {"labels": labels}
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{score.label} {score.score:.4g}{'✓' * score.tag}" for score in self.scores[:_SHOWN]
+        ]
+        more = len(self.scores) - len(shown)
+        return f"Prediction({self.file!r}: {', '.join(shown) or 'no labels'}{f', {more} more' * bool(more)})"
 
     def __reduce__(self) -> tuple[object, ...]:
         return _prediction, (self.file, self.scores, self.model, self.stored)
@@ -111,6 +146,16 @@ class Failure:
     kind: str
     message: str
 
+    def to_dict(self, of: type[ScoredImage] | None = None) -> dict[str, Any]:
+        """Return the row that JSON and JSON Lines hold for this input.
+
+        `of` is the class of results among which it stands (None: Prediction): their list is empty here,
+        so that a loop over rows needs no check.
+        """
+        empty: dict[str, Any] = {key: [] for key in _LISTS[of or Prediction]}
+        error = {"kind": self.kind, "message": utf8(self.message)}
+        return named(self.file) | {"status": "error"} | empty | {"error": error}
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -126,6 +171,12 @@ class Match:
     score: float | None = None
     model: str = field(default="", kw_only=True)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row that JSON and JSON Lines hold; `score` only where there is one."""
+        numbers = {} if self.score is None else {"score": self.score}
+        row = _row(self.file, self.model) | {"rank": self.rank}
+        return row | numbers | {"similarity": self.similarity}
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -135,6 +186,15 @@ class Pair:
     score: float
     logit: float
     similarity: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `texts` of a JSON row holds for this text."""
+        return {
+            "text": utf8(self.text),
+            "score": self.score,
+            "logit": self.logit,
+            "similarity": self.similarity,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +206,35 @@ class ImageTextScores:
     model: str = field(default="", kw_only=True)
     stored: bool = field(default=False, kw_only=True)
 
+    @property
+    def best(self) -> Pair | None:
+        """The text with the highest score; None where there is none."""
+        return max(self.pairs, key=_by_score, default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the row that JSON and JSON Lines hold for this image."""
+        return _row(self.file, self.model) | {"texts": [pair.to_dict() for pair in self.pairs]}
+
+    def __repr__(self) -> str:
+        shown = [f"{pair.text[:_LONG]!r} {pair.score:.4g}" for pair in self.pairs[:_SHOWN]]
+        more = len(self.pairs) - len(shown)
+        return f"ImageTextScores({self.file!r}: {', '.join(shown)}{f', {more} more' * bool(more)})"
+
 
 ScoredImage: TypeAlias = Prediction | Match | ImageTextScores
 Result: TypeAlias = ScoredImage | Failure
+
+_LISTS: dict[type[ScoredImage], tuple[str, ...]] = {
+    Prediction: ("labels",),
+    Match: (),
+    ImageTextScores: ("texts",),
+}
+_SHOWN, _LONG = 5, 40  # labels or texts in a repr, characters of a text
+
+
+def _row(file: str, model: str) -> dict[str, Any]:
+    return named(file) | {"status": "ok", "model": utf8(model)}
+
+
+def _by_score(item: Score | Pair) -> float:
+    return item.logit  # of two scores that float32 rounds to 1, the higher

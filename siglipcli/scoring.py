@@ -1,11 +1,15 @@
-"""Embeddings → logits → scores, in numpy and fp32.
+"""Embeddings → cosines → logits → scores, in numpy.
 
 The head is SigLIP's (arXiv 2303.15343): logit = scale · cosine + bias, score = sigmoid(logit). Label
 vectors follow open_clip's `build_zero_shot_classifier`: the mean of unit embeddings, renormalised.
+
+A score depends on its image and its prompts alone: not on the batch, the other labels, the threads or
+the processor. `cosines` says how.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -27,8 +31,10 @@ __all__ = [
     "DEFAULT_THRESHOLD",
     "LabelEmbeddings",
     "ScoringOptions",
+    "cosines",
     "embed_labels",
     "logits",
+    "logits_of",
     "rank",
     "sigmoid",
     "softmax",
@@ -37,35 +43,64 @@ __all__ = [
 ]
 
 DEFAULT_THRESHOLD = 0.2
-"""The score that makes a tag where neither label, command line nor set says otherwise."""
+"""The score that makes a tag where neither label, options nor set say otherwise."""
+
+_GRID = 1.5 * 2.0**26  # x + _GRID - _GRID rounds x to a multiple of 2^-26
+_ROWS, _COLUMNS = 512, 512  # of one product: 3 MB each at d = 768, so that they stay in the cache
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LabelEmbeddings:
-    """A label set with its prompts encoded.
+    """A label set with its prompts encoded, for many calls of `Classifier.classify`.
 
     `vectors` is float32[n_vectors, d], unit rows, grouped by label; `starts` is int64[n_labels],
-    the first row of each label (`aggregate: mean` leaves one row a label).
+    the first row of each label (`aggregate: mean` leaves one row per label).
     """
 
     labels: LabelSet
     vectors: NDArray[np.float32]
     starts: NDArray[np.int64]
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LabelEmbeddings):
+            return NotImplemented
+        return (
+            self.labels == other.labels
+            and np.array_equal(self.vectors, other.vectors)
+            and np.array_equal(self.starts, other.starts)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.labels.name, self.vectors.shape))
+
+    def __repr__(self) -> str:
+        rows, width = self.vectors.shape
+        return f"LabelEmbeddings({self.labels!r}, float32[{rows}, {width}])"
+
 
 @dataclass(frozen=True, slots=True)
 class ScoringOptions:
-    """Which labels an answer holds, and which of them are tags.
+    """Which labels a prediction has, and which of them are tags.
 
-    The best `top` labels of a set (None: all), and every tag. Negative labels are left out unless `negatives`.
-    `threshold` replaces the set's own, never a label's. `bias_shift` is added to every logit,
-    beside the set's own.
+    The best `top` labels of a set (None: all), and every tag. Negative labels are left out unless
+    `negatives`. `threshold`, a score from 0 to 1, replaces the set's own, never a label's. `bias_shift` is
+    added to every logit, beside the set's own. Raises ValueError for a number out of its range.
     """
 
     top: int | None = 5
     threshold: float | None = None
     negatives: bool = False
     bias_shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.top is not None and self.top < 1:
+            raise ValueError(
+                f"top={self.top!r} is not a number of labels from 1 on, or None for all"
+            )
+        if self.threshold is not None and not 0 <= self.threshold <= 1:  # nor NaN
+            raise ValueError(f"threshold={self.threshold!r} is not a score from 0 to 1")
+        if not math.isfinite(self.bias_shift):
+            raise ValueError(f"bias_shift={self.bias_shift!r} is not finite")
 
 
 def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -96,24 +131,52 @@ def embed_labels(
 
 def logits(images: NDArray[np.float32], labels: LabelEmbeddings, head: Head) -> NDArray[np.float32]:
     """Return float32[n_images, n_labels]; `images` is float32[n_images, d], unit rows."""
-    # Image by image: the last digits then do not depend on which others share the batch.
-    cosines = (images[:, None] @ labels.vectors.T)[:, 0]  # (n_images, n_vectors)
+    similar = cosines(images, labels.vectors)  # (n_images, n_vectors)
     if len(labels.starts) != len(labels.vectors):
-        cosines = np.maximum.reduceat(cosines, labels.starts, axis=1)
+        similar = np.maximum.reduceat(similar, labels.starts, axis=1)
+    return logits_of(similar, head)
+
+
+def logits_of(cosines: NDArray[np.float32], head: Head) -> NDArray[np.float32]:
+    """Return logit_scale · cosine + logit_bias, same shape and dtype."""
     return np.asarray(
         np.float32(head.logit_scale) * cosines + np.float32(head.logit_bias), dtype=np.float32
     )
 
 
+def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the products of unit rows, float32[n, d] and float32[m, d], as float32[n, m].
+
+    Each is a function of its two rows: bit-equal in any shape, on any BLAS and any number of threads.
+    Components are rounded to multiples of 2^-26 (an error below float32's own in a sum of such length),
+    so each product is a multiple of 2^-52, every partial sum of unit rows lies within ±1 (Cauchy-Schwarz),
+    and float64 adds them without rounding, in whatever order.
+    """
+    products = np.empty((len(a), len(b)), np.float32)
+    for row in range(0, len(a), _ROWS):
+        rows = _on_grid(a[row : row + _ROWS])
+        for column in range(0, len(b), _COLUMNS):
+            columns = _on_grid(b[column : column + _COLUMNS])
+            products[row : row + _ROWS, column : column + _COLUMNS] = rows @ columns.T
+    return products
+
+
+def _on_grid(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    rounded = vectors.astype(np.float64)
+    rounded += _GRID
+    rounded -= _GRID
+    return rounded
+
+
 def rank(
-    images: NDArray[np.float32], labels: LabelEmbeddings, head: Head, selection: ScoringOptions
+    images: NDArray[np.float32], labels: LabelEmbeddings, head: Head, options: ScoringOptions
 ) -> list[tuple[Score, ...]]:
     """Score a batch against one set: for each image the chosen labels, best first."""
-    shift = labels.labels.bias_shift + selection.bias_shift
+    shift = labels.labels.bias_shift + options.bias_shift
     raw = logits(images, labels, head) + np.float32(shift)
     scores, shares = sigmoid(raw), softmax(raw)
-    chosen = tags(raw, scores, labels.labels, selection)
-    order = _order(raw, chosen, labels.labels, selection)
+    chosen = tags(raw, scores, labels.labels, options)
+    order = _order(raw, chosen, labels.labels, options)
     images_of = np.repeat(np.arange(len(order)), [len(columns) for columns in order])
     at = images_of, np.concatenate([np.empty(0, np.int64), *order])
     names, name = [label.path for label in labels.labels.labels], labels.labels.name
@@ -125,19 +188,19 @@ def rank(
 
 
 def _order(
-    raw: NDArray[np.float32], tags: NDArray[np.bool_], labels: LabelSet, selection: ScoringOptions
+    raw: NDArray[np.float32], tags: NDArray[np.bool_], labels: LabelSet, options: ScoringOptions
 ) -> list[NDArray[np.int64]]:
     """For each image the indices of the labels to report, best first; ties keep the set's order.
 
     These are the best `top`, and whatever else is a tag.
     """
-    shown = np.array([selection.negatives or not label.negative for label in labels.labels])
+    shown = np.array([options.negatives or not label.negative for label in labels.labels])
     columns = np.flatnonzero(shown)
     order = columns[np.argsort(-raw[:, columns], axis=1, kind="stable")]
-    if selection.top is None or selection.top >= len(columns):
+    if options.top is None or options.top >= len(columns):
         return list(order)
     more = np.take_along_axis(tags, order, axis=1)
-    more[:, : selection.top] = True
+    more[:, : options.top] = True
     return [row[keep] for row, keep in zip(order, more, strict=True)]
 
 
@@ -145,14 +208,14 @@ def tags(
     raw: NDArray[np.float32],
     scores: NDArray[np.float32],
     labels: LabelSet,
-    selection: ScoringOptions,
+    options: ScoringOptions,
 ) -> NDArray[np.bool_]:
     """Return which labels are tags: bool[n_images, n_labels], as `raw` (logits, shifted) and `scores` are.
 
     A label is one from its threshold on, if no negative label is above it; of an exclusive set only the best.
     """
     negative = np.array([label.negative for label in labels.labels])
-    chosen = (scores >= thresholds(labels, selection)) & ~negative
+    chosen = (scores >= thresholds(labels, options)) & ~negative
     if negative.any():
         chosen &= raw >= raw[:, negative].max(axis=1, keepdims=True)
     if labels.exclusive:
@@ -161,10 +224,10 @@ def tags(
     return np.asarray(chosen)
 
 
-def thresholds(labels: LabelSet, selection: ScoringOptions) -> NDArray[np.float32]:
+def thresholds(labels: LabelSet, options: ScoringOptions) -> NDArray[np.float32]:
     """Return float32[n_labels]: a label's own threshold, else the caller's, the set's, the default."""
     fallback = next(
-        t for t in (selection.threshold, labels.threshold, DEFAULT_THRESHOLD) if t is not None
+        t for t in (options.threshold, labels.threshold, DEFAULT_THRESHOLD) if t is not None
     )
     own = [fallback if label.threshold is None else label.threshold for label in labels.labels]
     return np.array(own, dtype=np.float32)

@@ -6,10 +6,11 @@ surrogate (`os.fsdecode`), which no UTF-8 output may contain.
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 
-__all__ = ["raw_name", "utf8", "visible"]
+__all__ = ["named", "raw_name", "utf8", "visible"]
 
 # Control characters, and the format characters that reorder, hide or join text: soft hyphen,
 # zero-width space, direction marks and overrides, line separators, invisible operators, BOM,
@@ -51,3 +52,11 @@ def raw_name(name: str) -> bytes | None:
         return os.fsencode(name)
     except UnicodeEncodeError:  # a surrogate that stands for no byte: no name this system made
         return name.encode("utf-8", "surrogatepass")
+
+
+def named(name: str, key: str = "file") -> dict[str, str]:
+    """Name a file in a JSON object; where its name is not UTF-8, also give the bytes it really has."""
+    raw = raw_name(name)
+    if raw is None:
+        return {key: name}
+    return {key: utf8(name), f"{key}_bytes": base64.b64encode(raw).decode("ascii")}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +19,7 @@ from siglipcli.results import Head, Score
 from siglipcli.scoring import (
     LabelEmbeddings,
     ScoringOptions,
+    cosines,
     embed_labels,
     logits,
     rank,
@@ -187,6 +191,78 @@ def test_batches_and_orders_change_no_score(size: int, random: object) -> None:
             got[i] = row
     for i in range(9):
         assert got[i] == pytest.approx(expected[i], abs=1e-6)
+
+
+SETS = [1, 2, 3, 7, 16, 17, 100, 513, 1000]
+
+
+@pytest.mark.parametrize("d", [64, 768, 1152])
+def test_a_logit_depends_on_its_image_and_prompt_alone(d: int) -> None:
+    """To the last bit: in any batch, with any other labels, at any place in the set."""
+    images, prompts = random_units(600, d, 1), random_units(1000, d, 2)
+    whole = cosines(images, prompts)
+    for n in (1, 2, 5, 64, 255, 600):
+        for m in SETS:
+            part = cosines(images[-n:], prompts[-m:])
+            np.testing.assert_array_equal(part, whole[-n:, -m:])
+            assert part.dtype == np.float32
+    exact = images[:50].astype(np.float64) @ prompts.T.astype(np.float64)
+    assert np.abs(whole[:50] - exact).max() < 6e-8
+
+
+def test_threads_change_no_logit() -> None:
+    """One BLAS thread or many: the same bits."""
+    script = (
+        "import numpy as np, hashlib\n"
+        "from siglipcli.scoring import cosines\n"
+        "rows = np.random.default_rng(0).normal(size=(1100, 768))\n"
+        "rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)\n"
+        "print(hashlib.sha256(cosines(rows[:500], rows[500:]).tobytes()).hexdigest())"
+    )
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | dict.fromkeys(names, count),
+            check=True, capture_output=True, text=True,
+        ).stdout
+        for count in ("1", "2", "5")
+    }  # fmt: skip
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("count", SETS)
+def test_equal_prompts_tie_and_keep_the_sets_order(count: int) -> None:
+    """Labels with one prompt have one logit, come as the set lists them, and an exclusive set takes the first."""
+    own = random_units(count + 1, 768, 7)
+    at = np.array([0, *range(1, count), 0, 0]) if count > 1 else np.zeros(3, int)
+    names = [f"label {i}" for i in range(len(at))]
+    for exclusive in (False, True):
+        same = labels(*names, exclusive=exclusive)
+        made = LabelEmbeddings(same, own[at], np.arange(len(at)))
+        twins = {names[i] for i in np.flatnonzero(at == 0)}
+        for row in rank(random_units(60, 768, 8), made, HEAD, ScoringOptions(None, 0.0)):
+            found = [score for score in row if score.label in twins]
+            assert [score.label for score in found] == sorted(twins, key=names.index)
+            assert len({(score.score, score.softmax, score.logit) for score in found}) == 1
+            if exclusive:
+                assert not any(score.tag for score in found[1:])
+
+
+def test_a_label_level_with_a_negative_one_is_a_tag() -> None:
+    """Only a label *below* a negative one is no tag; the same logit is not below."""
+    two = LabelSet("set", (Label("a", ("a",)), Label("none", ("b",), negative=True)))
+    assert tags(two, [2.0, 2.0]) == {"a"}
+    assert tags(two, [1.999, 2.0]) == set()
+
+
+@pytest.mark.parametrize(
+    "bad", [{"top": 0}, {"threshold": 1.1}, {"threshold": math.nan}, {"bias_shift": math.inf}]
+)
+def test_options_out_of_range_are_refused_at_once(bad: dict[str, float]) -> None:
+    """Numbers that mean nothing raise where they are written."""
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        ScoringOptions(**bad)
 
 
 # --- thresholds and tags --------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from concurrent.futures import Future
 from pathlib import Path
@@ -65,18 +66,14 @@ def names(found: list[Any]) -> list[str]:
 @given(
     st.lists(st.lists(st.integers(-5, 5), max_size=8), max_size=8),
     st.none() | st.integers(1, 12),
-    st.none() | st.integers(-5, 5),
 )
-def test_the_best_are_those_of_a_full_sort(
-    batches: list[list[int]], top: int | None, least: int | None
-) -> None:
+def test_the_best_are_those_of_a_full_sort(batches: list[list[int]], top: int | None) -> None:
     """However the stream is cut: the best first, ties in order of arrival."""
-    best: Best[int] = Best(top, -np.inf if least is None else least)
+    best: Best[int] = Best(top)
     for start, batch in enumerate(batches):
         best.add(np.float32(batch), [100 * start + i for i in range(len(batch))])
     every = [(v, 100 * s + i) for s, batch in enumerate(batches) for i, v in enumerate(batch)]
-    wanted = [each for each in every if least is None or each[0] >= least]
-    expected = sorted(wanted, key=lambda each: -each[0])[:top]
+    expected = sorted(every, key=lambda each: -each[0])[:top]
     values, items = best.ranked()
     assert list(zip(values.tolist(), items, strict=True)) == expected
 
@@ -214,6 +211,84 @@ def test_scoring_keeps_order_and_failures(clf: Classifier, images: Path) -> None
     ]
     with pytest.raises(UsageError, match="no text"):
         list(clf.score([images], []))
+
+
+def known(vector: np.ndarray) -> Future[Any]:
+    query: Future[Any] = Future()
+    query.set_result(vector)
+    return query
+
+
+@pytest.mark.parametrize("is_text", [True, False])
+def test_a_printed_number_as_threshold_keeps_its_image(is_text: bool) -> None:
+    """`--threshold` with the score (or the similarity) of any match keeps that match and those above."""
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(41, 64))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    sources = [Source(str(i)) for i in range(40)]
+    batch, head = Batch(sources, rows[1:], [True] * 40), Head(117.3, -16.2)
+
+    def found(threshold: float | None) -> list[Match]:
+        ranking = Ranking(None, threshold)
+        return list(search.rank([batch], known(rows[0]), head, ranking, is_text=is_text))  # type: ignore[arg-type]
+
+    every = found(None)
+    for place, match in enumerate(every, 1):
+        printed = json.loads(json.dumps(match.score if is_text else match.similarity))
+        kept = found(printed)
+        assert kept == every[: len(kept)]
+        assert len(kept) >= place
+
+
+def test_equal_images_stay_in_the_order_they_came_in() -> None:
+    """Copies of one image rank side by side as they were listed, however the batches were cut."""
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(8, 768))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    vectors = rows[np.array([1, 2, 3, 1, 4, 1, 5, 1, 6, 7, 1])]
+    sources = [Source(str(i)) for i in range(len(vectors))]
+    for size in range(1, 12):
+        batches = [
+            Batch(sources[i : i + size], vectors[i : i + size], [True] * len(sources[i : i + size]))
+            for i in range(0, len(sources), size)
+        ]
+        found = list(search.rank(batches, known(rows[0]), Head(10, 0), Ranking(None), is_text=True))
+        assert [m.file for m in found if m.file in "0357" or m.file == "10"] == [
+            *("0", "3", "5", "7", "10")
+        ]
+        copies = [m.similarity for m in found if isinstance(m, Match) and m.file in "0357"]  # type: ignore[union-attr]
+        assert len(set(copies)) == 1
+
+
+def test_few_images_wait_for_a_slow_query() -> None:
+    """While the query is being encoded, memory holds at most so many images, whatever the folder has."""
+    drawn = 0
+
+    class Slow(Future[Any]):
+        def done(self) -> bool:
+            return False
+
+        def result(self, timeout: float | None = None) -> Any:
+            waiting.append(drawn)
+            return np.float32([1, 0])
+
+    def batches() -> Any:
+        nonlocal drawn
+        for start in range(0, 100, 2):
+            drawn += 2
+            yield Batch([Source(str(start)), Source("b")], np.eye(2, dtype=np.float32), [True] * 2)
+
+    waiting: list[int] = []
+    list(search.rank(batches(), Slow(), Head(1, 0), Ranking(), is_text=True, waiting=10))
+    assert waiting[0] == 12
+    assert search.WAITING <= 100_000
+
+
+@pytest.mark.parametrize("bad", [{"top": 0}, {"threshold": 2.0}, {"threshold": float("nan")}])
+def test_a_ranking_out_of_range_is_refused_at_once(bad: dict[str, Any]) -> None:
+    """Numbers that mean nothing raise where they are written."""
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        Ranking(**bad)
 
 
 # --- saved vectors --------------------------------------------------------------------------------

@@ -6,12 +6,11 @@ written as they are.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from siglipcli.text import raw_name, utf8
+from siglipcli.text import named
 
 if TYPE_CHECKING:
     from siglipcli.results import Failure
@@ -37,20 +36,10 @@ def document(value: object) -> str:
     return _printable(_indented(value)) + "\n"
 
 
-def named(name: str, key: str = "file") -> dict[str, Any]:
-    """Name a file; where its name is not UTF-8, also give the bytes it really has."""
-    raw = raw_name(name)
-    if raw is None:
-        return {key: name}
-    return {key: utf8(name), f"{key}_bytes": base64.b64encode(raw).decode("ascii")}
-
-
 def failed(failure: Failure) -> dict[str, Any]:
     """Say why an input has no result."""
-    return {
-        "status": "error",
-        "error": {"kind": failure.kind, "message": utf8(failure.message)},
-    }
+    row = failure.to_dict()
+    return {"status": row["status"], "error": row["error"]}
 
 
 def _printable(text: str) -> str:
