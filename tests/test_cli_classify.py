@@ -111,6 +111,24 @@ def test_every_format_gives_the_same_answers() -> None:
     assert "\x1b" not in table
 
 
+def test_tags_only_shows_tags_and_nothing_else() -> None:
+    """`--tags-only` is for scripts that tag: what is no tag is left out, whatever --top says."""
+    labels = ["-L", "a blue heart", "-L", "a green star", "-L", "a red circle"]
+    (row,) = answers(run(HEART, *labels, "--tags-only"))
+    assert [label["label"] for label in row["labels"]] == ["a blue heart"]
+    (row,) = answers(run(HEART, *labels, "--tags-only", "--threshold", "1"))
+    assert row["labels"] == []
+    assert run(HEART, *labels, "--tags-only", "--all").exit_code == 2
+
+
+def test_top_shows_the_best_and_every_tag_beyond_them() -> None:
+    """`--top 1` loses no tag: a second label over the threshold is shown too."""
+    labels = ["-L", "a blue heart", "-L", "something blue", "-L", "a red circle"]
+    (row,) = answers(run(HEART, *labels, "--top", "1", "--threshold", "0.0001"))
+    assert [label["tag"] for label in row["labels"]] == [True] * len(row["labels"])
+    assert len(row["labels"]) >= 2
+
+
 def test_a_printed_score_as_threshold_keeps_its_tag() -> None:
     """`-t` with a score as it was printed: that label is a tag, and the one next to it is not."""
     every = answers(run(HEART, *THREE))[0]["labels"]

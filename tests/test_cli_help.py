@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,30 @@ def test_help_has_no_python_types_and_no_dialect(name: str) -> None:
     text = help_of(ALL[name][0])
     assert not re.search(r"<(list|str|int|float|Path)\b", text)
     assert not DIALECT.search(text), DIALECT.search(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("siglip classify --labels ani", "animals"),
+        ("siglip classify --model ViT-B-16-SigLIP-3", "ViT-B-16-SigLIP-384"),
+        ("siglip classify --format js", "json\njsonl"),
+        ("siglip search --device c", "cpu\ncuda"),
+        ("siglip embed --precision b", "bf16"),
+    ],
+)
+def test_the_shell_completes_values(words: str, offered: str) -> None:
+    """Tab after an option offers what it takes."""
+    shell = {
+        "_SIGLIP_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", "from siglipcli.cli import app; app(prog_name='siglip')"],
+        env=os.environ | shell, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.stdout.strip() == offered, run.stderr
 
 
 def test_options_stand_under_headings_in_order() -> None:

@@ -26,6 +26,7 @@ HEART = str(demo.IMAGES / "blue-heart.jpg")
 STAR = str(demo.IMAGES / "green-star.png")
 LABELS = ["-L", "blue heart", "-L", "green star"]
 CLASSIFY = ["classify", "--model", "demo", *LABELS]
+HIDE_CURSOR = "\x1b[?25l"  # what a bar does first
 DEADLINE = 60  # seconds for what must happen
 
 # A process started in the background of a shell has Ctrl-C switched off: switch it on again.
@@ -328,10 +329,11 @@ class Screen:
 def on_screen(
     stream: str, *arguments: str | Path, env: dict[str, str], **options: Any
 ) -> tuple[subprocess.CompletedProcess[str], str]:
-    """Run `siglip` with one of its streams on a terminal; the others are pipes."""
+    """Run `siglip` with one of its streams on a terminal, or `both`; the others are pipes."""
     screen = Screen()
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    streams[stream] = screen.theirs
+    for name in streams if stream == "both" else (stream,):
+        streams[name] = screen.theirs
     if "input" not in options:
         streams["stdin"] = subprocess.DEVNULL
     run = subprocess.run(
@@ -370,6 +372,15 @@ def test_progress_shows_on_a_terminal_only(env: dict[str, str]) -> None:
     assert "\x1b" not in without
     _, silent = on_screen("stderr", *CLASSIFY, demo.IMAGES, "-q", env=env)
     assert silent == ""
+
+
+def test_no_bar_is_drawn_over_the_table(env: dict[str, str], tmp_path: Path) -> None:
+    """Rows that appear on the same screen show the progress themselves; in a file they do not."""
+    _, shown = on_screen("both", *CLASSIFY, demo.IMAGES, env=env)
+    assert "blue-heart.jpg" in shown
+    assert HIDE_CURSOR not in shown
+    _, beside = on_screen("both", *CLASSIFY, demo.IMAGES, "-o", tmp_path / "rows.csv", env=env)
+    assert HIDE_CURSOR in beside
 
 
 def test_counting_for_the_bar_takes_nothing_from_the_run(

@@ -20,6 +20,7 @@ from siglipcli.cli.options import (
 from siglipcli.cli.output import Tally, write
 from siglipcli.cli.reporting import Reporting  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.terminal import Terminal
+from siglipcli.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +58,7 @@ def classify(
         setup.warn_of_prompts(sets, classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as told:
             embedded_sets = [classifier.encode_labels(each, told) for each in sets]
-        asked = reporting.Asked(reporting.title(inputs, saved), sets, _selection(choice))
+        asked = reporting.Asked(reporting.title(inputs, saved), sets, _scoring(choice))
         with (
             reporting.reported(report, asked, classifier) as page,
             terminal.progress(sources.total) as counted,
@@ -72,11 +73,13 @@ def classify(
     tally.leave()
 
 
-def _selection(choice: TopOptions) -> ScoringOptions:
+def _scoring(choice: TopOptions) -> ScoringOptions:
+    if choice.every and choice.tags_only:
+        raise UsageError("--all and --tags-only contradict each other")
     from siglipcli.scoring import ScoringOptions
 
     return ScoringOptions(
-        top=None if choice.every else choice.top,
+        top=0 if choice.tags_only else None if choice.every else choice.top,
         threshold=choice.threshold,
         negatives=choice.every,
         bias_shift=choice.bias_shift,

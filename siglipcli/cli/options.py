@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from siglipcli import outputs
+from siglipcli.cli import completion
 from siglipcli.cli.progress import MODES
-from siglipcli.cli.values import Size, auto_or_count, device, moderate, one_of, probability
+from siglipcli.cli.values import Size, auto_or_count, device, moderate, probability, words
 from siglipcli.encoders.spec import CLEANINGS, PRECISIONS, RUNTIMES
 from siglipcli.errors import UsageError
 
@@ -65,8 +66,7 @@ JsonOrTable = Annotated[
     typer.Option(
         "--format",
         "-f",
-        metavar="table|json",
-        callback=one_of("table", "json"),
+        **words("table", "json"),
         help="A table, or JSON for programs.",
     ),
 ]
@@ -189,6 +189,7 @@ class LabelOptions:
             "--labels",
             "-l",
             metavar="SET",
+            autocompletion=completion.label_sets,
             envvar="SIGLIP_LABELS",
             help="A YAML file or a built-in set (siglip labels list); repeatable.",
         ),
@@ -240,6 +241,9 @@ class TopOptions(ThresholdOptions):
     every: Annotated[bool, typer.Option("--all", help="Show every label, negative ones too.")] = (
         False
     )
+    tags_only: Annotated[
+        bool, typer.Option("--tags-only", help="Show the labels that are tags, and no other.")
+    ] = False
 
 
 @dataclass(frozen=True)
@@ -254,6 +258,7 @@ class ModelOptions:
             "--model",
             "-m",
             metavar="MODEL",
+            autocompletion=completion.models,
             envvar="SIGLIP_MODEL",
             help="A name from siglip models list, a model folder, hf-hub:ORG/NAME, or demo.",
         ),
@@ -263,6 +268,7 @@ class ModelOptions:
         typer.Option(
             metavar="auto|cpu|cuda|cuda:N|mps",
             callback=device,
+            autocompletion=completion.choices("auto", "cpu", "cuda", "mps"),
             envvar="SIGLIP_DEVICE",
             help="Where it runs.",
         ),
@@ -270,8 +276,7 @@ class ModelOptions:
     runtime: Annotated[
         str,
         typer.Option(
-            metavar="|".join(RUNTIMES),
-            callback=one_of(*RUNTIMES),
+            **words(*RUNTIMES),
             envvar="SIGLIP_RUNTIME",
             help="What runs it.",
         ),
@@ -279,8 +284,7 @@ class ModelOptions:
     precision: Annotated[
         str,
         typer.Option(
-            metavar="|".join(PRECISIONS),
-            callback=one_of(*PRECISIONS),
+            **words(*PRECISIONS),
             envvar="SIGLIP_PRECISION",
             help="The towers' arithmetic; the head is always fp32.",
         ),
@@ -288,8 +292,7 @@ class ModelOptions:
     text_cleaning: Annotated[
         str | None,
         typer.Option(
-            metavar="|".join(CLEANINGS),
-            callback=one_of(*CLEANINGS),
+            **words(*CLEANINGS),
             show_default=False,
             help="How prompts are cleaned before they are tokenized.  [default: as the model's config says]",
         ),
@@ -348,8 +351,7 @@ class OutputOptions:
         typer.Option(
             "--format",
             "-f",
-            metavar="|".join(outputs.names()),
-            callback=one_of(*outputs.names()),
+            **words(*outputs.names()),
             help="The output format.  [default: table on a terminal, jsonl in a pipe]",
         ),
     ] = None
@@ -375,8 +377,7 @@ class DocumentOptions:
         typer.Option(
             "--format",
             "-f",
-            metavar="table|json",
-            callback=one_of("table", "json"),
+            **words("table", "json"),
             help="Tables, or JSON for programs.  [default: table; json where --output ends in .json]",
         ),
     ] = None
@@ -415,8 +416,7 @@ class VerbosityOptions:
     progress: Annotated[
         str,
         typer.Option(
-            metavar="|".join(MODES),
-            callback=one_of(*MODES),
+            **words(*MODES),
             envvar="SIGLIP_PROGRESS",
             help="A bar, plain lines (one per minute, for logs), or none; auto: what fits stderr.",
         ),

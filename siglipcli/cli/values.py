@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from siglipcli.cli.completion import choices
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Size", "auto_or_count", "device", "moderate", "one_of", "probability"]
+__all__ = ["Size", "auto_or_count", "device", "moderate", "one_of", "probability", "words"]
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -46,6 +48,15 @@ def one_of(*words: str) -> Callable[[str | None], str | None]:
         return value
 
     return check
+
+
+def words(*values: str) -> dict[str, Any]:
+    """Return what makes a Typer option take these words only: shown, checked and completed."""
+    return {
+        "metavar": "|".join(values),
+        "callback": one_of(*values),
+        "autocompletion": choices(*values),
+    }
 
 
 def device(value: str) -> str:
