@@ -149,7 +149,7 @@ class Classifier:
         if isinstance(inputs, SavedVectors):
             self._check(inputs)
             return inputs.batches()
-        space = self._space("exact" if self.load_options.exact else "reduced")
+        space = self._space(_pixels_name(self.load_options))
         return pipeline.batches(_expanded(inputs), self.encoder, self.load_options, space)
 
     def _check(self, saved: SavedVectors) -> None:
@@ -287,6 +287,12 @@ class Classifier:
                     yield ImageTextScores(
                         item.name, next(rows), model=self.encoder.name, stored=next(stored)
                     )
+
+
+def _pixels_name(options: LoadOptions) -> str:
+    """Name what decides an image's pixels; the number rises when they change for the same options."""
+    scale = "exact" if options.exact else "reduced"
+    return f"2-{scale}-{'srgb' if options.color_management else 'unmanaged'}"
 
 
 def _expanded(inputs: Input | Iterable[Input]) -> Iterator[Source | Failure]:

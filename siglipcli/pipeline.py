@@ -111,6 +111,7 @@ class Batch:
 class LoadOptions:
     """How images are read: `workers` threads (None: one a processor), decode limits and mode.
 
+    `color_management` converts colours to sRGB by the file's profile; without it they are open_clip's.
     `verify` reads every file, even where its size and times say that the store knows it. `timeout`:
     seconds an image may take to be read and decoded, at most a day; 0 for any. `isolate`: whether
     images are decoded in worker processes, which a decoder may kill: all, none, or (None) all but
@@ -121,6 +122,7 @@ class LoadOptions:
     batch_size: int | None = None
     limits: images.Limits = field(default_factory=images.Limits)
     exact: bool = False
+    color_management: bool = True
     verify: bool = False
     timeout: float = 60.0
     isolate: bool | None = None
@@ -260,7 +262,13 @@ def _read(
         vector = space.vectors([digest]).get(digest) if space else None
         if vector is not None:
             return _Read(source, item.state, digest, None, vector)
-        pixels = decoder.decode(data, size, load_options.limits, exact=load_options.exact)
+        pixels = decoder.decode(
+            data,
+            size,
+            load_options.limits,
+            exact=load_options.exact,
+            color_management=load_options.color_management,
+        )
     except ImageError as error:
         return _refused(source, error)
     return _Read(source, item.state, digest, pixels, None)

@@ -33,7 +33,7 @@ from zoo import (
     with_broken_exif,
 )
 
-from siglipcli.errors import ExitStatus, ImageError
+from siglipcli.errors import ImageError
 from siglipcli.images import FORMATS, Limits, decode, load_bytes, read
 from siglipcli.results import Source
 
@@ -95,7 +95,10 @@ def test_photographs_come_out_as_open_clip_makes_them(
     """RGB and grey images without EXIF are bit for bit the reference's."""
     image = photograph(name).convert(mode)
 
-    assert np.array_equal(normalised(decode(encoded(image), size)), reference(image, size))
+    data = encoded(image)  # one of them has a profile
+    assert np.array_equal(
+        normalised(decode(data, size, color_management=False)), reference(image, size)
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -211,7 +214,6 @@ def test_bombs_are_refused_by_their_header() -> None:
     assert error.kind == "too_large"
     assert "100 megapixels" in str(error)
     assert "--max-megapixels" in str(error)
-    assert error.status == ExitStatus.SOME_INPUTS_FAILED
 
 
 @pytest.mark.parametrize("extent", [(12_000, 9_000), (13_000, 13_000), (15_000, 13_000)])

@@ -126,8 +126,8 @@ def test_corrupt_exif_is_answered(file_format: str) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
-def test_colour_profiles_change_nothing(file_format: str) -> None:
-    """Profiles, sound or corrupt, are not applied: the reference applies none."""
+def test_profiles_of_srgb_or_of_noise_change_nothing(file_format: str) -> None:
+    """A profile that is sRGB's, or that is corrupt, leaves every bit as it is."""
     plain = decode(encoded(IMAGE, file_format), SIZE)
 
     assert np.array_equal(decode(with_broken_profile(IMAGE, file_format), SIZE), plain)

@@ -63,7 +63,7 @@ def files(photographs: list[Image.Image], tmp_path_factory: pytest.TempPathFacto
 
 
 def ours(folder: Path, **options: Any) -> Classifier:
-    load_options = LoadOptions(exact=True)
+    load_options = LoadOptions(exact=True, color_management=False)
     return Classifier.load(
         str(folder), device="cpu", precision="fp32", load_options=load_options, **options
     )

@@ -53,7 +53,9 @@ def reading_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[str], Non
             act(source.name)
             return source.name.encode()
 
-        def decode(data: bytes, size: int, limits: object, *, exact: bool) -> NDArray[np.uint8]:
+        def decode(
+            data: bytes, size: int, limits: object, *, exact: bool, **_: object
+        ) -> NDArray[np.uint8]:
             return colour_of(data.decode())
 
         monkeypatch.setattr(images, "load_bytes", load_bytes)
@@ -369,7 +371,9 @@ def test_reading_options_reach_the_reader(
     """Limits, decode mode and the model's size arrive where images are read."""
     seen = []
 
-    def decode(data: bytes, size: int, limits: object, *, exact: bool) -> NDArray[np.uint8]:
+    def decode(
+        data: bytes, size: int, limits: object, *, exact: bool, **_: object
+    ) -> NDArray[np.uint8]:
         seen.append((size, limits, exact))
         return colour_of("1")
 

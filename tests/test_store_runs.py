@@ -164,7 +164,7 @@ def test_a_moved_or_copied_file_is_read_but_not_encoded(folder: Path, opened: li
 
 
 def test_each_decode_mode_has_its_own_vectors(folder: Path) -> None:
-    """--exact-decode sees other pixels: neither mode takes the other's vectors."""
+    """--exact-decode and --no-color-management see other pixels: no mode takes another's vectors."""
     image = folder / "large.jpg"
     Image.radial_gradient("L").resize((2_000, 2_000)).save(image, quality=90)
     aged(image)
@@ -172,6 +172,8 @@ def test_each_decode_mode_has_its_own_vectors(folder: Path) -> None:
     assert counts(classify(folder, *LABELS, "--exact-decode")) == (9, 0, 0)
     assert counts(classify(folder, *LABELS)) == (0, 9, 0)
     assert counts(classify(folder, *LABELS, "--exact-decode")) == (0, 9, 0)
+    assert counts(classify(folder, *LABELS, "--no-color-management")) == (9, 0, 0)
+    assert counts(classify(folder, *LABELS, "--no-color-management")) == (0, 9, 0)
 
 
 def test_no_cache_neither_uses_nor_keeps(folder: Path, tmp_path: Path) -> None:
@@ -367,7 +369,7 @@ def check_store(folder: Path, cache: Path, fingerprint: str, answered: list[str]
         for one in batch
     }
     store = Store(cache)
-    held = store.space(f"{fingerprint}-reduced", "fake").vectors(list(expected))
+    held = store.space(f"{fingerprint}-2-reduced-srgb", "fake").vectors(list(expected))
     store.close()
     names = {expected[digest].file for digest in held}
     assert set(answered) <= names

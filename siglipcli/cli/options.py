@@ -111,6 +111,13 @@ class WalkOptions:
             help="Decode large JPEGs in full, not at a reduced scale.",
         ),
     ] = False
+    color_management: Annotated[
+        bool,
+        typer.Option(
+            envvar="SIGLIP_COLOR_MANAGEMENT",
+            help="Convert colors to sRGB by the image's color profile.",
+        ),
+    ] = True
     image_timeout: Annotated[
         float,
         typer.Option(

@@ -60,6 +60,7 @@ def classifier(engine: ModelOptions, given: WalkOptions, terminal: Terminal) -> 
         batch_size=None if engine.batch_size == "auto" else int(engine.batch_size),
         limits=Limits(max_megapixels=given.max_megapixels),
         exact=given.exact_decode,
+        color_management=given.color_management,
         verify=engine.verify,
         timeout=given.image_timeout,
         isolate=given.isolate,

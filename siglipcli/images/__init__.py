@@ -6,9 +6,10 @@ image a person sees is the image that is scored:
 
     EXIF orientation → 16-bit, integer and float samples to 8 bits → transparency on white → RGB
 
-An RGB or grey image without EXIF comes out bit for bit as open_clip's transform makes it. Colour
-profiles are not applied, as the reference applies none. Of animations and multi-page files the
-first frame is read.
+and one thing after it: colours of another profile are converted to sRGB. An RGB or grey image
+without EXIF and profile comes out bit for bit as open_clip's transform makes it, any RGB or grey
+image without EXIF where `color_management` is off. Of animations and multi-page files the first
+frame is read.
 
 Every function may run in many threads at once. `decode` touches two things that belong to the
 whole process, on purpose and idempotently: it keeps Pillow's own warnings off stderr, and it
@@ -28,14 +29,16 @@ import sys
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from siglipcli.errors import ImageError
+from siglipcli.images import png
+from siglipcli.images.colour import profile_of
 from siglipcli.images.formats import DECODER_ERRORS, FORMATS, formats_for, is_delicate
 from siglipcli.images.image_errors import too_many_pixels, undecodable, unidentified
-from siglipcli.images.pixels import eight_bit, opaque, square, upright
+from siglipcli.images.pixels import eight_bit, forget_xmp, opaque, square, upright
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,10 +63,16 @@ DEFAULT_LIMITS = Limits()
 
 
 def read(
-    source: Source, size: int, limits: Limits = DEFAULT_LIMITS, *, exact: bool = True
+    source: Source,
+    size: int,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    exact: bool = True,
+    color_management: bool = True,
 ) -> NDArray[np.uint8]:
     """Do `load_bytes`, then `decode`: uint8[size, size, 3], or ImageError."""
-    return decode(load_bytes(source, limits), size, limits, exact=exact)
+    data = load_bytes(source, limits)
+    return decode(data, size, limits, exact=exact, color_management=color_management)
 
 
 def load_bytes(source: Source, limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -88,24 +97,31 @@ def load_bytes(source: Source, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
 
 def decode(
-    data: bytes, size: int, limits: Limits = DEFAULT_LIMITS, *, exact: bool = True
+    data: bytes,
+    size: int,
+    limits: Limits = DEFAULT_LIMITS,
+    *,
+    exact: bool = True,
+    color_management: bool = True,
 ) -> NDArray[np.uint8]:
     """Decode one image into uint8[size, size, 3], C-contiguous and writable.
 
     With `exact=False` a large JPEG is decoded at a half, a quarter or an eighth of its size,
-    though never below twice `size` a side: several times faster, nearly the same pixels.
+    though never below twice `size` a side: several times faster, nearly the same pixels. With
+    `color_management=False` colour profiles are passed over, as open_clip's transform does.
     Raises ImageError: unidentified, unsupported, truncated, too_large, decode.
     """
     formats = formats_for(data)
     _settle_pillow(limits)
     try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            if image.width * image.height > limits.max_megapixels * 1e6:
-                raise too_many_pixels(limits)
+        with _opened(data, formats, limits) as image:
             if not exact and image.format in {"JPEG", "MPO"}:
                 image.draft(None, (2 * size, 2 * size))
             image.load()
-            return square(opaque(upright(eight_bit(image), image)), size)
+            forget_xmp(image)  # again: some plugins find more of it in the file's end
+            profile = profile_of(image, data) if color_management else None
+            whole = opaque(upright(eight_bit(image), image), keep_cmyk=profile is not None)
+            return square(whole, size, profile)
     except Image.DecompressionBombError:
         raise too_many_pixels(limits) from None
     except MemoryError:
@@ -114,6 +130,19 @@ def decode(
         raise unidentified(data) from None
     except DECODER_ERRORS as error:
         raise undecodable(data, error) from error
+
+
+def _opened(data: bytes, formats: tuple[str, ...], limits: Limits) -> Image.Image:
+    """Read an image's header, no pixels."""
+    colours: dict[str, Any] = {}
+    if data.startswith(png.SIGNATURE):
+        data, colours = png.without_text(data)
+    image = Image.open(io.BytesIO(data), formats=formats)
+    forget_xmp(image)
+    image.info.update(colours)
+    if image.width * image.height > limits.max_megapixels * 1e6:
+        raise too_many_pixels(limits)
+    return image
 
 
 def _read_file(path: Path, limits: Limits) -> bytes:

@@ -8,12 +8,13 @@ import numpy as np
 from PIL import ExifTags, Image, ImageChops
 
 from siglipcli.errors import ImageError
+from siglipcli.images.colour import to_srgb
 from siglipcli.images.formats import DECODER_ERRORS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["eight_bit", "opaque", "square", "upright"]
+__all__ = ["eight_bit", "forget_xmp", "opaque", "square", "upright"]
 
 _T = Image.Transpose
 _TURNS = {
@@ -27,10 +28,17 @@ _TURNS = {
 }
 
 
+def forget_xmp(image: Image.Image) -> None:
+    """Drop XMP before Pillow reads an orientation from it: viewers turn by EXIF alone."""
+    for name in ("xmp", "XML:com.adobe.xmp", "Raw profile type exif"):
+        image.info.pop(name, None)
+
+
 def upright(image: Image.Image, tagged: Image.Image) -> Image.Image:
     """Turn `image` by the EXIF orientation of `tagged`; EXIF that cannot be read turns nothing.
 
-    Before the resize, not after: 90° later would round differently from the upright image.
+    HEIC's own turns are done by its decoder, and AVIF's are in EXIF's place when Pillow has opened
+    it. Before the resize, not after: 90° later would round differently from the upright image.
     """
     try:
         turn = _TURNS.get(tagged.getexif().get(ExifTags.Base.Orientation, 1))
@@ -39,10 +47,11 @@ def upright(image: Image.Image, tagged: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def opaque(image: Image.Image) -> Image.Image:
-    """Put the image on white where it is transparent. Returns mode L or RGB."""
+def opaque(image: Image.Image, *, keep_cmyk: bool = False) -> Image.Image:
+    """Put the image on white where it is transparent. Returns mode L or RGB; CMYK on demand."""
     if not image.has_transparency_data:
-        return image if image.mode in {"L", "RGB"} else image.convert("RGB")
+        kept = {"L", "RGB", "CMYK"} if keep_cmyk else {"L", "RGB"}
+        return image if image.mode in kept else image.convert("RGB")
     if image.mode != "RGBA":  # La by way of LA: on the straight way Pillow drops its alpha
         image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     rgb = image.convert("RGB")
@@ -50,13 +59,14 @@ def opaque(image: Image.Image) -> Image.Image:
     return rgb
 
 
-def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Squeeze mode L or RGB into uint8[size, size, 3].
+def square(image: Image.Image, size: int, profile: bytes | None = None) -> NDArray[np.uint8]:
+    """Squeeze mode L, RGB or CMYK into uint8[size, size, 3], in sRGB where `profile` leads there.
 
-    A grey image is resized as one band: the same numbers as three, a third of the work.
+    A grey image is resized as one band: the same numbers as three, a third of the work. Colours are
+    converted after the reduction: so many fewer of them.
     """
     small = image.resize((size, size), Image.Resampling.BICUBIC)
-    return np.array(small.convert("RGB"), dtype=np.uint8)
+    return np.array(to_srgb(small, profile).convert("RGB"), dtype=np.uint8)
 
 
 # ------------------------------------------------------------- more than 8 bits a sample

@@ -135,17 +135,32 @@ class Decoder:
         self._seconds = seconds
         self._watch = watch
 
-    def decode(self, data: bytes, size: int, limits: images.Limits, *, exact: bool) -> Pixels:
+    def decode(
+        self,
+        data: bytes,
+        size: int,
+        limits: images.Limits,
+        *,
+        exact: bool,
+        color_management: bool = True,
+    ) -> Pixels:
         """Do what `images.decode` does. Raises ImageError, also of kind `crashed`."""
         if self._policy.wants_worker(data):
             try:
-                return self.worker.decode(data, size, limits, exact=exact, seconds=self._seconds)
+                return self.worker.decode(
+                    data,
+                    size,
+                    limits,
+                    exact=exact,
+                    color_management=color_management,
+                    seconds=self._seconds,
+                )
             except CannotStartError as error:
                 self._policy.failed(error)
                 self._watch(True)
         self.is_inside = True
         try:
-            return images.decode(data, size, limits, exact=exact)
+            return images.decode(data, size, limits, exact=exact, color_management=color_management)
         finally:
             self.is_inside = False
 

@@ -90,14 +90,23 @@ class Worker:
         return process.pid if process else None
 
     def decode(
-        self, data: bytes, size: int, limits: Limits, *, exact: bool, seconds: float = 0
+        self,
+        data: bytes,
+        size: int,
+        limits: Limits,
+        *,
+        exact: bool,
+        color_management: bool = True,
+        seconds: float = 0,
     ) -> Pixels:
         """Do what `images.decode` does, there: uint8[size, size, 3].
 
         An orphan's process ends some time after `seconds` (0: never). Raises ImageError, also
         `crashed` and `timeout`; CannotStartError.
         """
-        request = REQUEST.pack(len(data), size, limits.max_megapixels, seconds, exact)
+        request = REQUEST.pack(
+            len(data), size, limits.max_megapixels, seconds, exact, color_management
+        )
         if self._decoded >= _MOST_IMAGES:
             self._forget()
         while True:

@@ -18,7 +18,8 @@ from siglipcli.errors import ImageError
 
 __all__ = ["BUG", "ERROR", "NO_MEMORY", "PIXELS", "READY", "REPLY", "REQUEST", "serve"]
 
-REQUEST = struct.Struct("<QIdd?")  # bytes that follow, size, megapixels, seconds (0: any), exact
+REQUEST = struct.Struct("<QIdd??")
+"""Bytes that follow, size, megapixels, seconds (0: any), exact, color_management."""
 REPLY = struct.Struct("<BI")  # one of the next four, bytes that follow
 PIXELS, ERROR, NO_MEMORY, BUG = range(4)
 READY = b"siglip: ready to decode\n"  # no other program begins so
@@ -44,11 +45,11 @@ def serve() -> None:
         replies.write(READY)
         replies.flush()
         while len(head := requests.read(REQUEST.size)) == REQUEST.size:
-            n_bytes, size, megapixels, seconds, exact = REQUEST.unpack(head)
+            n_bytes, size, megapixels, seconds, *flags = REQUEST.unpack(head)
             data = requests.read(n_bytes)
             _wake_up_in(0 if ends_with_parent else seconds)
             _bound(held + _MEMORY + megapixels * 1e6 * _MEMORY_A_PIXEL + 2 * n_bytes)
-            kind, payload = _decoded(data, size, images.Limits(megapixels), exact=exact)
+            kind, payload = _decoded(data, size, images.Limits(megapixels), *flags)
             _wake_up_in(0)
             replies.write(REPLY.pack(kind, len(payload)))
             replies.write(payload)
@@ -68,10 +69,11 @@ def _private_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _decoded(
-    data: bytes, size: int, limits: images.Limits, *, exact: bool
+    data: bytes, size: int, limits: images.Limits, exact: bool, color_management: bool
 ) -> tuple[int, memoryview | bytes]:
     try:
-        return PIXELS, images.decode(data, size, limits, exact=exact).data.cast("B")
+        pixels = images.decode(data, size, limits, exact=exact, color_management=color_management)
+        return PIXELS, pixels.data.cast("B")
     except ImageError as error:
         kind = NO_MEMORY if isinstance(error.__context__, MemoryError) else ERROR
         return kind, f"{error.kind}\n{error}".encode(errors="replace")
