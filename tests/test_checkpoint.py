@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hub_stand_in import safetensors, tiny_config, tiny_model, tiny_tokenizer, tiny_weights
 
+from siglipcli.cli.remedies import with_remedy
 from siglipcli.encoders.checkpoint import Checkpoint, files, is_cached, locate, pull
 from siglipcli.errors import CheckpointError, ModelError, OfflineError, UnknownModelError
 
@@ -132,7 +134,7 @@ def test_weights_cut_short(folder: Path, tenths: int) -> None:
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer"),
         (b"<!doctype html><title>404</title>", "not a safetensors file"),
-        (struct.pack("<Q", 2) + b"[]", "logit_bias"),
+        (struct.pack("<Q", 2) + b"[]", "not a safetensors file"),
         (struct.pack("<Q", 4) + b'"ab"', "not a safetensors file"),
         (struct.pack("<Q", 9) + b'{"a": {}}', "not a safetensors file"),
         (struct.pack("<Q", 1 << 62) + b"{}", "not a safetensors file"),
@@ -152,6 +154,67 @@ def test_pickles_are_never_opened(folder: Path, pickle: str) -> None:
     (folder / WEIGHTS).unlink()
     (folder / pickle).mkdir()  # reading it would fail otherwise than expected
     with pytest.raises(CheckpointError, match=rf"{pickle}.*safetensors\.torch\.save_file"):
+        look(folder)
+
+
+SPECIAL = ["fifo", "device", "folder", "sparse"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such files")
+@pytest.mark.parametrize("kind", SPECIAL)
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS, "tokenizer.json", "tokenizer_config.json"])
+def test_only_regular_files_of_a_sane_size_are_read(folder: Path, name: str, kind: str) -> None:
+    """A pipe, a device, a folder or terabytes of zeros under a model's names is refused at once."""
+    file = folder / name
+    file.unlink()
+    if kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "device":
+        file.symlink_to("/dev/zero")
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        with file.open("wb") as sparse:
+            sparse.truncate(1 << 40)
+    expected = "is too large" if kind == "sparse" else r"not a regular file|Is a directory"
+    with pytest.raises(CheckpointError, match=expected):
+        look(folder)
+
+
+HEADERS = {
+    "negative offsets": {"data_offsets": [-4, 0]},
+    "fractions as offsets": {"data_offsets": [0.0, 4.0]},
+    "offsets the wrong way round": {"data_offsets": [4, 0]},
+    "overlapping offsets": {"data_offsets": [0, 8]},
+    "offsets beyond the file": {"data_offsets": [0, 1 << 62]},
+    "another shape": {"shape": [3]},
+    "a negative shape": {"shape": [-1]},
+    "a shape that overflows": {"shape": [1 << 62, 1 << 62]},
+    "no such type": {"dtype": "F31"},
+    "no type": {"dtype": None},
+}
+
+
+@pytest.mark.parametrize("change", HEADERS.values(), ids=HEADERS.keys())
+def test_headers_that_lie(folder: Path, change: dict[str, Any]) -> None:
+    """A header of the weights that contradicts itself or the file is refused, naming the file."""
+    data = (folder / WEIGHTS).read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    table = json.loads(data[8 : 8 + length])
+    table["logit_bias"] |= change
+    header = json.dumps(table).encode()
+    body = struct.pack("<Q", len(header)) + header + data[8 + length :]
+    (folder / WEIGHTS).write_bytes(body)
+    with pytest.raises(CheckpointError, match=r"safetensors file|cut short") as caught:
+        look(folder)
+    assert caught.value.code == "damaged_file"
+
+
+@pytest.mark.parametrize("scale", [-20.0, 15.0])
+def test_a_head_that_gives_one_score_for_everything(folder: Path, scale: float) -> None:
+    """A finite scale with which every score is 0, 1 or the same is refused too."""
+    (folder / WEIGHTS).write_bytes(tiny_weights(scale, -10))
+    with pytest.raises(CheckpointError, match="not sane"):
         look(folder)
 
 
@@ -186,6 +249,34 @@ def test_a_damaged_json(folder: Path, name: str, content: bytes) -> None:
         (("preprocess_cfg",), None, "preprocess_cfg"),
         (("preprocess_cfg", "mean"), None, "mean"),
         (("preprocess_cfg", "std"), [1, 1], "std"),
+        (("preprocess_cfg", "std"), [0, 0, 0], "std"),
+        (("preprocess_cfg", "std"), [0.5, -0.5, 0.5], "std"),
+        (("preprocess_cfg", "std"), [0.5, True, 0.5], "std"),
+        (("preprocess_cfg", "mean"), [math.nan, 0.5, 0.5], "not JSON: NaN"),
+        (("preprocess_cfg", "mean"), [127, 127, 127], "mean"),
+        (("model_cfg", "embed_dim"), -8, "embed_dim"),
+        (("model_cfg", "embed_dim"), 1e400, "not JSON: Infinity"),
+        (("model_cfg", "init_logit_bias"), -1e30, "init_logit_bias"),
+        (("model_cfg", "vision_cfg", "image_size"), 1_000_000, "image_size"),
+        (("model_cfg", "vision_cfg", "patch_dropout"), 1.5, "patch_dropout"),
+        (
+            ("model_cfg", "vision_cfg", "timm_model_name"),
+            "../../evil",
+            "not the name of a timm model",
+        ),
+        (
+            ("model_cfg", "vision_cfg", "timm_model_name"),
+            "hf-hub:org/x",
+            "not the name of a timm model",
+        ),
+        (("model_cfg", "vision_cfg", "timm_model_name"), "naflexvit_base_patch16_siglip", "NaFlex"),
+        (("model_cfg", "text_cfg", "heads"), 0, "heads"),
+        (("model_cfg", "text_cfg", "heads"), 7.5, "heads"),
+        (("model_cfg", "text_cfg", "layers"), [], "layers"),
+        (("model_cfg", "text_cfg", "mlp_ratio"), 0, "mlp_ratio"),
+        (("model_cfg", "text_cfg", "vocab_size"), 1 << 40, "vocab_size"),
+        (("model_cfg", "text_cfg", "tokenizer_kwargs"), "x", "tokenizer_kwargs"),
+        (("model_cfg", "text_cfg", "tokenizer_kwargs", "clean"), ["lower"], "text cleaning"),
         (("preprocess_cfg", "resize_mode"), "shortest", "resize_mode"),
         (("preprocess_cfg", "interpolation"), "bilinear", "interpolation"),
     ],
@@ -197,6 +288,15 @@ def test_a_config_that_asks_for_more(
     configure(folder, *path, value=value)
     with pytest.raises(CheckpointError, match=message):
         look(folder)
+
+
+def test_a_number_that_overflows_is_refused(folder: Path) -> None:
+    """1e999 is valid JSON and infinite in Python: refused like any number that no model has."""
+    text = (folder / CONFIG).read_text().replace('"embed_dim": 8', '"embed_dim": 8, "x": [1e999]')
+    (folder / CONFIG).write_text(text)
+    with pytest.raises(CheckpointError, match=r"model_cfg\.x is inf") as caught:
+        look(folder)
+    assert caught.value.code == "config"
 
 
 def test_defaults_are_those_of_open_clip(folder: Path) -> None:
@@ -244,6 +344,41 @@ def test_names_of_nothing(spec: str, error: type[ModelError], message: str) -> N
         locate(spec)
     with pytest.raises(error, match=message):
         pull(spec, force=True)
+
+
+@pytest.mark.parametrize("prefix", ["", "hf-hub:"])
+@pytest.mark.parametrize(
+    ("repo", "name"),
+    [
+        ("google/siglip-base-patch16-224", "ViT-B-16-SigLIP"),
+        ("google/siglip-base-patch16-256-multilingual", "ViT-B-16-SigLIP-i18n-256"),
+        ("google/siglip-so400m-patch14-384", "ViT-SO400M-14-SigLIP-384"),
+        ("google/siglip-so400m-patch16-256-i18n", "ViT-SO400M-16-SigLIP-i18n-256"),
+        ("google/siglip2-base-patch16-224", "ViT-B-16-SigLIP2"),
+        ("google/siglip2-base-patch32-256", "ViT-B-32-SigLIP2-256"),
+        ("google/siglip2-so400m-patch14-384", "ViT-SO400M-14-SigLIP2-378"),
+        ("google/siglip2-giant-opt-patch16-384", "ViT-gopt-16-SigLIP2-384"),
+    ],
+)
+def test_googles_names_lead_to_the_catalogue(prefix: str, repo: str, name: str) -> None:
+    """A model by its name in transformers' world is told its name here, without a network."""
+    with pytest.raises(UnknownModelError, match=f"is here as {name}\\.") as caught:
+        locate(prefix + repo)
+    assert with_remedy(caught.value).endswith(f"Use --model {name}.")
+
+
+def test_naflex_is_named() -> None:
+    """A model that takes images of any shape is called what it is, before anything is fetched."""
+    with pytest.raises(UnknownModelError, match=r"NaFlex.*ViT-B-16-SigLIP2-256"):
+        locate("google/siglip2-base-patch16-naflex")
+
+
+def test_open_clips_prefix_for_a_folder(folder: Path) -> None:
+    """`local-dir:FOLDER`, as open_clip writes it, is that folder."""
+    cache = folder.parent / "cache"
+    found = locate(f"local-dir:{folder}", cache_dir=cache)
+    assert found.fingerprint == look(folder).fingerprint
+    assert is_cached(f"local-dir:{folder}")
 
 
 def test_a_file_is_no_folder(folder: Path) -> None:

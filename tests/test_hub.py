@@ -20,6 +20,7 @@ from hub_stand_in import (
 )
 from huggingface_hub import constants
 
+from siglipcli.cli.remedies import with_remedy
 from siglipcli.encoders import hub as room
 from siglipcli.encoders.checkpoint import is_cached, locate, pull
 from siglipcli.errors import CheckpointError, ModelError, OfflineError, UnknownModelError
@@ -243,8 +244,9 @@ def test_a_flipped_bit_is_noticed(server: HubStandIn, notes: Path) -> None:
     data[-1] ^= 1
     blob.write_bytes(data)
     for _ in range(2):
-        with pytest.raises(CheckpointError, match=f"siglip models pull {NAME} --force"):
+        with pytest.raises(CheckpointError, match="not what the hub sent") as caught:
             locate(NAME, offline=True, cache_dir=notes)
+        assert f"siglip models pull {NAME} --force" in with_remedy(caught.value)
     with pytest.raises(CheckpointError, match="damaged"):
         pull(NAME, cache_dir=notes)
     assert pull(NAME, force=True, cache_dir=notes) == found
@@ -284,8 +286,9 @@ def test_a_cut_file_in_the_cache(server: HubStandIn, notes: Path) -> None:
     """Weights that were cut in the cache are named with the command that gets them again."""
     blob = pull(NAME, cache_dir=notes).weights.resolve()
     blob.write_bytes(blob.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match=rf"cut short.*models pull {NAME} --force"):
+    with pytest.raises(CheckpointError, match="cut short") as caught:
         locate(NAME, cache_dir=notes)
+    assert f"siglip models pull {NAME} --force" in with_remedy(caught.value)
 
 
 def test_a_full_disk_is_told_beforehand(
@@ -370,3 +373,24 @@ def test_a_siglip_is_known_by_its_weights(server: HubStandIn, notes: Path) -> No
     config["model_cfg"].pop("init_logit_bias")
     server.repos[REPO]["open_clip_config.json"] = json.dumps(config).encode()
     assert pull(NAME, cache_dir=notes).head.logit_bias == -12.5
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("timm_model_name", "naflexvit_base_patch16_siglip", "NaFlex"),
+        ("image_size", 0, "image_size"),
+    ],
+)
+def test_a_model_that_cannot_run_is_not_downloaded(
+    server: HubStandIn, notes: Path, key: str, value: object, message: str
+) -> None:
+    """The config is judged before anything large is fetched: GBs are not downloaded to be refused."""
+    config: Any = tiny_config(WORDS)
+    config["model_cfg"]["vision_cfg"][key] = value
+    server.repos["org/other"] = tiny_model(WORDS) | {
+        "open_clip_config.json": json.dumps(config).encode()
+    }
+    with pytest.raises(CheckpointError, match=message):
+        locate("hf-hub:org/other", cache_dir=notes)
+    assert fetched(server) == ["open_clip_config.json"]

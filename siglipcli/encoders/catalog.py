@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from siglipcli.errors import UnknownModelError
 
-__all__ = ["CATALOG", "DEFAULT", "Entry", "unknown"]
+__all__ = ["CATALOG", "DEFAULT", "Entry", "elsewhere", "unknown"]
 
 DEFAULT = "ViT-B-16-SigLIP-384"
 
@@ -120,6 +121,41 @@ _ENTRIES = (
 )  # fmt: skip
 
 CATALOG: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+_GOOGLE = re.compile(
+    r"google/siglip(2?)-(\w+(?:-opt)?)-patch(\d+)-(naflex|\d+)(?:-(\w+))?", re.ASCII
+)
+_SIZES = {"base": "B", "large": "L", "so400m": "SO400M", "giant-opt": "gopt"}
+
+
+def elsewhere(repo: str) -> UnknownModelError | None:
+    """Return the error for a repository of Google's, whose weights are in transformers' format.
+
+    It names the same weights in this catalogue, or says that the model is a NaFlex one. None for others.
+    """
+    match = _GOOGLE.fullmatch(repo)
+    if match is None:
+        return None
+    version, size, patch, pixels, words = match.groups()
+    if pixels == "naflex":
+        return UnknownModelError(
+            f"{repo} is a NaFlex model, which takes images in any shape; only fixed sizes work. "
+            f"Similar: ViT-{_SIZES.get(size, size)}-{patch}-SigLIP2-256.",
+            code="naflex",
+        )
+    stem = f"ViT-{_SIZES.get(size, size)}-{patch}-SigLIP{version}"
+    if version and patch == "14" and pixels == "384":  # 27 x 27 patches of 14 pixels
+        pixels = "378"
+    names = (f"{stem}-i18n-{pixels}",) if words else (f"{stem}-{pixels}", stem)
+    name = next((n for n in names if n in CATALOG and CATALOG[n].image_size == int(pixels)), None)
+    if name is None:
+        return None
+    return UnknownModelError(
+        f"{repo} is in the format of transformers; the same model is here as {name}.",
+        code="other_format",
+        name=name,
+    )
 
 
 def unknown(name: str) -> UnknownModelError:

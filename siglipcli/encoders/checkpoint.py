@@ -15,19 +15,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siglipcli.encoders import catalog, hub
+from siglipcli.encoders.config import Config, read_config, tokenizer_repo
 from siglipcli.encoders.hub import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS, Hub, Progress
-from siglipcli.encoders.preprocess import Preprocess
-from siglipcli.encoders.weights import Tensors, digest
+from siglipcli.encoders.local_files import Origin, read_json
+from siglipcli.encoders.weights import digest, read_head
 from siglipcli.errors import CheckpointError, UnknownModelError
 from siglipcli.machine import cache_folder
 
 if TYPE_CHECKING:
+    from siglipcli.encoders.preprocess import Preprocess
     from siglipcli.results import Head
 
 __all__ = ["Checkpoint", "File", "Progress", "files", "is_cached", "locate", "pull"]
 
 _HUB = "hf-hub:"
-_REPO = re.compile(r"[\w.-]+/[\w.-]+")
+_LOCAL = "local-dir:"  # open_clip's prefix for a folder
+_REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 _FORMAT = 1  # of fingerprints; raise it when the same files come to give other vectors
 
 
@@ -35,17 +38,20 @@ _FORMAT = 1  # of fingerprints; raise it when the same files come to give other 
 class Checkpoint:
     """A model's files, found and verified, and what the runtimes need to know of them.
 
-    `config` is open_clip_config.json (`model_cfg`, `preprocess_cfg`); `context_length` is in tokens.
+    `config` is open_clip_config.json (`model_cfg`, `preprocess_cfg`); `context_length` is in tokens,
+    `vocab_size` the number of tokens that the text tower knows.
     `clean` names the cleaning of prompts, `unk_token` what stands for words that the tokenizer does not
     know. `fingerprint` is equal for two checkpoints only if weights, config and tokenizer are.
     """
 
     name: str
     config: dict[str, Any]
+    origin: Origin
     weights: Path
     tokenizer: Path
     preprocess: Preprocess
     context_length: int
+    vocab_size: int
     pad_token: str
     unk_token: str
     clean: str
@@ -64,11 +70,11 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    config: Path
+    config: Config
     weights: Path
     tokenizer: Path
     tokenizer_config: Path
-    remedy: str
+    origin: Origin
 
 
 def locate(
@@ -117,7 +123,7 @@ def files(spec: str) -> tuple[File, ...]:
 def _file_in(folder: Path, name: str) -> File:
     path, config = folder / name, folder / CONFIG
     if name in {TOKENIZER, TOKENIZER_CONFIG} and not (folder / TOKENIZER).is_file():
-        home = _named_tokenizer(config) if config.is_file() else None
+        home = tokenizer_repo(config, Origin(str(folder))) if config.is_file() else None
         if home is not None:
             return File(name, home, hub.cached(home, name))
     return File(name, str(folder), path if path.is_file() else None)
@@ -136,10 +142,13 @@ def _folder_of(spec: str) -> Path | None:
         return Path(demo.MODEL_DIR)
     if spec in catalog.CATALOG:
         return None
+    if error := catalog.elsewhere(spec.removeprefix(_HUB)):
+        raise error
     if spec.startswith(_HUB):
         if not _REPO.fullmatch(spec.removeprefix(_HUB)):
             raise UnknownModelError(f"{spec} is not {_HUB}ORG/NAME.")
         return None
+    spec = spec.removeprefix(_LOCAL)
     folder = os.path.expanduser(spec)  # noqa: PTH111  # Path.expanduser raises for an unknown user
     if os.path.isdir(folder):  # noqa: PTH112  # never raises
         return Path(folder)
@@ -161,40 +170,40 @@ def _find(spec: str, visit: Hub) -> _Files:
 
 
 def _in_folder(folder: Path, visit: Hub, spec: str) -> _Files:
-    names = sorted(os.listdir(folder))  # noqa: PTH208  # names are what is wanted
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208  # names are what is wanted
+    except OSError as error:
+        raise Origin(spec).unreadable(folder, error) from error
     for name in (CONFIG, WEIGHTS):
         if name not in names:
             raise hub.absent(str(folder), name, names)
+    origin = Origin(spec, "demo" if spec == "demo" else "folder")
+    config = read_config(folder / CONFIG, origin, None)
     tokenizer, tokenizer_config = folder / TOKENIZER, folder / TOKENIZER_CONFIG
     if TOKENIZER not in names:
-        home = _named_tokenizer(folder / CONFIG)
+        home = tokenizer_repo(folder / CONFIG, origin)
         if home is None:
             raise hub.absent(str(folder), TOKENIZER, names)
         tokenizer, tokenizer_config = (visit.get(home, n) for n in (TOKENIZER, TOKENIZER_CONFIG))
     elif TOKENIZER_CONFIG not in names:
         raise hub.absent(str(folder), TOKENIZER_CONFIG, names)
-    remedy = "Install siglipcli again." if spec == "demo" else "Get the file again."
-    return _Files(folder / CONFIG, folder / WEIGHTS, tokenizer, tokenizer_config, remedy)
+    return _Files(config, folder / WEIGHTS, tokenizer, tokenizer_config, origin)
 
 
 def _on_hub(spec: str, visit: Hub) -> _Files:
-    entry = catalog.CATALOG.get(spec)
+    """Get a model's files, the small ones first: what cannot be used is found before GBs are fetched."""
+    entry, origin = catalog.CATALOG.get(spec), Origin(spec, "hub")
     repo = entry.repo if entry else spec.removeprefix(_HUB)
-    config = visit.get(repo, CONFIG)
+    config = read_config(visit.get(repo, CONFIG), origin, entry)
     home = entry.tokenizer_repo if entry else _tokenizer_home(visit, repo)
-    return _Files(
-        config=config,
-        tokenizer=visit.get(home, TOKENIZER),
-        tokenizer_config=visit.get(home, TOKENIZER_CONFIG),
-        weights=visit.get(repo, WEIGHTS),
-        remedy=f"Run `siglip models pull {spec} --force`.",
-    )
+    tokenizer, tokenizer_config = (visit.get(home, name) for name in (TOKENIZER, TOKENIZER_CONFIG))
+    return _Files(config, visit.get(repo, WEIGHTS), tokenizer, tokenizer_config, origin)
 
 
 def _tokenizer_home(visit: Hub, repo: str) -> str:
     """Return the repository of a hub model's tokenizer: its own, or the one that its config names."""
     config = hub.cached(repo, CONFIG)
-    named = _named_tokenizer(config) if config else None
+    named = tokenizer_repo(config, Origin(repo, "hub")) if config else None
     for home in (repo, named):
         if home and visit.peek(home, TOKENIZER):
             return home
@@ -203,123 +212,39 @@ def _tokenizer_home(visit: Hub, repo: str) -> str:
     return repo if TOKENIZER in visit.listing(repo) else named
 
 
-def _named_tokenizer(config: Path) -> str | None:
-    section: Any = _json(config, "")
-    for key in ("model_cfg", "text_cfg", "hf_tokenizer_name"):
-        section = section.get(key) if isinstance(section, dict) else None
-    return section if isinstance(section, str) and _REPO.fullmatch(section) else None
-
-
 def _read(
     spec: str, found: _Files, cache_dir: Path | None, progress: Progress | None
 ) -> Checkpoint:
-    config = _config(found, catalog.CATALOG.get(spec))
-    vision, text = config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
-    words = _json(found.tokenizer_config, found.remedy)
+    config, origin = found.config, found.origin
+    words = read_json(found.tokenizer_config, origin)
     pad_token = _token(words, "pad_token")
     if pad_token is None:
-        raise CheckpointError(f"{found.tokenizer_config} names no pad_token. {found.remedy}")
-    tensors = Tensors(found.weights, found.remedy)
+        raise origin.damaged(found.tokenizer_config, "names no pad_token")
+    head = read_head(found.weights, origin)
     cache_dir = cache_folder(cache_dir)
     content = {
         "format": _FORMAT,
-        "config": config,
-        "weights": digest(found.weights, found.remedy, cache_dir, progress),
-        "tokenizer": digest(found.tokenizer, found.remedy, cache_dir),
+        "config": config.content,
+        "weights": digest(found.weights, origin, cache_dir, progress),
+        "tokenizer": digest(found.tokenizer, origin, cache_dir),
         "pad_token": pad_token,
     }
     packed = json.dumps(content, sort_keys=True).encode()
     return Checkpoint(
         name=spec,
-        config=config,
+        config=config.content,
+        origin=origin,
         weights=found.weights,
         tokenizer=found.tokenizer,
-        preprocess=Preprocess(
-            size=_image_size(vision, found),
-            mean=_colour(config["preprocess_cfg"], "mean", found),
-            std=_colour(config["preprocess_cfg"], "std", found),
-        ),
-        context_length=_positive(text.get("context_length", 77), "context_length", found),
+        preprocess=config.preprocess,
+        context_length=config.context_length,
+        vocab_size=config.vocab_size,
         pad_token=pad_token,
         unk_token=_token(words, "unk_token") or "<unk>",
-        clean=_clean(text, found),
-        head=tensors.head(),
+        clean=config.cleaning,
+        head=head,
         fingerprint=hashlib.sha256(packed).hexdigest()[:32],
     )
-
-
-def _json(path: Path, remedy: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}. {remedy}".rstrip()) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is not a JSON object. {remedy}".rstrip())
-    return content
-
-
-def _config(found: _Files, entry: catalog.Entry | None) -> dict[str, Any]:
-    """Return open_clip_config.json, checked for what this program can do."""
-    content = _json(found.config, found.remedy)
-    model = _section(content, "model_cfg", found)
-    vision, text = _section(model, "vision_cfg", found), _section(model, "text_cfg", found)
-    preprocess = _section(content, "preprocess_cfg", found)
-    if "hf_model_name" in text:
-        raise _misfit(found, f"its text tower is a transformers model, {text['hf_model_name']!r}")
-    if ":" in str(vision.get("timm_model_name")):
-        raise _misfit(found, f"its image tower is elsewhere, {vision['timm_model_name']!r}")
-    if vision.get("timm_model_pretrained"):
-        vision["timm_model_pretrained"] = False  # timm would fetch weights that ours then replace
-    for key, ours in (("resize_mode", "squash"), ("interpolation", "bicubic")):
-        if preprocess.get(key, ours) != ours:
-            raise _misfit(found, f"it asks for {key} {preprocess[key]!r}, not {ours!r}")
-    if entry is not None and entry.vision is not None:
-        # Two names share these files; the repository's config describes the other one.
-        vision.update(image_size=entry.image_size, timm_model_name=entry.vision)
-    return {"model_cfg": model, "preprocess_cfg": preprocess}
-
-
-def _section(config: dict[str, Any], key: str, found: _Files) -> dict[str, Any]:
-    section = config.get(key)
-    if not isinstance(section, dict):
-        raise _misfit(found, f"it has no {key}")
-    return section
-
-
-def _misfit(found: _Files, why: str) -> CheckpointError:
-    return CheckpointError(f"{found.config} is not one this program can run: {why}.")
-
-
-def _image_size(vision: dict[str, Any], found: _Files) -> int:
-    size = vision.get("image_size", 224)
-    if isinstance(size, list):
-        raise _misfit(found, f"image_size is {size}, and only square images as one number will do")
-    return _positive(size, "image_size", found)
-
-
-def _positive(value: object, key: str, found: _Files) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise _misfit(found, f"{key} is {value!r}, not a whole number from 1 up")
-    return value
-
-
-def _colour(preprocess: dict[str, Any], key: str, found: _Files) -> tuple[float, float, float]:
-    values = preprocess.get(key)
-    try:
-        red, green, blue = (float(value) for value in values or ())
-    except (TypeError, ValueError):
-        # open_clip would take OpenAI's here, silently wrong for every SigLIP.
-        raise _misfit(found, f"preprocess_cfg.{key} is {values!r}, not three numbers") from None
-    return red, green, blue
-
-
-def _clean(text: dict[str, Any], found: _Files) -> str:
-    options = dict(text.get("tokenizer_kwargs") or {}, mode=text.get("tokenizer_mode"))
-    clean = options.pop("clean", "whitespace")
-    unknown = [key for key, value in options.items() if value]
-    if unknown:
-        raise _misfit(found, f"its tokenizer wants {', '.join(unknown)}, which is not known here")
-    return str(clean)
 
 
 def _token(words: dict[str, Any], key: str) -> str | None:

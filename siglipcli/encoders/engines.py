@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from siglipcli.encoders.local_files import Origin
 from siglipcli.encoders.weights import digest, sha256
 from siglipcli.errors import CheckpointError
 
@@ -175,7 +176,7 @@ def _trusted(folder: Path, manifest: Manifest, cache_dir: Path) -> bool:
         sealed_for = content["manifest"] | {"model": manifest.model}
         same = content["format"] == _FORMAT and sealed_for == asdict(manifest)
         return same and all(
-            digest(folder / name, "", cache_dir) == sealed
+            digest(folder / name, Origin(manifest.model, "engine"), cache_dir) == sealed
             for name, sealed in content["files"].items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, CheckpointError):

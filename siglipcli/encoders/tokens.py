@@ -14,6 +14,7 @@ import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from siglipcli.encoders.local_files import TOKENIZER_LIMIT, Origin, read
 from siglipcli.encoders.spec import CLEANINGS
 from siglipcli.errors import CheckpointError, UsageError
 
@@ -94,6 +95,8 @@ class Tokenizer:
         cleaning: str,
         *,
         unk: str = "<unk>",
+        vocab_size: int | None = None,
+        origin: Origin | None = None,
         suffix: str = "",
     ) -> None:
         self.context_length = context_length
@@ -103,6 +106,8 @@ class Tokenizer:
         self._path = path
         self._pad_token = pad_token
         self._unk = unk
+        self._vocab_size = vocab_size
+        self._origin = origin or Origin(str(path))
         self._lock = threading.Lock()  # truncation and padding are settings of the shared object
 
     @classmethod
@@ -123,16 +128,18 @@ class Tokenizer:
             c.pad_token,
             cleaning or c.clean,
             unk=c.unk_token,
+            vocab_size=c.vocab_size,
+            origin=c.origin,
             suffix=f"-{cleaning}" if cleaning not in {None, c.clean} else "",
         )
 
     @cached_property
     def _tokenizer(self) -> Any:
         """The file, read when first needed: warm runs have their prompts stored."""
-        tokenizer = _load(self._path)
+        tokenizer = _load(self._path, self._origin)
         if tokenizer.token_to_id(self._pad_token) is None:
-            raise CheckpointError(
-                f"{self._path} does not know the pad token {self._pad_token!r} of its config"
+            raise self._origin.damaged(
+                self._path, f"does not know the pad token {self._pad_token!r} of its config"
             )
         self._fit(tokenizer)
         return tokenizer
@@ -153,9 +160,14 @@ class Tokenizer:
         cleaned = [self.clean(text) for text in texts]
         with self._lock:
             encoded = self._tokenizer.encode_batch(cleaned)
-        return np.array([row.ids for row in encoded], dtype=np.int64).reshape(
-            len(texts), self.context_length
-        )
+        ids = np.array([row.ids for row in encoded], dtype=np.int64)
+        ids = ids.reshape(len(texts), self.context_length)
+        if self._vocab_size and ids.size and ids.max() >= self._vocab_size:
+            raise self._origin.damaged(
+                self._path,
+                f"gives token {ids.max()}, where the model has {self._vocab_size:,} of them",
+            )
+        return ids
 
     def count(self, text: str) -> int:
         """Return how many tokens `text` has, special ones included, before it is truncated."""
@@ -186,12 +198,11 @@ class Tokenizer:
         return self._tokenizer.token_to_id(self._unk) in self.ids(text)
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, origin: Origin) -> Any:
     from tokenizers import Tokenizer as Fast
 
+    data = read(path, TOKENIZER_LIMIT, origin)
     try:
-        return Fast.from_file(str(path))
+        return Fast.from_buffer(data)
     except Exception as error:  # the library raises a bare Exception
-        raise CheckpointError(
-            f"{path} is not a tokenizer file: {error}; get the file again"
-        ) from error
+        raise origin.damaged(path, f"is not a tokenizer file: {error}") from error

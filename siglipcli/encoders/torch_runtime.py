@@ -195,9 +195,15 @@ def build_tower(checkpoint: Checkpoint, tower: str) -> Any:
         if any(t.is_meta for t in module.buffers()):  # made in __init__, not in the file
             module = _skeleton(checkpoint.config["model_cfg"], tower, "cpu")
             _fill(module, checkpoint, tower)
-    except (RuntimeError, KeyError, TypeError, AssertionError) as error:
-        raise CheckpointError(
-            f"{checkpoint.weights} does not fit its open_clip_config.json: {_first_line(error)}"
+    except CheckpointError:
+        raise
+    except (
+        Exception
+    ) as error:  # what the file and its config may make open_clip, timm and torch raise
+        if isinstance(error, RuntimeError) and _is_out_of_memory(error):
+            raise
+        raise checkpoint.origin.damaged(
+            checkpoint.weights, f"does not fit its open_clip_config.json: {_first_line(error)}"
         ) from error
     return module.eval().requires_grad_(False)
 
@@ -220,19 +226,27 @@ def _fill(module: Any, checkpoint: Checkpoint, tower: str) -> None:
     prefix = f"{tower}."
     with safe_open(checkpoint.weights, framework="pt") as file:
         state = {
-            key[len(prefix) :]: _widened(file.get_tensor(key), f"{checkpoint.weights}: {key}")
+            key[len(prefix) :]: _widened(file.get_tensor(key), key, checkpoint)
             for key in file.keys()  # noqa: SIM118  # not a dict
             if key.startswith(prefix)
         }
     module.load_state_dict(state, strict=True, assign=True)
 
 
-def _widened(tensor: torch.Tensor, where: str) -> torch.Tensor:
+def _widened(tensor: torch.Tensor, key: str, checkpoint: Checkpoint) -> torch.Tensor:
+    """Return a tensor in fp32. Counters of batch normalisation are whole numbers, and stay so."""
     if tensor.is_floating_point():
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{where} holds values that are not finite; get the file again")
-        return tensor.float()
-    return tensor
+        widened = tensor.float()
+        if not torch.isfinite(widened).all():
+            raise checkpoint.origin.damaged(
+                checkpoint.weights, f"holds values that are not finite, in {key}"
+            )
+        return widened
+    if key.endswith("num_batches_tracked"):
+        return tensor
+    raise checkpoint.origin.damaged(
+        checkpoint.weights, f"holds {key} as {tensor.dtype}, not as floating-point numbers"
+    )
 
 
 def _unit(features: torch.Tensor) -> NDArray[np.float32]:
