@@ -46,7 +46,7 @@ format: .venv/developed
 docs: .venv/developed
 	$(BIN)/python scripts/render_reference.py
 	$(BIN)/python scripts/render_terminal.py
-	$(BIN)/python scripts/render_readme.py
+	$(BIN)/python scripts/render_pages.py
 
 .venv/created:
 	$(PYTHON) -m venv .venv

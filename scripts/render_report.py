@@ -1,4 +1,4 @@
-"""Take the README's images of the HTML report, in headless Chromium, from the README's own drawings.
+"""Take the docs' images of the HTML report, in headless Chromium, from the walkthrough's own drawings.
 
     python scripts/render_report.py
 
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import render_readme
+import render_pages
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -68,11 +68,11 @@ def main() -> None:
 
 
 def _pages(folder: Path) -> Path:
-    """Make the reports in a folder like the README's, and return it."""
-    markdown = render_readme.README.read_text(encoding="utf-8")
-    readers = render_readme.sandbox(folder / "demo", markdown)
+    """Make the reports in a folder like the walkthrough's, and return it."""
+    markdown = (render_pages.ROOT / "docs" / "walkthrough.md").read_text(encoding="utf-8")
+    readers = render_pages.sandbox(folder / "demo", markdown)
     for command in (*_BEFORE, *PAGES.values()):
-        render_readme.run(command, readers, folder / "cache")
+        render_pages.run(command, readers, folder / "cache")
     return readers
 
 

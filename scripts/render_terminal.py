@@ -1,4 +1,4 @@
-"""Write the images of the README: real runs of the demo model in a terminal, as SVG in `docs`.
+"""Write the images of the docs: real runs of the demo model in a terminal, as SVG in `docs`.
 
     python scripts/render_terminal.py            # all
     python scripts/render_terminal.py compare    # those named
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from html import escape, unescape
 from pathlib import Path
 
-import render_readme
+import render_pages
 from rich.cells import cell_len
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
@@ -27,12 +27,12 @@ __all__ = ["IMAGES", "Image", "draw", "shortened"]
 
 DOCS = Path(__file__).parent.parent / "docs"
 WIDTH = 80  # columns
-KNOWN = "python draw.py"  # makes the README's folder of drawings whose labels are known
+KNOWN = "python draw.py"  # makes the walkthrough's folder of drawings whose labels are known
 
 
 @dataclass(frozen=True)
 class Image:
-    """A command and what it prints, run in the README's folder after `before`.
+    """A command and what it prints, run in the walkthrough's folder after `before`.
 
     Of a long answer only the first `lines` are shown, and that more follow.
     """
@@ -129,15 +129,15 @@ def draw(image: Image) -> str:
 
 def _run(image: Image) -> str:
     """Return what the command writes on a terminal, with its colours."""
-    markdown = render_readme.README.read_text(encoding="utf-8")
+    markdown = (render_pages.ROOT / "docs" / "walkthrough.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
-        folder = render_readme.sandbox(Path(name, "demo"), markdown)
-        variables = render_readme.environment(Path(name, "cache"))
+        folder = render_pages.sandbox(Path(name, "demo"), markdown)
+        variables = render_pages.environment(Path(name, "cache"))
         del variables["NO_COLOR"]
         variables["TERM"] = "xterm-256color"
         if image.before:
-            render_readme.capture(image.before, folder, variables)
-        written = render_readme.capture(image.command, folder, variables)
+            render_pages.capture(image.before, folder, variables)
+        written = render_pages.capture(image.command, folder, variables)
     return "\n".join(line.rstrip() for line in written.splitlines()).strip("\n")
 
 
@@ -146,7 +146,7 @@ def shortened(text: str, lines: int | None) -> str:
     every = text.splitlines()
     if lines is None or len(every) <= lines:
         return text
-    return "\n".join([*every[:lines], render_readme.MORE])
+    return "\n".join([*every[:lines], render_pages.MORE])
 
 
 def _finished(svg: str, image: Image) -> str:

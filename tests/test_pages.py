@@ -1,4 +1,4 @@
-"""The README is true: its commands run, its outputs are real, its tables are the program's own."""
+"""README and docs are true: their commands run, outputs are real, tables are the program's own."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-import render_readme
+import render_pages
 import render_terminal
 from render_reference import commands
 from typer.main import get_command
 
-from siglipcli import images, outputs, scoring
-from siglipcli import labels as labelsets
+from siglipcli import images, labels, outputs, scoring
 from siglipcli.cli import app
 from siglipcli.cli.status import ExitStatus
 from siglipcli.encoders.catalog import DEFAULT
@@ -26,15 +25,25 @@ from siglipcli.evaluation import metrics
 from siglipcli.labels import schema
 
 ROOT = Path(__file__).parent.parent
-TEXT = render_readme.README.read_text(encoding="utf-8")
-CONSOLE = render_readme.blocks(TEXT, "console")
+PAGES = {
+    page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8")
+    for page in render_pages.PAGES
+}
+README = PAGES["README.md"]
+EVERYTHING = "\n".join(PAGES.values())
+CONSOLE = [
+    (page, block) for page, text in PAGES.items() for block in render_pages.blocks(text, "console")
+]
 CALLS = [
     call
-    for block in render_readme.blocks(TEXT)
+    for text in PAGES.values()
+    for block in render_pages.blocks(text)
     if block.language in {"sh", "console"}
     for line in (block.commands if block.language == "console" else [block.text])
-    for call in render_readme.words_of(line)
+    for call in render_pages.words_of(line)
 ]
+MADE = [(page, name) for page, text in PAGES.items() for name in render_pages.made_parts(text)]
+MOST_WORDS = 1_800
 with_terminal = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 
 
@@ -42,23 +51,27 @@ with_terminal = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseu
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with the demo's engine in it, so that no command says that it prepares one."""
     cache = tmp_path_factory.mktemp("cache")
-    folder = render_readme.sandbox(tmp_path_factory.mktemp("warm") / "demo", TEXT)
-    render_readme.run("siglip classify images -L circle", folder, cache)
+    folder = render_pages.sandbox(tmp_path_factory.mktemp("warm") / "demo", README)
+    render_pages.run("siglip classify images -L circle", folder, cache)
     return cache
 
 
 @with_terminal
-@pytest.mark.parametrize("block", CONSOLE, ids=[block.commands[-1][:40] for block in CONSOLE])
+@pytest.mark.parametrize(
+    ("page", "block"),
+    CONSOLE,
+    ids=[f"{page}: {block.commands[-1][:40]}" for page, block in CONSOLE],
+)
 def test_a_command_prints_what_is_shown_below_it(
-    block: render_readme.Block, cache: Path, tmp_path: Path
+    page: str, block: render_pages.Block, cache: Path, tmp_path: Path
 ) -> None:
-    """Whoever types a command of the README in the demo's folder sees the output that it shows."""
+    """A reader who types a command of a page in the demo's folder sees the output that it shows."""
     if "jq " in block.text and not shutil.which("jq"):
         pytest.skip("jq is not installed")
-    folder = render_readme.sandbox(tmp_path / "demo", TEXT)
-    for step in render_readme.steps(block.text):
-        got = render_readme.run(step.command, folder, cache)
-        assert render_readme.same(step.output, got), (
+    folder = render_pages.sandbox(tmp_path / "demo", PAGES[page])
+    for step in render_pages.steps(block.text):
+        got = render_pages.run(step.command, folder, cache)
+        assert render_pages.same(step.output, got), (
             f"`make docs` refreshes this. $ {step.command}\n{got}"
         )
 
@@ -69,15 +82,15 @@ def test_an_image_shows_a_real_run(
     image: render_terminal.Image, cache: Path, tmp_path: Path
 ) -> None:
     """An image's text is what its own command prints, but for blank lines."""
-    folder = render_readme.sandbox(tmp_path / "demo", TEXT)
+    folder = render_pages.sandbox(tmp_path / "demo", PAGES["docs/walkthrough.md"])
     if image.before:
-        render_readme.run(image.before, folder, cache)
-    got = render_readme.run(image.command, folder, cache)
+        render_pages.run(image.before, folder, cache)
+    got = render_pages.run(image.command, folder, cache)
     command, *lines = text_of(image)
     assert command == f"$ {image.command}"
     cut = render_terminal.shortened(got, image.lines)
     shown, got = ("\n".join(line for line in text.splitlines() if line) for text in (cut, got))
-    assert render_readme.same("\n".join(lines), shown), f"`make docs` refreshes this\n{got}"
+    assert render_pages.same("\n".join(lines), shown), f"`make docs` refreshes this\n{got}"
 
 
 def text_of(image: render_terminal.Image) -> list[str]:
@@ -93,10 +106,9 @@ def text_of(image: render_terminal.Image) -> list[str]:
 
 def test_every_image_is_shown_and_said() -> None:
     """Each image in docs is on a page, with a text for those who cannot see it, and is small."""
-    pages = [TEXT, *(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))]
-    shown = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", "\n".join(pages))
-    shown += re.findall(r'<img alt="([^"]+)" src="([^"]+)">', TEXT)
-    shown += [("dark", name) for name in re.findall(r'srcset="([^"]+)"', TEXT)]
+    shown = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", EVERYTHING)
+    shown += re.findall(r'<img alt="([^"]+)" src="([^"]+)">', EVERYTHING)
+    shown += [("dark", name) for name in re.findall(r'srcset="([^"]+)"', EVERYTHING)]
     files = [each for each in (ROOT / "docs").iterdir() if each.suffix in {".png", ".svg"}]
     assert {Path(name).name for _, name in shown} == {each.name for each in files}
     assert all(each.stat().st_size <= 200 * 1024 for each in files)
@@ -122,28 +134,42 @@ def test_a_command_is_one_that_the_program_takes(
 
 def test_label_sets_on_the_page_are_valid_but_for_the_wrong_one() -> None:
     """A reader who copies a label set gets one that the program takes."""
-    for name, content in render_readme.named_files(TEXT).items():
-        if name.endswith(".yaml"):
-            found, complaints = labelsets.examine(content, name)
-            assert (found is None) == (name == "wrong.yaml"), complaints
+    for text in PAGES.values():
+        for name, content in render_pages.named_files(text).items():
+            if name.endswith(".yaml"):
+                label_set, complaints = labels.examine(content, name)
+                assert (label_set is None) == (name == "wrong.yaml"), complaints
 
 
-@pytest.mark.parametrize("name", render_readme.TABLES)
-def test_tables_made_from_the_program_are_fresh(name: str) -> None:
+@pytest.mark.parametrize(("page", "name"), MADE)
+def test_tables_made_from_the_program_are_fresh(page: str, name: str) -> None:
     """The lists of models and label sets are those of this version; `make docs` refreshes them."""
-    assert render_readme.made_parts(TEXT)[name] == render_readme.TABLES[name]()
+    assert render_pages.made_parts(PAGES[page])[name] == render_pages.TABLES[name]()
+
+
+def test_every_table_is_on_a_page() -> None:
+    """No made table is forgotten."""
+    assert {name for _, name in MADE} == set(render_pages.TABLES)
+
+
+def test_the_readme_is_for_a_first_visit() -> None:
+    """It stays short: the rest is in docs, each page of which the README or the index links."""
+    assert len(README.split()) <= MOST_WORDS
+    index = PAGES["docs/README.md"]
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "README.md" or f"({page.name})" in index, page.name
 
 
 def test_every_command_is_on_the_page() -> None:
     """A reader meets each command at least once."""
     for words, command in commands():
         if not getattr(command, "commands", None):
-            assert f"siglip {' '.join(words)}" in TEXT
+            assert f"siglip {' '.join(words)}" in EVERYTHING
 
 
 def rows(title: str) -> list[list[str]]:
     """The cells of the table whose first heading is `title`."""
-    table = re.search(rf"^\| {title} \|.*\n\|[-:| ]+\|\n((?:\|.*\n)+)", TEXT, re.MULTILINE)
+    table = re.search(rf"^\| {title} \|.*\n\|[-:| ]+\|\n((?:\|.*\n)+)", EVERYTHING, re.MULTILINE)
     assert table, title
     return [
         [cell.strip() for cell in line.strip("|").split(" | ")] for line in table[1].splitlines()
@@ -186,7 +212,7 @@ def test_the_keys_of_a_label_set_are_all_explained() -> None:
 
 def test_the_fields_of_an_answer_are_all_explained() -> None:
     """Each key of the JSON that the page shows is in the table of fields."""
-    shown = next(block.text for block in CONSOLE if "jq ." in block.text)
+    shown = next(block.text for _, block in CONSOLE if "jq ." in block.text)
     answer = json.loads(shown[shown.index("{") :])
     explained = {field for row in rows("field") for field in codes(row[0])}
     assert explained == {*answer, *answer["labels"][0]}
@@ -194,10 +220,10 @@ def test_the_fields_of_an_answer_are_all_explained() -> None:
 
 def test_defaults_are_the_program_s_own() -> None:
     """Threshold, number of labels and model are given as they are in the code."""
-    assert f"else the set's, else {scoring.DEFAULT_THRESHOLD}." in TEXT
-    assert f"(the default is {scoring.ScoringOptions().top})" in TEXT
-    assert f"the default is `{DEFAULT}`" in TEXT
-    assert f"(default {images.Limits().max_megapixels:g})" in TEXT
+    assert f"else the set's, else {scoring.DEFAULT_THRESHOLD}." in EVERYTHING
+    assert f"(the default is {scoring.ScoringOptions().top})" in EVERYTHING
+    assert f"default model, `{DEFAULT}`" in EVERYTHING
+    assert f"(default {images.Limits().max_megapixels:g})" in EVERYTHING
 
 
 def test_extras_are_all_explained() -> None:
@@ -223,14 +249,14 @@ def test_formats_that_are_read_and_written_are_named() -> None:
     """The page names each image format that is read and each answer format that is written."""
     names = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
     for name in images.FORMATS:
-        assert names.get(name, name) in TEXT
+        assert names.get(name, name) in EVERYTHING
     for name in outputs.names():
-        assert f"`{name}`" in TEXT
+        assert f"`{name}`" in EVERYTHING
 
 
 def test_links_lead_somewhere() -> None:
     """Each link inside the project names a file that is there, and a heading that is in it."""
-    for page in (render_readme.README, ROOT / "docs" / "evaluating.md"):
+    for page in [*render_pages.PAGES, ROOT / "CONTRIBUTING.md"]:
         for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
             file, _, heading = target.partition("#")
             there = page.parent / file if file else page
@@ -260,4 +286,4 @@ def anchors(page: Path) -> set[str]:
 )
 def test_outputs_are_compared_as_documented(shown: str, got: str, equal: bool) -> None:
     """Last digits and bars may differ from machine to machine; words, order and counts may not."""
-    assert render_readme.same(shown, got) is equal
+    assert render_pages.same(shown, got) is equal

@@ -1,9 +1,9 @@
-r"""Refresh what the README shows: the outputs of its commands, and the tables made from the program.
+r"""Refresh what README and docs show: the outputs of their commands, and the tables made from the program.
 
-    python scripts/render_readme.py            # write README.md again
-    python scripts/render_readme.py --check    # say what is stale; status 1 if anything is
+    python scripts/render_pages.py            # write README.md and docs/*.md again
+    python scripts/render_pages.py --check    # say what is stale; status 1 if anything is
 
-How the README is read:
+How a page is read:
 
 - A block marked `console` holds commands (`$ …`, continued by `> …`) and what they print. Each
   block is run in a fresh copy of the demo's folder (`images`, `labels.yaml`), with the demo model
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
-    "README",
+    "PAGES",
+    "ROOT",
     "TABLES",
     "Block",
     "Step",
@@ -52,7 +53,11 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
+_GENERATED = {"reference.md", "python-api.md"}  # by other scripts
+PAGES = [
+    ROOT / "README.md",
+    *(p for p in sorted((ROOT / "docs").glob("*.md")) if p.name not in _GENERATED),
+]
 WIDTH = 80
 MORE = "…"
 TOLERANCE = 0.02
@@ -117,7 +122,7 @@ def named_files(markdown: str) -> dict[str, str]:
 
 
 def sandbox(folder: Path, markdown: str) -> Path:
-    """Make a folder like the demo's, with the README's own files in it, and return it."""
+    """Make a folder like the demo's, with the page's own files in it, and return it."""
     from siglipcli.demo import IMAGES, LABELS
 
     shutil.copytree(IMAGES, folder / "images")
@@ -156,7 +161,7 @@ def capture(command: str, folder: Path, variables: dict[str, str]) -> str:
 
     terminal, its_end = pty.openpty()
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(  # noqa: S603  # our own README
+        process = subprocess.Popen(  # noqa: S603  # our own pages
             ["/bin/sh", "-c", command],
             cwd=folder, env=variables,
             stdin=subprocess.DEVNULL, stdout=its_end, stderr=errors,
@@ -264,6 +269,8 @@ def refreshed(markdown: str, *, keep_same: bool = False) -> str:
     """
     markdown = _MADE.sub(lambda found: found[1] + TABLES[found[2]]() + found[4], markdown)
     files = markdown
+    if not blocks(markdown, "console"):
+        return markdown
     with tempfile.TemporaryDirectory() as cache:
         _warm_up(files, Path(cache))
         for block in reversed(blocks(markdown, "console")):
@@ -320,16 +327,18 @@ def words_of(command: str) -> list[list[str]]:
 
 
 def main() -> int:
-    """Refresh the README, or check it."""
-    text = README.read_text(encoding="utf-8")
-    check = "--check" in sys.argv[1:]
-    new = refreshed(text, keep_same=check)
-    if check:
-        print("README.md is up to date" if new == text else "README.md is stale: run `make docs`")
-        return int(new != text)
-    README.write_text(new, encoding="utf-8")
-    print("README.md was up to date" if new == text else "wrote README.md")
-    return 0
+    """Refresh the pages, or check them."""
+    check, stale = "--check" in sys.argv[1:], []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        new = refreshed(text, keep_same=True)
+        if new != text:
+            stale.append(page.name)
+            if not check:
+                page.write_text(new, encoding="utf-8")
+    done = "stale: run `make docs`" if check else "written"
+    print(f"{', '.join(stale)}: {done}" if stale else "every page is up to date")
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":
