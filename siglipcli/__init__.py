@@ -1,10 +1,12 @@
-"""Zero-shot image classification with SigLIP: a command line (`siglip`) and this small library.
+"""Zero-shot image classification with SigLIP: a library, and the command line `siglip`.
 
->>> from siglipcli import Classifier, LabelSet
->>> clf = Classifier.load("demo")
->>> for result in clf.classify(["photo.jpg"], LabelSet.load("animals")): ...
+>>> from siglipcli import Classifier
+>>> with Classifier("demo") as clf:
+...     for result in clf.classify(["photo.jpg"], ["red circle", "blue heart"]):
+...         print(result)
+Failure(file='photo.jpg', kind='missing', message='No such file or folder.')
 
-Names are imported when first used, so that `import siglipcli` costs nothing.
+Names are imported on first use, so that `import siglipcli` costs nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +17,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from siglipcli.api import Classifier
     from siglipcli.embedding_files import SavedVectors
-    from siglipcli.errors import SiglipError
+    from siglipcli.encoders import ModelSpec
+    from siglipcli.errors import (
+        DeviceError,
+        ImageError,
+        LabelError,
+        MissingExtraError,
+        ModelError,
+        OutputError,
+        SiglipError,
+        UsageError,
+    )
+    from siglipcli.images import Limits
     from siglipcli.labels import Label, LabelSet
-    from siglipcli.pipeline import LoadOptions
+    from siglipcli.pipeline import Batch, Embedded, LoadOptions
     from siglipcli.results import (
         Failure,
         Head,
@@ -36,15 +49,25 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Batch",
     "Classifier",
+    "DeviceError",
+    "Embedded",
     "Failure",
     "Head",
+    "ImageError",
     "ImageTextScores",
     "Label",
     "LabelEmbeddings",
+    "LabelError",
     "LabelSet",
+    "Limits",
     "LoadOptions",
     "Match",
+    "MissingExtraError",
+    "ModelError",
+    "ModelSpec",
+    "OutputError",
     "Pair",
     "Prediction",
     "Query",
@@ -56,22 +79,33 @@ __all__ = [
     "SiglipError",
     "Source",
     "Store",
+    "UsageError",
 ]
 
 _HOME = {
+    "Batch": "pipeline",
     "Classifier": "api",
-    "ImageTextScores": "results",
+    "DeviceError": "errors",
+    "Embedded": "pipeline",
     "Failure": "results",
     "Head": "results",
+    "ImageError": "errors",
+    "ImageTextScores": "results",
     "Label": "labels",
     "LabelEmbeddings": "scoring",
+    "LabelError": "errors",
     "LabelSet": "labels",
+    "Limits": "images",
+    "LoadOptions": "pipeline",
     "Match": "results",
+    "MissingExtraError": "errors",
+    "ModelError": "errors",
+    "ModelSpec": "encoders",
+    "OutputError": "errors",
     "Pair": "results",
     "Prediction": "results",
     "Query": "search",
     "Ranking": "search",
-    "LoadOptions": "pipeline",
     "Result": "results",
     "SavedVectors": "embedding_files",
     "Score": "results",
@@ -79,11 +113,12 @@ _HOME = {
     "SiglipError": "errors",
     "Source": "results",
     "Store": "store",
+    "UsageError": "errors",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from its room when it is first asked for."""
+    """Import a public name from its module on first use."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

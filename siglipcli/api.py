@@ -1,4 +1,4 @@
-"""The library's front door: a model, a label set, and a stream of results."""
+"""The library's front door: a model, label sets, and streams of results."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import logging
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from siglipcli import pipeline, scoring, search
+from siglipcli.arguments import InMemory, as_image, as_images, as_label_sets, as_texts
 from siglipcli.embedding_files.form import SavedVectors
 from siglipcli.encoders import ModelSpec, open_encoder
-from siglipcli.errors import ModelError, UsageError
-from siglipcli.inputs import expand
-from siglipcli.labels import LabelSet
+from siglipcli.errors import ImageError, ModelError, UsageError
 from siglipcli.pipeline import Batch, Embedded, LoadOptions
 from siglipcli.results import Failure, ImageTextScores, Prediction, Source
 from siglipcli.scoring import LabelEmbeddings, ScoringOptions
@@ -27,43 +25,92 @@ from siglipcli.store import Entry, text_digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from siglipcli.arguments import ImageInput, Labels, Texts
     from siglipcli.encoders import Encoder
     from siglipcli.encoders.checkpoint import Progress
-    from siglipcli.results import Match, Result
+    from siglipcli.labels import LabelSet
+    from siglipcli.results import Match
     from siglipcli.store import Space, Store
 
-    Input = str | os.PathLike[str] | Source | Failure
-    Inputs = Input | Iterable[Input] | SavedVectors
-    Counting = Callable[[int, int], None]
+    Images: TypeAlias = ImageInput | Iterable[ImageInput] | SavedVectors
+    Counting: TypeAlias = Callable[[int, int], None]
 
 __all__ = ["Classifier"]
 
-_ONE = (str, os.PathLike, Source, Failure)
+T = TypeVar("T")
+
+DEFAULT_MODEL = "ViT-B-16-SigLIP-384"
 _TEXTS = 256  # encoded between two looks at the store
 
 logger = logging.getLogger("siglipcli")
 
 
-@dataclass(slots=True)
 class Classifier:
-    """Zero-shot classification with one model.
+    """Zero-shot image classification with one model.
 
-    >>> clf = Classifier.load("demo")
-    >>> for result in clf.classify(["photo.jpg"], LabelSet.load("animals")): ...
+    >>> with Classifier("demo") as clf:
+    ...     clf.classify_one(demo.IMAGES / "blue-heart.jpg", ["red circle", "blue heart"]).best.label
+    'blue heart'
+
+    Images are one or many of: a path (of a file, a folder, a pattern such as `photos/*.jpg`), the bytes of
+    an encoded image, a binary file object, a `PIL.Image`, a uint8[h, w, 3] array (RGB), or a `Source`. A file
+    or an image that was opened by name is called by it in results, other in-memory images `image 0`,
+    `image 1`, … by their place. `SavedVectors` (written by `siglip embed`) stand for their images.
+
+    Labels are a built-in set's name, the path of a YAML file, a list of strings, a dict with the keys of the
+    YAML form, or a `LabelSet`; or a list of such sets (a list of strings is one set). `encode_labels` makes
+    `LabelEmbeddings`, which spare a repeated call the encoding.
+
+    Streams are lazy and in input order. An input that cannot be read is a `Failure` in its place, and the
+    stream goes on. A wrong argument raises TypeError or ValueError at the call; all other errors are
+    `SiglipError`.
+
+    `model` is a name from `siglip models list`, a folder, `hf-hub:ORG/NAME`, `demo`, or a `ModelSpec`, such as
+    another classifier's `spec`: it pickles, and opens the same model elsewhere. `device` is auto, cpu, cuda,
+    cuda:N or mps; `runtime` auto, torch or openvino; `precision` the arithmetic: auto, fp32, bf16 or fp16.
+    Missing files are downloaded unless `offline`; `cache_dir` holds engines and digests (None: the user's
+    cache folder); `progress` is called with what is fetched. `load_options` say how images are read. With a
+    `store`, nothing is encoded twice. Raises ModelError or DeviceError.
     """
 
-    encoder: Encoder
-    load_options: LoadOptions = field(default_factory=LoadOptions)
-    store: Store | None = None
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | ModelSpec | Encoder = DEFAULT_MODEL,
+        load_options: LoadOptions | None = None,
+        store: Store | None = None,
+        *,
+        device: str = "auto",
+        runtime: str = "auto",
+        precision: str = "auto",
+        text_cleaning: str | None = None,
+        offline: bool = False,
+        cache_dir: Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.spec: ModelSpec | None = None
+        if isinstance(model, (str, os.PathLike)):
+            model = ModelSpec(
+                os.fspath(model), device, runtime, precision, cache_dir, offline, text_cleaning
+            )
+        if isinstance(model, ModelSpec):
+            self.spec = model
+            model = open_encoder(model, progress)
+        elif not hasattr(model, "encode_images"):
+            kind = type(model).__name__
+            raise TypeError(f"a model is a name, a folder, a ModelSpec or an encoder, not {kind}")
+        self.encoder: Encoder = model
+        self.load_options = load_options or LoadOptions()
+        self.store = store
 
     @classmethod
     def load(
         cls,
-        model: str = "ViT-B-16-SigLIP-384",
+        model: str | os.PathLike[str] | ModelSpec = DEFAULT_MODEL,
         *,
         device: str = "auto",
         runtime: str = "auto",
@@ -74,18 +121,26 @@ class Classifier:
         progress: Progress | None = None,
         load_options: LoadOptions | None = None,
         store: Store | None = None,
-    ) -> Classifier:
-        """Find a model by catalogue name, folder, `hf-hub:ORG/NAME` or `demo`.
+    ) -> Self:
+        """Do what `Classifier(model, …)` does."""
+        return cls(
+            model,
+            load_options,
+            store,
+            device=device,
+            runtime=runtime,
+            precision=precision,
+            text_cleaning=text_cleaning,
+            offline=offline,
+            cache_dir=cache_dir,
+            progress=progress,
+        )
 
-        Its files are fetched where needed unless `offline`. With a `store`, what was encoded before is
-        not encoded again. Raises ModelError or DeviceError.
-        """
-        spec = ModelSpec(model, device, runtime, precision, cache_dir, offline, text_cleaning)
-        encoder = open_encoder(spec, progress)
-        return cls(encoder, load_options or LoadOptions(), store)
+    def __repr__(self) -> str:
+        return f"<Classifier {self.encoder.name!r}: {self.encoder.description}>"
 
     def close(self) -> None:
-        """Let the store go; it is pruned to its limit."""
+        """Close the store; it is pruned to its limit."""
         if self.store:
             self.store.close()
 
@@ -95,16 +150,223 @@ class Classifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def encode_labels(self, labels: LabelSet, progress: Counting | None = None) -> LabelEmbeddings:
-        """Encode a label set's prompts, each once; none that the store holds.
+    # --- classify ---------------------------------------------------------------------------------
 
-        `progress` is told how many of how many are encoded, where they are more than a few hundred.
+    def classify(
+        self,
+        images: Images,
+        labels: Labels | LabelEmbeddings,
+        options: ScoringOptions | None = None,
+    ) -> Iterator[Prediction | Failure]:
+        """Score images against one or more label sets: a lazy stream in input order.
+
+        The labels are encoded at the call. Raises TypeError or ValueError for what is no image or no label
+        set, LabelError for a set that cannot be used, ModelError.
+
+        >>> for result in Classifier("demo").classify([demo.IMAGES / "blue-heart.jpg", "gone.jpg"], ["heart"]):
+        ...     print(result.to_dict()["status"])
+        ok
+        error
         """
+        batches = self.batches(images)
+        embedded = [self._embedded(each) for each in as_label_sets(labels)]
+        return self._predictions(batches, embedded, options or ScoringOptions())
+
+    def classify_one(
+        self,
+        image: ImageInput,
+        labels: Labels | LabelEmbeddings,
+        options: ScoringOptions | None = None,
+    ) -> Prediction:
+        """Score one image against one or more label sets.
+
+        Raises what `classify` does, ImageError where the image cannot be read, and ValueError for a path
+        that stands for several images.
+
+        >>> Classifier("demo").classify_one(demo.IMAGES / "blue-heart.jpg", ["red circle", "blue heart"]).tags
+        ('blue heart',)
+        """
+        results = list(islice(self.classify(as_image(image), labels, options), 2))
+        if len(results) != 1:
+            raise ValueError(
+                f"{image!r} stands for {'no' if not results else 'more than one'} image"
+            )
+        return _or_raise(results[0])
+
+    def encode_labels(self, labels: Labels, progress: Counting | None = None) -> LabelEmbeddings:
+        """Encode one label set's prompts, each once; none that the store holds.
+
+        `progress` is called with how many of how many are done, where they are more than a few hundred.
+        Raises TypeError or ValueError for what is not one label set, LabelError, ModelError.
+        """
+        sets = as_label_sets(labels)
+        if len(sets) > 1:
+            raise ValueError(f"{len(sets)} label sets: encode them one by one")
+        return self._embedded(sets[0], progress)
+
+    def _embedded(
+        self, labels: LabelSet | LabelEmbeddings, progress: Counting | None = None
+    ) -> LabelEmbeddings:
+        if isinstance(labels, LabelEmbeddings):
+            return labels
         return scoring.embed_labels(labels, lambda texts: self._texts(texts, progress)[0])
 
-    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Encode texts → float32[len(texts), d], unit rows; none that the store holds."""
-        return self._texts(texts)[0]
+    def _predictions(
+        self,
+        batches: Iterable[Batch],
+        embedded: Sequence[LabelEmbeddings],
+        options: ScoringOptions,
+    ) -> Iterator[Prediction | Failure]:
+        head, model = self.encoder.head, self.encoder.name
+        for batch in batches:
+            rows = [
+                scoring.rank(batch.vectors, each, head, options)
+                for each in embedded
+                if batch.stored
+            ]
+            ranked = zip(*rows, batch.stored, strict=True)
+            for item in batch.items:
+                if isinstance(item, Failure):
+                    yield item
+                    continue
+                *scores, stored = next(ranked)
+                yield Prediction(
+                    item.name,
+                    tuple(chain.from_iterable(scores)),
+                    model=model,
+                    stored=stored,
+                    source=_elsewhere(item),
+                )
+
+    # --- score and search -------------------------------------------------------------------------
+
+    def score(self, images: Images, texts: Texts) -> Iterator[ImageTextScores | Failure]:
+        """Score images against texts, taken as typed: a lazy stream in input order, texts in theirs.
+
+        Images as in `classify`; one text or several. Raises TypeError or ValueError for what is no image or
+        no text, ModelError.
+        """
+        batches, names = self.batches(images), as_texts(texts)
+        return self._text_scores(batches, names, self.encode_texts(names))
+
+    def _text_scores(
+        self, batches: Iterable[Batch], texts: Sequence[str], vectors: NDArray[np.float32]
+    ) -> Iterator[ImageTextScores | Failure]:
+        for batch in batches:
+            pairs = (
+                search.pairs(batch.vectors, vectors, texts, self.encoder.head)
+                if batch.stored
+                else ()
+            )
+            rows = zip(pairs, batch.stored, strict=True)
+            for item in batch.items:
+                if isinstance(item, Failure):
+                    yield item
+                    continue
+                scores, stored = next(rows)
+                yield ImageTextScores(item.name, scores, model=self.encoder.name, stored=stored)
+
+    def search(
+        self, images: Images, query: Query | Texts, ranking: Ranking | None = None
+    ) -> Iterator[Match | Failure]:
+        """Rank images against a query: failures as they come, then matches, the best first.
+
+        Images as in `classify`. The query is one text or several, taken as typed, or a `Query` with images
+        or with texts to avoid. Raises TypeError or ValueError for what is no image or no query; UsageError
+        where the query's image cannot be used.
+        """
+        wanted = query if isinstance(query, Query) else Query(as_texts(query))
+        wanted.check()
+        return self._matches(self.batches(images), wanted, ranking or Ranking())
+
+    def _matches(
+        self, batches: Iterable[Batch], query: Query, ranking: Ranking
+    ) -> Iterator[Match | Failure]:
+        with self.querying(query) as vector:
+            yield from search.rank(
+                batches,
+                vector,
+                self.encoder.head,
+                ranking,
+                is_text=query.is_text,
+                model=self.encoder.name,
+            )
+
+    @contextmanager
+    def querying(self, query: Query) -> Iterator[Future[NDArray[np.float32]]]:
+        """Do `encode_query` on a thread of its own: inputs are listed and looked up meanwhile."""
+        if query.images:  # they go through the pipeline, of which one runs at a time
+            vector: Future[NDArray[np.float32]] = Future()
+            vector.set_result(self.encode_query(query))
+            yield vector
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="siglip-query") as pool:
+            yield pool.submit(self.encode_query, query)
+
+    def encode_query(self, query: Query) -> NDArray[np.float32]:
+        """Return a query's unit vector, float32[d]. Raises UsageError where it cannot be used."""
+        texts = [*query.texts, *query.without]
+        rows = list(self.encode_texts(texts)) if texts else []
+        wanted = rows[: len(query.texts)] + [self._of_query(image) for image in query.images]
+        return search.combine(wanted, rows[len(query.texts) :])
+
+    def _of_query(self, image: ImageInput) -> NDArray[np.float32]:
+        items = [item for batch in self.embed(as_image(image)) for item in batch]
+        name = items[0].file if items else str(image)
+        if len(items) != 1:
+            raise UsageError(f"The query's image {name} cannot be used: It is not one image.")
+        if isinstance(items[0], Failure):
+            raise UsageError(f"The query's image {name} cannot be used: {items[0].message}")
+        return items[0].vector
+
+    # --- embeddings -------------------------------------------------------------------------------
+
+    def encode_images(self, images: Images) -> NDArray[np.float32]:
+        """Encode images → float32[n, d], unit rows, in input order.
+
+        Images as in `classify`. Raises TypeError or ValueError for what is no image, ImageError for the
+        first that cannot be read; `embed` yields a Failure for it and goes on.
+
+        >>> Classifier("demo").encode_images([demo.IMAGES / "blue-heart.jpg"]).shape
+        (1, 96)
+        """
+        rows = [_or_raise(item).vector for items in self.embed(images) for item in items]
+        if not rows:
+            raise ValueError("there is no image")
+        return np.stack(rows)
+
+    def encode_texts(self, texts: Texts) -> NDArray[np.float32]:
+        """Encode one text or several, as typed → float32[n, d], unit rows; none that the store holds.
+
+        Raises TypeError or ValueError for what is no text, ModelError.
+
+        >>> clf = Classifier("demo")
+        >>> clf.encode_texts("a red circle").shape
+        (1, 96)
+        """
+        return self._texts(as_texts(texts))[0]
+
+    def embed(self, images: Images) -> Iterator[list[Embedded | Failure]]:
+        """Yield lists of embeddings and failures, in input order; images as in `classify`."""
+        return (list(batch.embedded()) for batch in self.batches(images))
+
+    def embed_texts(self, texts: Texts) -> Iterator[Batch]:
+        """Yield batches of texts' vectors, in order; a text's name is itself. `texts` may be a lazy stream."""
+        rest = iter([texts] if isinstance(texts, str) else texts)
+        while chunk := list(islice(rest, _TEXTS)):
+            vectors, stored = self._texts(chunk)
+            yield Batch([Source(text, b"") for text in chunk], vectors, stored)
+
+    def batches(self, images: Images) -> Iterator[Batch]:
+        """Yield what `embed` does in columns, with no object per image: for very many.
+
+        Raises UsageError for saved vectors that another model made, or that are of texts.
+        """
+        if isinstance(images, SavedVectors):
+            self._check(images)
+            return images.batches()
+        space = self._space(_pixels_name(self.load_options))
+        return pipeline.batches(as_images(images), self.encoder, self.load_options, space)
 
     def _texts(
         self, texts: Sequence[str], progress: Counting | None = None
@@ -115,7 +377,7 @@ class Classifier:
         known = space.vectors(digests) if space else {}
         stored = [digest in known for digest in digests]
         missing = [
-            each for each in dict(zip(digests, texts, strict=True)).items() if each[0] not in known
+            pair for pair in dict(zip(digests, texts, strict=True)).items() if pair[0] not in known
         ]
         for done in range(0, len(missing), _TEXTS):
             part = dict(missing[done : done + _TEXTS])
@@ -129,40 +391,21 @@ class Classifier:
                 space.keep([Entry(digest, known[digest]) for digest in part])
         return np.stack([known[digest] for digest in digests]), stored
 
-    def embed(self, inputs: Inputs) -> Iterator[list[Embedded | Failure]]:
-        """Yield lists of embeddings and failures, in input order; see `classify` for `inputs`."""
-        for batch in self.batches(inputs):
-            yield list(batch.embedded())
-
-    def embed_texts(self, texts: Iterable[str]) -> Iterator[Batch]:
-        """Yield batches of prompts' vectors, in order; a text's name is itself."""
-        rest = iter(texts)
-        while chunk := list(islice(rest, _TEXTS)):
-            vectors, stored = self._texts(chunk)
-            yield Batch([Source(text, b"") for text in chunk], vectors, stored)
-
-    def batches(self, inputs: Inputs) -> Iterator[Batch]:
-        """Yield what `embed` does in columns, with no object an image: for many.
-
-        Raises UsageError for saved vectors that another model made, or that are of texts.
-        """
-        if isinstance(inputs, SavedVectors):
-            self._check(inputs)
-            return inputs.batches()
-        space = self._space(_pixels_name(self.load_options))
-        return pipeline.batches(_expanded(inputs), self.encoder, self.load_options, space)
-
     def _check(self, saved: SavedVectors) -> None:
         about, encoder = saved.about, self.encoder
         if about.kind != "file":
             raise UsageError(f"{saved.path} holds vectors of texts, not of images")
+        if about.model != encoder.name:
+            raise UsageError(
+                f"{saved.path} holds vectors of another model, {about.model}. Open that one, or embed the"
+                f" images again with {encoder.name}.",
+                code="other_model",
+                model=about.model,
+            )
         if not about.is_comparable(encoder.fingerprint):
             raise UsageError(
-                f"{saved.path} holds vectors of another model, {about.model}; use --model"
-                f" {about.model}, or embed the images again with {encoder.name}"
-                if about.model != encoder.name
-                else f"{saved.path} holds vectors of other weights than this {encoder.name}; embed"
-                " the images again"
+                f"{saved.path} holds vectors of other weights than this {encoder.name}. Embed the images"
+                " again."
             )
         if about.fingerprint != encoder.fingerprint:
             logger.info(
@@ -178,116 +421,6 @@ class Classifier:
         made_by = encoder.text_fingerprint if kind == "text" else encoder.fingerprint
         return self.store.space(f"{made_by}-{kind}", encoder.name)
 
-    def classify(
-        self,
-        inputs: Inputs,
-        labels: LabelSet | LabelEmbeddings | Sequence[LabelSet | LabelEmbeddings],
-        selection: ScoringOptions | None = None,
-    ) -> Iterator[Result]:
-        """Score inputs against one or more label sets: a lazy stream in input order.
-
-        `inputs` are paths of files or folders (`sources.expand`'s rules), or records of
-        `sources`; or just one; or vectors that were saved. An input that cannot be read is a
-        `Failure`; the stream goes on. Raises UsageError where no label set is given, and what the
-        model raises when it is loaded.
-        """
-        several = [labels] if isinstance(labels, (LabelSet, LabelEmbeddings)) else labels
-        embedded_sets = [
-            each if isinstance(each, LabelEmbeddings) else self.encode_labels(each)
-            for each in several
-        ]
-        if not embedded_sets:
-            raise UsageError("no label set is given")
-        chosen = selection or ScoringOptions()
-        for batch in self.batches(inputs):
-            yield from self._classified(batch, embedded_sets, chosen)
-
-    def _classified(
-        self, batch: Batch, embedded_sets: Sequence[LabelEmbeddings], selection: ScoringOptions
-    ) -> Iterator[Result]:
-        ranked = zip(
-            *(
-                scoring.rank(batch.vectors, label_embeddings, self.encoder.head, selection)
-                for label_embeddings in embedded_sets
-            )
-            if batch.stored
-            else (),
-            strict=True,
-        )
-        stored = iter(batch.stored)
-        for item in batch.items:
-            if isinstance(item, Failure):
-                yield item
-            else:
-                scores = tuple(chain.from_iterable(next(ranked)))
-                yield Prediction(
-                    item.name,
-                    scores,
-                    model=self.encoder.name,
-                    stored=next(stored),
-                    source=item if item.given is not None else None,
-                )
-
-    def search(
-        self, inputs: Inputs, query: Query | str, ranking: Ranking | None = None
-    ) -> Iterator[Match | Failure]:
-        """Rank inputs against a query: failures as they come, then matches, the best first.
-
-        See `classify` for `inputs`. Raises UsageError where the query cannot be used.
-        """
-        asked = Query([query]) if isinstance(query, str) else query
-        with self.querying(asked) as vector:
-            batches = self.batches(inputs)
-            yield from search.rank(
-                batches, vector, self.encoder.head, ranking or Ranking(), is_text=asked.is_text
-            )
-
-    @contextmanager
-    def querying(self, query: Query) -> Iterator[Future[NDArray[np.float32]]]:
-        """Do `encode_query` on a thread of its own: inputs are listed and looked up meanwhile."""
-        if query.images:  # they go through the pipeline, of which one runs at a time
-            known: Future[NDArray[np.float32]] = Future()
-            known.set_result(self.encode_query(query))
-            yield known
-            return
-        with ThreadPoolExecutor(1, thread_name_prefix="siglip-query") as aside:
-            yield aside.submit(self.encode_query, query)
-
-    def encode_query(self, query: Query) -> NDArray[np.float32]:
-        """Return a query's unit vector, float32[d]. Raises UsageError where it cannot be used."""
-        texts = [*query.texts, *query.without]
-        rows = list(self.encode_texts(texts)) if texts else []
-        wanted = rows[: len(query.texts)] + [self._one(image) for image in query.images]
-        return search.combine(wanted, rows[len(query.texts) :])
-
-    def _one(self, image: str | os.PathLike[str] | Source) -> NDArray[np.float32]:
-        found = [item for batch in self.embed(image) for item in batch]
-        if len(found) == 1 and isinstance(found[0], Embedded):
-            return found[0].vector
-        name = image.name if isinstance(image, Source) else os.fspath(image)
-        why = found[0].message if len(found) == 1 else "It is not one image."  # type: ignore[union-attr]
-        raise UsageError(f"the query's image {name} cannot be used: {why}")
-
-    def score(self, inputs: Inputs, texts: Sequence[str]) -> Iterator[ImageTextScores | Failure]:
-        """Hold each input against each text, as typed: a lazy stream in input order.
-
-        See `classify` for `inputs`. Raises UsageError where there is no text.
-        """
-        if not texts:
-            raise UsageError("no text is given")
-        vectors = self.encode_texts(texts)
-        for batch in self.batches(inputs):
-            if batch.stored:
-                rows = iter(search.pairs(batch.vectors, vectors, texts, self.encoder.head))
-            stored = iter(batch.stored)
-            for item in batch.items:
-                if isinstance(item, Failure):
-                    yield item
-                else:
-                    yield ImageTextScores(
-                        item.name, next(rows), model=self.encoder.name, stored=next(stored)
-                    )
-
 
 def _pixels_name(options: LoadOptions) -> str:
     """Name what decides an image's pixels; the number rises when they change for the same options."""
@@ -295,10 +428,12 @@ def _pixels_name(options: LoadOptions) -> str:
     return f"2-{scale}-{'srgb' if options.color_management else 'unmanaged'}"
 
 
-def _expanded(inputs: Input | Iterable[Input]) -> Iterator[Source | Failure]:
-    """Pass records on; turn paths into records, folders into their images."""
-    for item in [inputs] if isinstance(inputs, _ONE) else inputs:
-        if isinstance(item, (Source, Failure)):
-            yield item
-        else:
-            yield from expand([os.fsdecode(item)])
+def _or_raise(result: T | Failure) -> T:
+    if isinstance(result, Failure):
+        raise ImageError(result.kind, f"{result.file}: {result.message}", file=result.file)
+    return result
+
+
+def _elsewhere(source: Source) -> Source | None:
+    """Return where an image can be read again, if not under its name; nothing that is only in memory."""
+    return None if source.given is None or isinstance(source, InMemory) else source

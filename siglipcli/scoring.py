@@ -75,7 +75,8 @@ class LabelEmbeddings:
 
     def __repr__(self) -> str:
         rows, width = self.vectors.shape
-        return f"LabelEmbeddings({self.labels!r}, float32[{rows}, {width}])"
+        count = len(self.labels.labels)
+        return f"<LabelEmbeddings {self.labels.name!r}: {count:,} labels, float32[{rows}, {width}]>"
 
 
 @dataclass(frozen=True, slots=True)

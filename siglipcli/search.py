@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from siglipcli.arguments import ImageInput
     from siglipcli.pipeline import Batch
     from siglipcli.results import Failure, Head, Source
 
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 WAITING = 20_000
 """Images that may wait for the query to be encoded."""
+_EMPTY = "The query has nothing to look for, as `without` only subtracts. Give a text or an image."
 _NOTHING = 1e-6  # the length of a sum that has no direction left
 
 
@@ -44,8 +46,20 @@ class Query:
     """
 
     texts: Sequence[str] = ()
-    images: Sequence[str | Source] = ()
+    images: Sequence[ImageInput] = ()
     without: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("texts", "without"):
+            texts = getattr(self, name)
+            object.__setattr__(self, name, (texts,) if isinstance(texts, str) else tuple(texts))
+        several = isinstance(self.images, (list, tuple))
+        object.__setattr__(self, "images", tuple(self.images) if several else (self.images,))
+
+    def check(self) -> None:
+        """Raise UsageError where there is nothing to look for."""
+        if not self.texts and not self.images:
+            raise UsageError(_EMPTY)
 
     @property
     def is_text(self) -> bool:
@@ -81,9 +95,7 @@ def combine(
     Both are unit vectors, float32[d]. Raises UsageError where nothing is wanted, or nothing is left.
     """
     if not wanted:
-        raise UsageError(
-            "The query has nothing to look for, as `without` only subtracts. Give a text or an image."
-        )
+        raise UsageError(_EMPTY)
     total = np.sum(wanted, axis=0)
     if unwanted:
         total = total - np.sum(unwanted, axis=0)

@@ -43,8 +43,9 @@ IMPORTS: dict[str, set[str]] = {
     "embedding_files": {"numpy", "outputs", "pipeline"},
     "evaluation": {"inputs", "labels", "matplotlib", "numpy", "scoring", "sklearn"},
     "outputs": {"PIL", "digits", "evaluation", "images", "numpy", "pyarrow", "rich", "scoring"},
+    "arguments": {"PIL", "images", "inputs", "labels", "numpy", "scoring"},
     "api": {
-        "embedding_files", "encoders", "inputs", "labels", "numpy", "pipeline", "scoring", "search", "store",
+        "arguments", "embedding_files", "encoders", "numpy", "pipeline", "scoring", "search", "store",
     },
     "cli": {
         "api", "demo", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "labels", "outputs",

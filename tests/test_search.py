@@ -210,7 +210,7 @@ def test_scoring_keeps_order_and_failures(clf: Classifier, images: Path) -> None
         ImageTextScores,
     ]
     with pytest.raises(UsageError, match="no text"):
-        list(clf.score([images], []))
+        clf.score([images], [])
 
 
 def known(vector: np.ndarray) -> Future[Any]:
@@ -328,7 +328,7 @@ def test_saved_vectors_stand_for_their_images(
 def test_another_models_vectors_are_refused(clf: Classifier, images: Path) -> None:
     """By checkpoint; another runtime of the same one is fine; texts are no images."""
     for about, why in (
-        (About("other", "zzz-torch"), "another model, other; use --model other"),
+        (About("other", "zzz-torch"), "another model, other. Open that one"),
         (About("fake", "zzz-torch"), "other weights than this fake"),
         (About("fake", "fake", "text"), "vectors of texts"),
     ):
