@@ -314,9 +314,9 @@ class Classifier:
         items = [item for batch in self.embed(as_image(image)) for item in batch]
         name = items[0].file if items else str(image)
         if len(items) != 1:
-            raise UsageError(f"The query's image {name} cannot be used: It is not one image.")
+            raise UsageError(f"the query's image {name} cannot be used: it is not one image")
         if isinstance(items[0], Failure):
-            raise UsageError(f"The query's image {name} cannot be used: {items[0].message}")
+            raise UsageError(f"the query's image {name} cannot be used: {items[0].message}")
         return items[0].vector
 
     # --- embeddings -------------------------------------------------------------------------------

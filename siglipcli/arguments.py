@@ -175,7 +175,7 @@ def as_label_sets(labels: Labels) -> list[LabelSet | LabelEmbeddings]:
         raise TypeError(_no_labels(labels))
     items: list[Any] = list(labels)
     if not items:
-        raise UsageError("There is no label. Give at least one.")
+        raise UsageError("there is no label; give at least one")
     if all(isinstance(item, str) for item in items):
         return [LabelSet.of(items)]
     for item in items:
@@ -186,7 +186,7 @@ def as_label_sets(labels: Labels) -> list[LabelSet | LabelEmbeddings]:
     sets = [_label_set(item) for item in items]
     names = [(each.labels if isinstance(each, LabelEmbeddings) else each).name for each in sets]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"Two label sets are called {twice!r}. Give one of them another name.")
+        raise UsageError(f"two label sets are called {twice!r}; give one of them another name")
     return sets
 
 
@@ -216,7 +216,7 @@ def as_texts(texts: Texts) -> list[str]:
         if not isinstance(item, str):
             raise TypeError(f"a text is a string, not {_kind(item)}")
     if not items:
-        raise UsageError("There is no text. Give at least one.")
+        raise UsageError("there is no text; give at least one")
     return items
 
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 WAITING = 20_000
 """Images that may wait for the query to be encoded."""
-_EMPTY = "The query has nothing to look for, as `without` only subtracts. Give a text or an image."
+_EMPTY = "the query has nothing to look for, as `without` only subtracts. Give a text or an image."
 _NOTHING = 1e-6  # the length of a sum that has no direction left
 
 
@@ -101,7 +101,7 @@ def combine(
         total = total - np.sum(unwanted, axis=0)
     length = np.linalg.norm(total)
     if not length > _NOTHING:
-        raise UsageError("The query cancels itself out: what is wanted is what is not.")
+        raise UsageError("the query cancels itself out: what is wanted is what is not")
     return np.asarray(total / length, np.float32)
 
 
