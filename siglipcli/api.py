@@ -313,7 +313,8 @@ class Classifier:
     def _of_query(self, image: ImageInput) -> NDArray[np.float32]:
         items = [item for batch in self.embed(as_image(image)) for item in batch]
         if len(items) != 1:
-            raise UsageError(f"the query's image {image} cannot be used: it is not one image")
+            name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else ""
+            raise UsageError(f"the query's image {name} cannot be used: it is not one image")
         name = items[0].file
         if isinstance(items[0], Failure):
             raise UsageError(f"the query's image {name} cannot be used: {items[0].message}")
