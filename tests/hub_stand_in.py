@@ -7,17 +7,17 @@ import json
 import random
 import re
 import struct
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["HubStandIn", "safetensors", "serving"]
+__all__ = ["HubStandIn", "content_name", "safetensors", "serving"]
 __all__ += ["tiny_config", "tiny_model", "tiny_tokenizer", "tiny_weights"]
 
 _LARGE = 10_000  # bytes from which a file is stored by its SHA-256, as the hub does
@@ -28,7 +28,9 @@ class HubStandIn:
     """What the hub holds, how it misbehaves, and what it was asked.
 
     `repos` maps ORG/NAME to its files; `commits` to its revision. `cut` drops the connection of the next
-    downloads of a file after so many bytes; `status` answers everything with an error.
+    downloads of a file after so many bytes; `etags` gives a file another ETag; `endless` files
+    never end; `drip` files come a byte at a time, with so many seconds between them; `status` answers
+    everything with an error. `tokens` are the tokens that were sent along.
     """
 
     repos: dict[str, dict[str, bytes]]
@@ -36,13 +38,26 @@ class HubStandIn:
     commits: dict[str, str] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     cut: dict[str, list[int]] = field(default_factory=dict)
+    etags: dict[str, str] = field(default_factory=dict)
+    endless: set[str] = field(default_factory=set)
+    listing: bytes | None = None
+    drip: dict[str, float] = field(default_factory=dict)
+    ignores_ranges: bool = False
     status: int | None = None
     requests: list[str] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
+    tokens: set[str] = field(default_factory=set)
 
     def commit(self, repo: str) -> str:
         """Return the revision of a repository, 40 hex digits."""
         return self.commits.get(repo, hashlib.sha1(repo.encode()).hexdigest())
+
+
+def content_name(data: bytes) -> str:
+    """Return the name by content that the hub has for a file: SHA-256, or git's SHA-1 for small ones."""
+    if len(data) >= _LARGE:
+        return hashlib.sha256(data).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -61,6 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         path = urlsplit(self.path).path
         self.hub.requests.append(f"{self.command} {path}")
+        self.hub.tokens.add(self.headers.get("Authorization", ""))
         if self.hub.status is not None:
             self._fail(self.hub.status, "")
         elif listing := re.fullmatch(r"/api/models/([^/]+/[^/]+)", path):
@@ -75,6 +91,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         files = self.hub.repos[repo]
         siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
+        if self.hub.listing is not None:
+            self._send(200, {"Content-Type": "application/json"}, self.hub.listing)
+            return
         answer = {"id": repo, "sha": self.hub.commit(repo), "siblings": siblings}
         self._send(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
 
@@ -94,23 +113,36 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             self._fail(404, "EntryNotFound")
             return
-        digest = hashlib.sha256 if len(data) >= _LARGE else hashlib.sha1
         headers = {
-            "ETag": f'"{digest(data).hexdigest()}"',
+            "ETag": f'"{self.hub.etags.get(name) or content_name(data)}"',
             "X-Repo-Commit": self.hub.commit(repo),
             "Accept-Ranges": "bytes",
         }
         if not body:
             self._send(200, headers, data, body=False)
             return
+        if name in self.hub.endless:
+            self._run_on(data)
+            return
         start = 0
-        if wanted := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if wanted and not self.hub.ignores_ranges:
             start = int(wanted[1])
             self.hub.ranges.append(f"{name} from {start}")
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         cuts = self.hub.cut.get(name)
         cut = cuts.pop(0) if cuts else None
-        self._send(206 if start else 200, headers, data[start:], cut=cut)
+        pause = self.hub.drip.get(name, 0.0)
+        self._send(206 if start else 200, headers, data[start:], cut=cut, pause=pause)
+
+    def _run_on(self, data: bytes) -> None:
+        """Send a body of no announced length for as long as somebody listens."""
+        self.close_connection = True
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(data)
 
     def _fail(self, status: int, code: str) -> None:
         self._send(status, {"X-Error-Code": code, "X-Error-Message": code}, b"")
@@ -123,13 +155,19 @@ class _Handler(BaseHTTPRequestHandler):
         *,
         body: bool = True,
         cut: int | None = None,
+        pause: float = 0.0,
     ) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if body:
+        if body and pause:
+            with suppress(OSError):
+                for byte in data:
+                    self.wfile.write(bytes([byte]))
+                    Event().wait(pause)  # not `sleep`, which tests replace
+        elif body:
             self.wfile.write(data if cut is None else data[:cut])
         self.close_connection = cut is not None
 

@@ -6,6 +6,7 @@ import errno
 import json
 import socket
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import huggingface_hub
@@ -27,7 +28,6 @@ from siglipcli.errors import CheckpointError, ModelError, OfflineError, UnknownM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NAME = "ViT-B-16-SigLIP-384"
 REPO = f"timm/{NAME}"
@@ -316,10 +316,10 @@ def test_a_disk_that_refuses(
 ) -> None:
     """A disk that fills up or may not be written to is called that, not a network."""
 
-    def refuse(*_: Any, tqdm_class: Any = None, **__: Any) -> str:
+    def refuse(*_: Any) -> None:
         raise OSError(number, "no")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    monkeypatch.setattr("siglipcli.encoders.download.fetch", refuse)
     with pytest.raises(ModelError, match=message):
         pull(NAME, cache_dir=notes)
     assert server.requests
@@ -340,9 +340,7 @@ def test_the_cache_is_read_as_the_hub_reads_it(
     ]
     for repo, name in asked:
         official = huggingface_hub.try_to_load_from_cache(repo, name, cache_dir=root)
-        assert room.cached(repo, name) == (
-            room.Path(official) if isinstance(official, str) else None
-        )
+        assert room.cached(repo, name) == (Path(official) if isinstance(official, str) else None)
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,22 @@
-"""The Hugging Face hub: its cache on this machine, and fetching into it what is missing.
-
-Files already in the cache are found without importing huggingface_hub, which would cost every run
-0.15 s. The layout is the documented one: `refs/main` names a commit, `snapshots/COMMIT` holds its
-files; a test compares this reading with `huggingface_hub.try_to_load_from_cache`.
-"""
+"""The Hugging Face hub: fetching into its cache what is missing. Nothing is imported for what is there."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
+from siglipcli.encoders import hub_cache
+from siglipcli.encoders.hub_cache import Remote, cache_root, cached
 from siglipcli.errors import CheckpointError, ModelError, OfflineError, UnknownModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    from typing_extensions import Self
+    from pathlib import Path
 
 __all__ = ["CONFIG", "TOKENIZER", "TOKENIZER_CONFIG", "WEIGHTS", "Hub", "Progress"]
 __all__ += ["absent", "cache_root", "cached", "switched_off"]
@@ -30,6 +27,7 @@ TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
 _TIMEOUT = 10.0  # seconds
+_LISTING_LIMIT = 64 << 20  # bytes
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -48,25 +46,6 @@ def switched_off() -> bool:
     return value.upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def cache_root() -> Path:
-    """Return the folder of the hub's cache: HF_HUB_CACHE, HF_HOME/hub, or under ~/.cache."""
-    env = os.environ.get
-    home = env("HF_HOME") or os.path.join(env("XDG_CACHE_HOME") or "~/.cache", "huggingface")  # noqa: PTH118
-    root = env("HF_HUB_CACHE") or env("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")  # noqa: PTH118
-    return Path(os.path.expandvars(os.path.expanduser(root)))  # noqa: PTH111  # as the hub's own
-
-
-def cached(repo: str, filename: str) -> Path | None:
-    """Return where a repository's file is in the cache, or None. No network, no import of the hub's library."""
-    folder = cache_root() / f"models--{repo.replace('/', '--')}"
-    try:
-        commit = (folder / "refs" / "main").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return None
-    path = folder / "snapshots" / commit / filename
-    return path if commit and os.path.isfile(path) else None  # noqa: PTH113  # never raises
-
-
 def absent(where: str, filename: str, names: Iterable[str]) -> CheckpointError:
     """Return the error for a file that a repository or folder holding `names` does not have."""
     pickles = sorted(name for name in names if name.lower().endswith(_PICKLES))
@@ -80,6 +59,15 @@ def absent(where: str, filename: str, names: Iterable[str]) -> CheckpointError:
         f"{where} has no {filename}. An open_clip model is {CONFIG}, {WEIGHTS}, {TOKENIZER} "
         f"and {TOKENIZER_CONFIG}."
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A repository's revision, the sizes of its files in bytes, and their SHA-256 where it is said."""
+
+    commit: str | None
+    sizes: Mapping[str, int | None]
+    digests: Mapping[str, str | None]
 
 
 class Hub:
@@ -98,7 +86,7 @@ class Hub:
         self._force = force
         self._progress = progress
         self._fetched: set[tuple[str, str]] = set()
-        self._listings: dict[str, Mapping[str, int | None]] = {}
+        self._listings: dict[str, _Listing] = {}
 
     def peek(self, repo: str, filename: str) -> Path | None:
         """Return the file if it is here and need not be fetched again."""
@@ -118,7 +106,6 @@ class Hub:
         sizes = self.listing(repo)
         if filename not in sizes:
             raise absent(repo, filename, sizes)
-        self._require_space(sizes[filename] or 0)
         path = self._fetch(repo, filename)
         self._fetched.add((repo, filename))
         self.changed = True
@@ -136,27 +123,31 @@ class Hub:
                     f"the files of {repo} are not here, and --offline or HF_HUB_OFFLINE is set"
                 )
             with self._translated(repo):
-                from huggingface_hub import HfApi
-
-                api = HfApi(endpoint=_endpoint())
-                info = api.model_info(repo, files_metadata=True, timeout=_TIMEOUT)
-            self._listings[repo] = {file.rfilename: file.size for file in info.siblings or ()}
-        return self._listings[repo]
+                self._listings[repo] = _list(repo)
+        return self._listings[repo].sizes
 
     def _fetch(self, repo: str, filename: str) -> Path:
-        with self._translated(repo):
-            from huggingface_hub import hf_hub_download
+        from siglipcli.encoders.download import fetch
 
-            return Path(
-                hf_hub_download(
-                    repo,
-                    filename,
-                    cache_dir=cache_root(),
-                    endpoint=_endpoint(),
-                    force_download=self._force,
-                    **_bar_option(hf_hub_download, filename, self._progress),
-                )
-            )
+        with self._translated(repo):
+            remote = _describe(repo, filename, self._listings[repo])
+            with hub_cache.locked(repo, remote):
+                blob, partial = hub_cache.blob(repo, remote), hub_cache.partial(repo, remote)
+                if self._force or not blob.is_file():
+                    started = partial.stat().st_size if partial.is_file() else 0
+                    self._require_space(remote.size - started)
+                    fetch(remote, partial, self._reporting(filename, remote.size))
+                    partial.replace(blob)
+                path = hub_cache.install(repo, filename, remote)
+                hub_cache.sweep(repo, remote)
+            return path
+
+    def _reporting(self, filename: str, size: int) -> Callable[[int], None]:
+        def report(done: int) -> None:
+            if self._progress is not None:
+                self._progress(filename, done, size)
+
+        return report
 
     def _require_space(self, size: int) -> None:
         root = cache_root()
@@ -180,8 +171,8 @@ class Hub:
     def _translate(self, error: Exception, repo: str) -> ModelError:
         from huggingface_hub import errors
 
-        if isinstance(error, ValueError) and isinstance(error.__cause__, Exception):
-            error = error.__cause__  # "force download failed due to the above error"
+        if isinstance(error, ModelError):
+            return error
         if isinstance(error, errors.GatedRepoError):
             return ModelError(
                 f"{repo} is gated: accept its terms on the hub, then run `hf auth login`."
@@ -191,10 +182,6 @@ class Hub:
                 f"the hub has no model repository {repo!r}, or it is private: check the name, "
                 "or run `hf auth login`."
             )
-        if "Consistency check" in str(error):
-            return CheckpointError(
-                f"a file of {repo} was cut short on its way; run `siglip models pull {self._model}`."
-            )
         refusal = _refusal(error, repo)
         return refusal or self._offline(f"{repo} cannot be fetched from the hub ({_reason(error)})")
 
@@ -203,6 +190,37 @@ class Hub:
             f"{why}. Where there is a network run `siglip models pull {self._model}` and copy "
             f"{cache_root()} here, or give a model folder, or try --model demo."
         )
+
+
+def _list(repo: str) -> _Listing:
+    """Ask for a repository's files. Raises what the HTTP library does, or ModelError."""
+    from siglipcli.encoders.download import read_body
+
+    body = read_body(f"{_endpoint()}/api/models/{repo}?blobs=true", _LISTING_LIMIT)
+    try:
+        info = json.loads(body)
+        files = {file["rfilename"]: file for file in info.get("siblings") or ()}
+        sizes = {name: file.get("size") for name, file in files.items()}
+        digests = {name: (file.get("lfs") or {}).get("sha256") for name, file in files.items()}
+        return _Listing(info.get("sha"), sizes, digests)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ModelError(
+            f"the hub's list of the files of {repo} cannot be read: {error!r}.", code="hub_lies"
+        ) from error
+
+
+def _describe(repo: str, filename: str, listing: _Listing) -> Remote:
+    """Ask for one file's content name and size; what does not fit the list is not fetched."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(repo, filename, revision=listing.commit, endpoint=_endpoint())
+    said = get_hf_file_metadata(url, timeout=_TIMEOUT)
+    commit, etag, size = said.commit_hash or "", said.etag or "", said.size
+    remote = Remote(url, commit, etag, -1 if size is None else size)
+    listed = (listing.commit or commit, listing.digests[filename] or etag)
+    if (commit, etag) != listed or listing.sizes[filename] not in {None, size}:
+        raise ModelError(f"the hub describes {repo}/{filename} in two ways.", code="hub_lies")
+    return remote
 
 
 def _refusal(error: Exception, repo: str) -> ModelError | None:
@@ -218,8 +236,10 @@ def _refusal(error: Exception, repo: str) -> ModelError | None:
     return None
 
 
-def _endpoint() -> str | None:
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or str(constants.ENDPOINT)
 
 
 def _reason(error: BaseException) -> str:
@@ -242,62 +262,3 @@ def _silenced() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def _bar_option(
-    download: Callable[..., str], filename: str, progress: Progress | None
-) -> dict[str, Any]:
-    """Return the argument that sends a download's progress to `progress` and nowhere else."""
-    from inspect import signature
-
-    if "tqdm_class" in signature(download).parameters:
-        return {"tqdm_class": type("Bar", (_Bar,), {"filename": filename, "progress": progress})}
-    from huggingface_hub.utils.tqdm import disable_progress_bars  # before 1.1: no bar of one's own
-
-    disable_progress_bars()
-    return {}
-
-
-class _Bar:
-    """What the hub's library takes for a tqdm bar.
-
-    `update` counts bytes written, `update_transfer` bytes received (Xet, which writes later and sends
-    less than the file's size): the larger is the one that moves.
-    """
-
-    filename = ""
-    progress: Progress | None = None
-
-    def __init__(
-        self, *_: object, total: int | None = None, initial: int = 0, **__: object
-    ) -> None:
-        self.total = total
-        self.n = initial
-        self._received = 0
-        self._tell()
-
-    def update(self, n: float = 1) -> None:
-        self.n += int(n)
-        self._tell()
-
-    def update_transfer(self, n: float = 1) -> None:
-        self._received += int(n)
-        self._tell()
-
-    def _tell(self) -> None:
-        report = type(self).progress
-        if report is not None:
-            done = max(self.n, self._received)
-            report(self.filename, min(done, self.total or done), self.total)
-
-    def _ignore(self, *_: object, **__: object) -> None:
-        pass
-
-    close = refresh = reset = set_description = _ignore
-    set_postfix_str = set_transfer_postfix_str = _ignore
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
