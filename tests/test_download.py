@@ -189,7 +189,6 @@ def test_a_server_that_always_hangs_up_is_given_up_on(server: HubStandIn, notes:
         "0" * 31,
         "a/b",
         "nul",
-        "",
         "0" * 63 + "/",
     ],
 )
