@@ -426,7 +426,8 @@ class Classifier:
 def _pixels_name(options: LoadOptions) -> str:
     """Name what decides an image's pixels; the number rises when they change for the same options."""
     scale = "exact" if options.exact else "reduced"
-    return f"2-{scale}-{'srgb' if options.color_management else 'unmanaged'}"
+    colours = "srgb" if options.color_management else "unmanaged"
+    return f"2-{scale}-{colours}{'-partial' if options.allow_truncated else ''}"
 
 
 def _or_raise(result: T | Failure) -> T:

@@ -112,7 +112,7 @@ class LoadOptions:
     """How images are read: `workers` threads (None: one a processor), decode limits and mode.
 
     `color_management` converts colours to sRGB by the file's profile; without it they are open_clip's.
-    `verify` reads every file, even where its size and times say that the store knows it. `timeout`:
+    `allow_truncated` takes what is there of files that were cut short. `verify` reads every file, even where its size and times say that the store knows it. `timeout`:
     seconds an image may take to be read and decoded, at most a day; 0 for any. `isolate`: whether
     images are decoded in worker processes, which a decoder may kill: all, none, or (None) all but
     JPEG and PNG. Raises UsageError for a timeout that is out of bounds.
@@ -123,6 +123,7 @@ class LoadOptions:
     limits: images.Limits = field(default_factory=images.Limits)
     exact: bool = False
     color_management: bool = True
+    allow_truncated: bool = False
     verify: bool = False
     timeout: float = 60.0
     isolate: bool | None = None
@@ -268,6 +269,7 @@ def _read(
             load_options.limits,
             exact=load_options.exact,
             color_management=load_options.color_management,
+            allow_truncated=load_options.allow_truncated,
         )
     except ImageError as error:
         return _refused(source, error)

@@ -118,6 +118,12 @@ class WalkOptions:
             help="Convert colors to sRGB by the image's color profile.",
         ),
     ] = True
+    allow_truncated: Annotated[
+        bool,
+        typer.Option(
+            "--allow-truncated", help="Score what is there of an image that was cut short."
+        ),
+    ] = False
     image_timeout: Annotated[
         float,
         typer.Option(

@@ -61,6 +61,7 @@ def classifier(engine: ModelOptions, given: WalkOptions, terminal: Terminal) -> 
         limits=Limits(max_megapixels=given.max_megapixels),
         exact=given.exact_decode,
         color_management=given.color_management,
+        allow_truncated=given.allow_truncated,
         verify=engine.verify,
         timeout=given.image_timeout,
         isolate=given.isolate,

@@ -29,22 +29,31 @@ import sys
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from siglipcli.errors import ImageError
-from siglipcli.images import png
+from siglipcli.images import jpeg, png
 from siglipcli.images.colour import profile_of
 from siglipcli.images.formats import DECODER_ERRORS, FORMATS, formats_for, is_delicate
-from siglipcli.images.image_errors import too_many_pixels, undecodable, unidentified
+from siglipcli.images.image_errors import (
+    cut_short,
+    says_cut_short,
+    too_many_pixels,
+    undecodable,
+    unidentified,
+)
 from siglipcli.images.pixels import eight_bit, forget_xmp, opaque, square, upright
+from siglipcli.images.truncation import is_cut_short
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.ImageFile import ImageFile
 
     from siglipcli.results import Source
 
@@ -69,10 +78,18 @@ def read(
     *,
     exact: bool = True,
     color_management: bool = True,
+    allow_truncated: bool = False,
 ) -> NDArray[np.uint8]:
     """Do `load_bytes`, then `decode`: uint8[size, size, 3], or ImageError."""
     data = load_bytes(source, limits)
-    return decode(data, size, limits, exact=exact, color_management=color_management)
+    return decode(
+        data,
+        size,
+        limits,
+        exact=exact,
+        color_management=color_management,
+        allow_truncated=allow_truncated,
+    )
 
 
 def load_bytes(source: Source, limits: Limits = DEFAULT_LIMITS) -> bytes:
@@ -103,22 +120,24 @@ def decode(
     *,
     exact: bool = True,
     color_management: bool = True,
+    allow_truncated: bool = False,
 ) -> NDArray[np.uint8]:
     """Decode one image into uint8[size, size, 3], C-contiguous and writable.
 
     With `exact=False` a large JPEG is decoded at a half, a quarter or an eighth of its size,
     though never below twice `size` a side: several times faster, nearly the same pixels. With
-    `color_management=False` colour profiles are passed over, as open_clip's transform does.
-    Raises ImageError: unidentified, unsupported, truncated, too_large, decode.
+    `color_management=False` colour profiles are passed over, as open_clip's transform does. With
+    `allow_truncated` what is there of a file that was cut short is the image, and the rest is what
+    its decoder leaves: grey in a JPEG, black in most. Raises ImageError: unidentified, unsupported, truncated, too_large, decode.
     """
     formats = formats_for(data)
     _settle_pillow(limits)
     try:
-        with _opened(data, formats, limits) as image:
-            if not exact and image.format in {"JPEG", "MPO"}:
-                image.draft(None, (2 * size, 2 * size))
-            image.load()
-            forget_xmp(image)  # again: some plugins find more of it in the file's end
+        head = jpeg.header(data) if data.startswith(jpeg.START) else None
+        read = partial(_loaded, formats=formats, limits=limits, reduced_to=None if exact else size)
+        with read(data, head, allow_truncated=allow_truncated) as image:
+            if head and not allow_truncated and is_cut_short(image, data, head, read):
+                raise cut_short()
             profile = profile_of(image, data) if color_management else None
             whole = opaque(upright(eight_bit(image), image), keep_cmyk=profile is not None)
             return square(whole, size, profile)
@@ -132,11 +151,39 @@ def decode(
         raise undecodable(data, error) from error
 
 
-def _opened(data: bytes, formats: tuple[str, ...], limits: Limits) -> Image.Image:
+def _loaded(
+    data: bytes,
+    head: jpeg.Header | None = None,
+    *,
+    formats: tuple[str, ...],
+    limits: Limits,
+    reduced_to: int | None,
+    allow_truncated: bool = False,
+) -> Image.Image:
+    """Decode a file as it is stored, a JPEG (which has a `head`) at about twice `reduced_to`."""
+    image = _opened(data, head, formats, limits)
+    if reduced_to and head and not head.is_lossless:
+        image.draft(None, (2 * reduced_to, 2 * reduced_to))
+    try:
+        image.load()
+    except OSError as error:
+        if not (allow_truncated and says_cut_short(error)):
+            raise
+        image.tile = []  # so that what was decoded of it is the image
+        image.load()
+    forget_xmp(image)  # again: some plugins find more of it in the file's end
+    return image
+
+
+def _opened(
+    data: bytes, head: jpeg.Header | None, formats: tuple[str, ...], limits: Limits
+) -> ImageFile:
     """Read an image's header, no pixels."""
     colours: dict[str, Any] = {}
     if data.startswith(png.SIGNATURE):
         data, colours = png.without_text(data)
+    elif head:
+        data = jpeg.with_end(data, head)
     image = Image.open(io.BytesIO(data), formats=formats)
     forget_xmp(image)
     image.info.update(colours)

@@ -12,7 +12,7 @@ from siglipcli.images.formats import kind_of
 if TYPE_CHECKING:
     from siglipcli.images import Limits
 
-__all__ = ["too_many_pixels", "undecodable", "unidentified"]
+__all__ = ["cut_short", "says_cut_short", "too_many_pixels", "undecodable", "unidentified"]
 
 _CUT_SHORT = re.compile(r"truncat|broken data stream|unexpected end of file", re.IGNORECASE)
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b"\x3b"}
@@ -44,10 +44,20 @@ def _is_text(head: bytes) -> bool:
 
 def undecodable(data: bytes, error: Exception) -> ImageError:
     """Tell a file that was cut short from one that is damaged."""
-    if _CUT_SHORT.search(str(error)) or _lacks_its_end(data):
-        return ImageError("truncated", "The file is cut short; copy or download it again.")
+    if says_cut_short(error) or _lacks_its_end(data):
+        return cut_short()
     detail = " ".join(str(error).split())[:120] or type(error).__name__
     return ImageError("decode", f"The image is damaged, or of a rare kind: {detail}.")
+
+
+def says_cut_short(error: Exception) -> bool:
+    """Whether a decoder's error is about missing bytes."""
+    return _CUT_SHORT.search(str(error)) is not None
+
+
+def cut_short() -> ImageError:
+    """Say that a part of the image is not in its file."""
+    return ImageError("truncated", "The file is cut short; copy or download it again.")
 
 
 def _lacks_its_end(data: bytes) -> bool:

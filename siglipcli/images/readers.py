@@ -143,6 +143,7 @@ class Decoder:
         *,
         exact: bool,
         color_management: bool = True,
+        allow_truncated: bool = False,
     ) -> Pixels:
         """Do what `images.decode` does. Raises ImageError, also of kind `crashed`."""
         if self._policy.wants_worker(data):
@@ -153,6 +154,7 @@ class Decoder:
                     limits,
                     exact=exact,
                     color_management=color_management,
+                    allow_truncated=allow_truncated,
                     seconds=self._seconds,
                 )
             except CannotStartError as error:
@@ -160,7 +162,14 @@ class Decoder:
                 self._watch(True)
         self.is_inside = True
         try:
-            return images.decode(data, size, limits, exact=exact, color_management=color_management)
+            return images.decode(
+                data,
+                size,
+                limits,
+                exact=exact,
+                color_management=color_management,
+                allow_truncated=allow_truncated,
+            )
         finally:
             self.is_inside = False
 

@@ -97,6 +97,7 @@ class Worker:
         *,
         exact: bool,
         color_management: bool = True,
+        allow_truncated: bool = False,
         seconds: float = 0,
     ) -> Pixels:
         """Do what `images.decode` does, there: uint8[size, size, 3].
@@ -104,9 +105,8 @@ class Worker:
         An orphan's process ends some time after `seconds` (0: never). Raises ImageError, also
         `crashed` and `timeout`; CannotStartError.
         """
-        request = REQUEST.pack(
-            len(data), size, limits.max_megapixels, seconds, exact, color_management
-        )
+        flags = exact, color_management, allow_truncated
+        request = REQUEST.pack(len(data), size, limits.max_megapixels, seconds, *flags)
         if self._decoded >= _MOST_IMAGES:
             self._forget()
         while True:

@@ -18,8 +18,8 @@ from siglipcli.errors import ImageError
 
 __all__ = ["BUG", "ERROR", "NO_MEMORY", "PIXELS", "READY", "REPLY", "REQUEST", "serve"]
 
-REQUEST = struct.Struct("<QIdd??")
-"""Bytes that follow, size, megapixels, seconds (0: any), exact, color_management."""
+REQUEST = struct.Struct("<QIdd???")
+"""Bytes that follow, size, megapixels, seconds (0: any), exact, color_management, allow_truncated."""
 REPLY = struct.Struct("<BI")  # one of the next four, bytes that follow
 PIXELS, ERROR, NO_MEMORY, BUG = range(4)
 READY = b"siglip: ready to decode\n"  # no other program begins so
@@ -69,10 +69,22 @@ def _private_streams() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _decoded(
-    data: bytes, size: int, limits: images.Limits, exact: bool, color_management: bool
+    data: bytes,
+    size: int,
+    limits: images.Limits,
+    exact: bool,
+    color_management: bool,
+    allow_truncated: bool,
 ) -> tuple[int, memoryview | bytes]:
     try:
-        pixels = images.decode(data, size, limits, exact=exact, color_management=color_management)
+        pixels = images.decode(
+            data,
+            size,
+            limits,
+            exact=exact,
+            color_management=color_management,
+            allow_truncated=allow_truncated,
+        )
         return PIXELS, pixels.data.cast("B")
     except ImageError as error:
         kind = NO_MEMORY if isinstance(error.__context__, MemoryError) else ERROR
