@@ -45,6 +45,7 @@ format: .venv/developed
 
 docs: .venv/developed
 	$(BIN)/python scripts/render_reference.py
+	$(BIN)/python scripts/render_api.py
 	$(BIN)/python scripts/render_terminal.py
 	$(BIN)/python scripts/render_pages.py
 

@@ -53,6 +53,7 @@ logger = logging.getLogger("siglipcli")
 class Classifier:
     """Zero-shot image classification with one model.
 
+    >>> from siglipcli import Classifier, demo
     >>> with Classifier("demo") as clf:
     ...     clf.classify_one(demo.IMAGES / "blue-heart.jpg", ["red circle", "blue heart"]).best.label
     'blue heart'
@@ -155,7 +156,7 @@ class Classifier:
     def classify(
         self,
         images: Images,
-        labels: Labels | LabelEmbeddings,
+        labels: Labels,
         options: ScoringOptions | None = None,
     ) -> Iterator[Prediction | Failure]:
         """Score images against one or more label sets: a lazy stream in input order.
@@ -163,7 +164,7 @@ class Classifier:
         The labels are encoded at the call. Raises TypeError or ValueError for what is no image or no label
         set, LabelError for a set that cannot be used, ModelError.
 
-        >>> for result in Classifier("demo").classify([demo.IMAGES / "blue-heart.jpg", "gone.jpg"], ["heart"]):
+        >>> for result in clf.classify([demo.IMAGES / "blue-heart.jpg", "gone.jpg"], ["heart"]):
         ...     print(result.to_dict()["status"])
         ok
         error
@@ -175,7 +176,7 @@ class Classifier:
     def classify_one(
         self,
         image: ImageInput,
-        labels: Labels | LabelEmbeddings,
+        labels: Labels,
         options: ScoringOptions | None = None,
     ) -> Prediction:
         """Score one image against one or more label sets.
@@ -183,7 +184,7 @@ class Classifier:
         Raises what `classify` does, ImageError where the image cannot be read, and ValueError for a path
         that stands for several images.
 
-        >>> Classifier("demo").classify_one(demo.IMAGES / "blue-heart.jpg", ["red circle", "blue heart"]).tags
+        >>> clf.classify_one(demo.IMAGES / "blue-heart.jpg", ["red circle", "blue heart"]).tags
         ('blue heart',)
         """
         results = list(islice(self.classify(as_image(image), labels, options), 2))
@@ -328,8 +329,8 @@ class Classifier:
         Images as in `classify`. Raises TypeError or ValueError for what is no image, ImageError for the
         first that cannot be read; `embed` yields a Failure for it and goes on.
 
-        >>> Classifier("demo").encode_images([demo.IMAGES / "blue-heart.jpg"]).shape
-        (1, 96)
+        >>> clf.encode_images([demo.IMAGES / "blue-heart.jpg"]).shape
+        (1, 64)
         """
         rows = [_or_raise(item).vector for items in self.embed(images) for item in items]
         if not rows:
@@ -341,9 +342,8 @@ class Classifier:
 
         Raises TypeError or ValueError for what is no text, ModelError.
 
-        >>> clf = Classifier("demo")
         >>> clf.encode_texts("a red circle").shape
-        (1, 96)
+        (1, 64)
         """
         return self._texts(as_texts(texts))[0]
 

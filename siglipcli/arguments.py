@@ -32,13 +32,8 @@ ImageInput: TypeAlias = (
     | NDArray[np.uint8] | Source | Failure
 )  # fmt: skip
 """One image: a path (or a folder, or a pattern), an encoded image's bytes or file, pixels, or a record."""
-LabelsOfOneSet: TypeAlias = (
-    str | os.PathLike[str] | Mapping[str, Any] | LabelSet | LabelEmbeddings | Iterable[str]
-)
-Labels: TypeAlias = (
-    LabelsOfOneSet
-    | Iterable[os.PathLike[str] | Mapping[str, Any] | LabelSet | LabelEmbeddings]
-)  # fmt: skip
+_Set: TypeAlias = os.PathLike[str] | Mapping[str, Any] | LabelSet | LabelEmbeddings
+Labels: TypeAlias = str | _Set | Iterable[str | _Set]
 """One label set: a built-in's name, a file, a dict as in YAML, a list of names, or a record; or several sets."""
 Texts: TypeAlias = str | Iterable[str]
 
