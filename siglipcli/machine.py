@@ -5,9 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-__all__ = ["available_cpus", "cache_folder", "has_accelerator", "has_bf16"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["available_cpus", "cache_folder", "has_accelerator", "has_bf16", "memory"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
@@ -38,16 +43,20 @@ def _quota() -> int | None:
 
     This process's group and those above it count, in version 2 (`cpu.max`) and 1 (`cpu.cfs_…`).
     """
-    try:
-        groups = [line.split(":", 2) for line in _MEMBERSHIP.read_text().splitlines()]
-    except OSError:
-        return None
-    granted = []
-    for _, controllers, path in groups:
-        if not controllers or "cpu" in controllers.split(","):
-            group = PurePosixPath(path.lstrip("/"))
-            granted += [_granted(_CGROUPS / controllers / g) for g in (group, *group.parents)]
+    granted = [_granted(_CGROUPS / controllers / group) for controllers, group in _groups("cpu")]
     return min((-(-quota // period) for quota, period in filter(None, granted)), default=None)
+
+
+def _groups(controller: str) -> Iterator[tuple[str, PurePosixPath]]:
+    """Yield the cgroups that bound this process, each with its hierarchy ("" in version 2)."""
+    try:
+        lines = [line.split(":", 2) for line in _MEMBERSHIP.read_text().splitlines()]
+    except OSError:
+        return
+    for _, controllers, path in lines:
+        if not controllers or controller in controllers.split(","):
+            group = PurePosixPath(path.lstrip("/"))
+            yield from ((controllers, folder) for folder in (group, *group.parents))
 
 
 def _granted(folder: Path) -> tuple[int, int] | None:
@@ -62,6 +71,31 @@ def _granted(folder: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):  # not there, or "max"
         return None
     return found if min(found) > 0 else None
+
+
+def memory() -> int:
+    """Return the bytes of memory that this process may use: the machine's, or what its cgroups grant."""
+    limits = [_physical_memory()]
+    for controllers, group in _groups("memory"):
+        folder = _CGROUPS / controllers / group
+        for name in ("memory.max", "memory.limit_in_bytes"):  # of cgroups 2 and 1
+            with suppress(OSError, ValueError):  # not there, or "max"
+                limits.append(int((folder / name).read_text()))
+    return min(limits)
+
+
+def _physical_memory() -> int:
+    if sys.platform == "win32":
+        return _windows_memory()
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _windows_memory() -> int:
+    """Ask `GlobalMemoryStatusEx`: the third field of its answer, 8 bytes at offset 8."""
+    status = (ctypes.c_ulonglong * 8)()
+    ctypes.memmove(status, ctypes.byref(ctypes.c_ulong(ctypes.sizeof(status))), 4)
+    ctypes.CDLL("kernel32").GlobalMemoryStatusEx(ctypes.byref(status))
+    return int(status[1])
 
 
 def has_bf16() -> bool:

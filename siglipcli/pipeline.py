@@ -8,17 +8,18 @@ the folder. What the store knows travels in columns: no object is made for each 
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, groupby
-from typing import TYPE_CHECKING, cast
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
 from siglipcli import images
 from siglipcli.errors import ImageError, UsageError
-from siglipcli.images.readers import Decoder, Readers, Task
+from siglipcli.images.readers import Decoder, DecoderPool, Readers, Task
 from siglipcli.images.worker import too_slow
 from siglipcli.machine import available_cpus
 from siglipcli.prefetch import Prefetcher
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from siglipcli.encoders import Encoder
+    from siglipcli.encoders import Encoder, Preprocess
     from siglipcli.store import Space
 
     Pixels: TypeAlias = NDArray[np.uint8]
     Vector: TypeAlias = NDArray[np.float32]
 
-__all__ = ["Batch", "Embedded", "LoadOptions", "batches", "embed"]
+__all__ = ["Batch", "Embedded", "LoadOptions", "Resources", "batches", "embed"]
 
 _CHUNK = 256
 """Inputs that the store is asked for at once, at most."""
@@ -157,6 +158,85 @@ class _Read:
 _Part = Batch | _Read  # of a batch that is being put together
 
 
+class Resources:
+    """What runs share, one after another or side by side: worker processes and threads that encode.
+
+    Any thread may use or close it. A run that is under way when it is closed raises UsageError.
+    """
+
+    def __init__(self, in_flight: int, workers: int) -> None:
+        self.decoders = DecoderPool(workers)
+        self.encoding = ThreadPoolExecutor(in_flight, thread_name_prefix="siglip-encode")
+        self._runs: set[tuple[_Closable, ...]] = set()
+        self._is_closed = False
+        self._lock = Lock()
+
+    @contextmanager
+    def run(self, *parts: _Closable) -> Iterator[None]:
+        """Close the parts of a run, the last one first, when it ends or when this is closed."""
+        with self._lock:
+            self._runs.add(parts)
+        try:
+            self.check()
+            yield
+            self.check()
+        except (CancelledError, RuntimeError):  # what a run meets whose parts are closed
+            self.check()
+            raise
+        finally:
+            _close(parts)
+            with self._lock:
+                self._runs.discard(parts)
+
+    def check(self) -> None:
+        """Raise UsageError if this was closed."""
+        if self._is_closed:
+            raise UsageError("the session is closed; open another one", code="closed")
+
+    def close(self, *, wait: bool = True) -> None:
+        """End every run, thread and process, waiting for what is being encoded if `wait`."""
+        with self._lock:
+            self._is_closed = True
+            runs = list(self._runs)
+        for parts in runs:
+            _close(parts)
+        self.decoders.close()
+        self.encoding.shutdown(wait=wait, cancel_futures=True)
+
+
+def _close(parts: Sequence[_Closable]) -> None:
+    for part in reversed(parts):
+        part.close()
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+class _Encoding:
+    """Hands batches to the threads that encode; what waits there is dropped when the run ends."""
+
+    def __init__(self, pool: ThreadPoolExecutor, encode: Callable[[list[_Part]], Batch]) -> None:
+        self._pool = pool
+        self._encode = encode
+        self._waiting: set[Future[Batch]] = set()
+
+    def submit(self, parts: list[_Part]) -> Batch | Future[Batch]:
+        """Return the batch where nothing is to be encoded, else what will be the batch."""
+        done = [part for part in parts if isinstance(part, Batch)]
+        if len(done) == len(parts):
+            return _joined(done)
+        future = self._pool.submit(self._encode, parts)
+        self._waiting.add(future)
+        future.add_done_callback(self._waiting.discard)
+        return future
+
+    def close(self) -> None:
+        """Drop what waits."""
+        for future in list(self._waiting):
+            future.cancel()
+
+
 def embed(
     inputs: Iterable[Source | Failure],
     encoder: Encoder,
@@ -173,47 +253,49 @@ def batches(
     encoder: Encoder,
     load_options: LoadOptions,
     space: Space | None = None,
+    resources: Resources | None = None,
 ) -> Iterator[Batch]:
     """Yield embeddings and failures, in input order, as they are ready.
 
     What `space` of the store holds is neither read nor encoded; what it does not is in it before it
-    is yielded. `inputs` is run through on another thread. `reading.batch_size` becomes the encoder's.
+    is yielded. `inputs` is run through on another thread. `resources` are left as they are; without
+    them the run has its own.
     """
     workers = load_options.workers or available_cpus()
-    encoder.batch_size = load_options.batch_size or encoder.batch_size
+    if resources is None:
+        own = Resources(encoder.in_flight, workers)
+        try:
+            yield from batches(inputs, encoder, load_options, space, own)
+        finally:
+            own.close(wait=False)
+        return
 
     def read(item: _Unread, decoder: Decoder) -> _Part:
-        return _read(item, encoder.preprocess.size, load_options, space, decoder)
+        return _read(item, encoder.preprocess, load_options, space, decoder)
 
     def late(item: _Unread) -> _Part:
         return _refused(item.source, too_slow(load_options.timeout))
 
-    def encode(parts: list[_Part]) -> Batch:
-        return _encode(parts, encoder, space)
+    def batch_size() -> int:
+        return min(load_options.batch_size or encoder.batch_size, encoder.batch_limit)
 
     readers = Readers(
-        workers, read, late, seconds=load_options.timeout, isolate=load_options.isolate
+        workers,
+        read,
+        late,
+        seconds=load_options.timeout,
+        isolate=load_options.isolate,
+        pool=resources.decoders,
     )
-    with closing(readers), _threads(encoder.in_flight) as encoders:
-        listing = Prefetcher(inputs, _LISTED, refill=_LISTED // 2, is_heavy=_holds_bytes)
-        recalled = _recalled(listing.chunks(_CHUNK), space, verify=load_options.verify)
-        decoding = Prefetcher(_reads(recalled, readers), workers + encoder.batch_size)
-        cut = _cut(decoding, encoder)
-        encoding = Prefetcher(_encodings(cut, encoders, encode), encoder.in_flight)
-        with closing(listing), closing(decoding), closing(encoding):
-            for batch in encoding:
-                if batch is not None:
-                    yield batch if isinstance(batch, Batch) else batch.result()
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Give a pool whose waiting work is dropped, not finished, when the run ends early."""
-    pool = ThreadPoolExecutor(count, thread_name_prefix="siglip")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    listing = Prefetcher(inputs, _LISTED, refill=_LISTED // 2, is_heavy=_holds_bytes)
+    recalled = _recalled(listing.chunks(_CHUNK), space, verify=load_options.verify)
+    decoding = Prefetcher(_reads(recalled, readers), workers + batch_size())
+    encoding = _Encoding(resources.encoding, lambda parts: _encode(parts, encoder, space))
+    encoded = Prefetcher(map(encoding.submit, _cut(decoding, batch_size)), encoder.in_flight)
+    with resources.run(readers, encoding, listing, decoding, encoded):
+        for batch in encoded:
+            if batch is not None:
+                yield batch if isinstance(batch, Batch) else batch.result()
 
 
 def _recalled(
@@ -254,7 +336,11 @@ def _reads(
 
 
 def _read(
-    item: _Unread, size: int, load_options: LoadOptions, space: Space | None, decoder: Decoder
+    item: _Unread,
+    preprocess: Preprocess,
+    load_options: LoadOptions,
+    space: Space | None,
+    decoder: Decoder,
 ) -> _Part:
     source = item.source
     try:
@@ -265,7 +351,7 @@ def _read(
             return _Read(source, item.state, digest, None, vector)
         pixels = decoder.decode(
             data,
-            size,
+            preprocess.size,
             load_options.limits,
             exact=load_options.exact,
             color_management=load_options.color_management,
@@ -285,9 +371,9 @@ def _failed(source: Source, kind: str, message: str) -> Batch:
 
 
 def _cut(
-    decoding: Iterable[Batch | Task[_Unread, _Part] | None], encoder: Encoder
+    decoding: Iterable[Batch | Task[_Unread, _Part] | None], batch_size: Callable[[], int]
 ) -> Iterator[list[_Part]]:
-    """Cut a stream so that each part holds at most `encoder.batch_size` images; the first, one.
+    """Cut a stream so that each part holds at most `batch_size` images; the first, one.
 
     The first row is then out after one image, whatever the batch size; what needs no encoding goes on
     at once unless an image before it waits for company.
@@ -300,24 +386,13 @@ def _cut(
             parts.append(part)
             inputs += len(part.items) if isinstance(part, Batch) else 1
             images += _is_new(part)
-        waits = 0 < images < limit and inputs < max(_CHUNK, encoder.batch_size)
+        waits = 0 < images < limit and inputs < max(_CHUNK, batch_size())
         if parts and (item is None or not waits):
             yield parts
-            limit = encoder.batch_size if images else limit
+            limit = batch_size() if images else limit
             parts, inputs, images = [], 0, 0
     if parts:
         yield parts
-
-
-def _encodings(
-    cut: Iterable[list[_Part]],
-    pool: ThreadPoolExecutor,
-    encode: Callable[[list[_Part]], Batch],
-) -> Iterator[Batch | Future[Batch]]:
-    """Hand what is to be encoded to a pool, in order; what is not goes on as it is."""
-    for parts in cut:
-        done = [part for part in parts if isinstance(part, Batch)]
-        yield _joined(done) if len(done) == len(parts) else pool.submit(encode, parts)
 
 
 def _is_new(part: _Part) -> bool:

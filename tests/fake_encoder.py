@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ class FakeEncoder:
     head = Head(logit_scale=10.0, logit_bias=-2.0)
     preprocess = Preprocess(8)
     batch_size = 4
+    batch_limit = sys.maxsize
     in_flight = 1
     runtime = "fake"
     precision = "fp32"

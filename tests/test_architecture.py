@@ -40,6 +40,7 @@ IMPORTS: dict[str, set[str]] = {
     "search": {"digits", "numpy", "scoring"},
     "prefetch": set(),
     "pipeline": {"images", "numpy", "prefetch", "store"},
+    "session": {"encoders", "numpy", "pipeline", "store"},
     "embedding_files": {"numpy", "outputs", "pipeline"},
     "evaluation": {"inputs", "labels", "matplotlib", "numpy", "scoring", "sklearn"},
     "outputs": {"PIL", "digits", "evaluation", "images", "numpy", "pyarrow", "rich", "scoring"},

@@ -626,7 +626,7 @@ def test_a_machine_that_slept_is_no_hang(start: Callable[..., Run]) -> None:
     assert task.result() == 5
 
 
-@pytest.mark.parametrize(("softmax", "seconds"), [(0.0, 11), (0.001, 11), (0.25, 40), (1.0, 11)])
+@pytest.mark.parametrize(("share", "seconds"), [(0.0, 11), (0.001, 11), (0.25, 40), (1.0, 11)])
 def test_a_busy_machine_gives_more_time(
     start: Callable[..., Run], share: float, seconds: float
 ) -> None:
@@ -968,10 +968,10 @@ import sys, threading
 sys.path.insert(0, {tests!r})
 from fake_encoder import FakeEncoder
 from siglipcli import images
-from siglipcli.pipeline import Reading, embed
+from siglipcli.pipeline import LoadOptions, embed
 from siglipcli.results import Source
 images.load_bytes = lambda source, limits: threading.Event().wait()
-(batch,) = embed([Source("a", b"")], FakeEncoder(), Reading(timeout=0.2))
+(batch,) = embed([Source("a", b"")], FakeEncoder(), LoadOptions(timeout=0.2))
 print(batch[0].kind)
 """
 

@@ -144,3 +144,24 @@ def test_the_cache_folder_is_the_users_unless_another_is_chosen(tmp_path: Path) 
     """What is kept lies in the user's cache folder, or where --cache-dir says."""
     assert machine.cache_folder(tmp_path) == tmp_path
     assert machine.cache_folder().name == "siglip"
+
+
+def test_memory_respects_the_groups_limits(cpus: Path, tmp_path: Path) -> None:
+    """A container's limit bounds it, the smallest on the way up; "max" is none."""
+    whole = machine.memory()
+    assert whole > 1 << 27
+    (tmp_path / "membership").write_text("0::/slice/job\n")
+    (tmp_path / "slice" / "job").mkdir(parents=True)
+    (tmp_path / "slice" / "job" / "memory.max").write_text("max\n")
+    assert machine.memory() == whole
+    (tmp_path / "slice" / "memory.max").write_text("67108864\n")
+    assert machine.memory() == 1 << 26
+
+
+def test_memory_limits_of_version_one_count(cpus: Path, tmp_path: Path) -> None:
+    """Older systems keep the limit in a file of another name."""
+    (tmp_path / "membership").write_text("4:memory:/job\n3:cpu,cpuacct:/job\n")
+    group = tmp_path / "memory" / "job"
+    group.mkdir(parents=True)
+    (group / "memory.limit_in_bytes").write_text("67108864\n")
+    assert machine.memory() == 1 << 26

@@ -197,7 +197,7 @@ def test_a_batch_size_that_shrank_stays_small(encoder: FakeEncoder, reading_by: 
     plain = encoder.encode_images
 
     def tight(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        encoder.batch_size = min(encoder.batch_size, 2)
+        encoder.batch_limit = 2
         return plain(pixels)
 
     encoder.encode_images = tight

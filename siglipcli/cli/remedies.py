@@ -12,6 +12,7 @@ __all__ = ["REMEDIES", "with_remedy"]
 REMEDIES: dict[str, str] = {
     "error": "",
     "usage": "",
+    "closed": "",  # never at the command line
     "labels": "",
     "missing_extra": "",  # the message has the command
     "image": "",

@@ -42,7 +42,9 @@ class Encoder(Protocol):
     preprocess: Preprocess
     """What `encode_images` takes: the size of its arrays, and how images are resized to it."""
     batch_size: int
-    """Images at a time that suit the device; may shrink when memory runs out."""
+    """Images at a time that suit the device. A run may choose another number; nothing outside sets this."""
+    batch_limit: int
+    """Images at a time that fit in memory, as far as is known: it shrinks when memory runs out."""
     in_flight: int
     """Calls of `encode_images` at a time that keep the device busy."""
     runtime: str
@@ -63,9 +65,13 @@ class Encoder(Protocol):
         """Encode texts → float32[len(texts), d], unit rows."""
 
 
-def open_encoder(spec: ModelSpec, progress: Progress | None = None) -> Encoder:
+def open_encoder(
+    spec: ModelSpec, progress: Progress | None = None, *, tower_memory: int = 0
+) -> Encoder:
     """Find a model's files, fetching what is missing unless `spec.offline`; towers are read when first used.
 
+    Both towers stay loaded where they need at most `tower_memory` bytes of the computer's memory; else
+    one is loaded at a time, and replaces the other. On a GPU both stay in any case.
     Raises ModelError (unknown, offline, damaged) or DeviceError.
     """
     from siglipcli.encoders.checkpoint import locate
@@ -77,7 +83,11 @@ def open_encoder(spec: ModelSpec, progress: Progress | None = None) -> Encoder:
 
         try:
             return OpenVINOEncoder(
-                checkpoint, spec.precision, folder, text_cleaning=spec.text_cleaning
+                checkpoint,
+                spec.precision,
+                folder,
+                text_cleaning=spec.text_cleaning,
+                tower_memory=tower_memory,
             )
         except (OSError, RuntimeError, ImportError) as error:
             if spec.runtime == "openvino":
@@ -87,7 +97,13 @@ def open_encoder(spec: ModelSpec, progress: Progress | None = None) -> Encoder:
             logger.warning("using torch, as the openvino runtime cannot start: %s", error)
     from siglipcli.encoders.torch_runtime import TorchEncoder
 
-    return TorchEncoder(checkpoint, spec.device, spec.precision, text_cleaning=spec.text_cleaning)
+    return TorchEncoder(
+        checkpoint,
+        spec.device,
+        spec.precision,
+        text_cleaning=spec.text_cleaning,
+        tower_memory=tower_memory,
+    )
 
 
 def _wants_openvino(spec: ModelSpec) -> bool:

@@ -84,8 +84,9 @@ def streams(processors: int) -> int:
 
 
 class OpenVINOEncoder:
-    """An `Encoder` on OpenVINO. A tower is compiled when first used, and one is held at a time.
+    """An `Encoder` on OpenVINO, of which a tower is compiled when first used.
 
+    Both towers stay where `tower_memory` (bytes) is enough for them; else the one replaces the other.
     Making one builds the engine if need be (seconds to minutes, once a checkpoint and precision).
     Raises DeviceError for a precision that OpenVINO does not run on a CPU.
     """
@@ -99,6 +100,7 @@ class OpenVINOEncoder:
         cache_dir: Path,
         *,
         text_cleaning: str | None = None,
+        tower_memory: int = 0,
     ) -> None:
         has_bf16 = machine.has_bf16()
         row = precisions.choose(precision, "openvino", "cpu", has_bf16=has_bf16)
@@ -120,8 +122,10 @@ class OpenVINOEncoder:
         self.text_fingerprint = self.fingerprint + self.tokenizer.suffix
         self.in_flight = streams(machine.available_cpus())
         self.batch_size = 1
+        self.batch_limit = sys.maxsize
         self._lock = threading.Lock()
-        self._held: _Tower | None = None
+        self._keeps_both = _memory_of_towers(self.folder) <= tower_memory
+        self._towers: dict[str, _Tower] = {}
         self._images = 0
 
     @property
@@ -145,24 +149,32 @@ class OpenVINOEncoder:
         """Encode texts → float32[len(texts), d], unit rows."""
         ids = self.tokenizer(texts)
         parts = [ids[i : i + _TEXT_CHUNK] for i in range(0, len(ids), _TEXT_CHUNK)]
-        with self._lock:  # until the end: an image meanwhile would bring the other tower
+        with self._lock:
             tower = self._tower("text", 1)
-            return np.concatenate([tower.run(part) for part in parts])
+            if (
+                not self._keeps_both
+            ):  # until the end: an image meanwhile would bring the other tower
+                return np.concatenate([tower.run(part) for part in parts])
+        return np.concatenate([tower.run(part) for part in parts])
 
     def _tower(self, name: str, count: int) -> _Tower:
-        """Return a tower compiled for `count` streams; the one held before is let go first."""
-        if self._held is None or self._held.key != (name, count):
-            self._held = None
+        """Return a tower compiled for `count` streams; what it replaces is let go first."""
+        tower = self._towers.get(name)
+        if tower is None or tower.count != count:
+            self._towers.pop(name, None)
+            if not self._keeps_both:
+                self._towers.clear()
+            tower = None  # the last reference, so that its memory is free for the next
             compiled = _compile(self.folder, name, self.precision, count)
-            self._held = _Tower((name, count), compiled)
-        return self._held
+            tower = self._towers[name] = _Tower(count, compiled)
+        return tower
 
 
 class _Tower:
     """A compiled tower, and a request of its own for every thread that runs it."""
 
-    def __init__(self, key: tuple[str, int], compiled: Any) -> None:
-        self.key = key
+    def __init__(self, count: int, compiled: Any) -> None:
+        self.count = count  # streams
         self._compiled = compiled
         self._requests = threading.local()
 
@@ -224,6 +236,11 @@ def _compile(folder: Path, tower: str, precision: str, count: int) -> Any:
         raise DeviceError(
             f"OpenVINO cannot run the model: {error}", code="openvino", reason=error
         ) from error
+
+
+def _memory_of_towers(folder: Path) -> int:
+    """Return about how many bytes both towers take when loaded: their weights, and those repacked."""
+    return 2 * sum(path.stat().st_size for path in folder.glob("*.bin"))
 
 
 @contextmanager

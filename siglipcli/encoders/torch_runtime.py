@@ -8,6 +8,7 @@ is used. Pixels cross the bus as uint8 and are normalised on the device.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,10 @@ _MOST = 256  # images in a batch, however large the GPU
 
 
 class TorchEncoder:
-    """An `Encoder` on torch. Towers are loaded when first used; one is held at a time on the CPU.
+    """An `Encoder` on torch, of which a tower is loaded when first used.
 
+    On a GPU both towers stay; on the CPU where `tower_memory` (bytes) is enough for them, else the one
+    replaces the other.
     Raises DeviceError for a device or precision that is not here, CheckpointError for weights that
     do not fit the architecture.
     """
@@ -49,6 +52,7 @@ class TorchEncoder:
         precision: str = "auto",
         *,
         text_cleaning: str | None = None,
+        tower_memory: int = 0,
     ) -> None:
         self.checkpoint = checkpoint
         self.name = checkpoint.name
@@ -61,6 +65,8 @@ class TorchEncoder:
         self.text_fingerprint = self.fingerprint + self.tokenizer.suffix
         on_gpu = self.device.type != "cpu"
         self.batch_size = 64 if on_gpu else 8
+        self.batch_limit = sys.maxsize
+        self._keeps_both = on_gpu or checkpoint.weights.stat().st_size <= tower_memory
         self.in_flight = 2 if on_gpu else 1  # the next batch is copied while one is encoded
         self._dtype = getattr(torch, PRECISIONS[self.precision].torch_dtype)
         self._lock = threading.Lock()
@@ -89,7 +95,7 @@ class TorchEncoder:
             torch.cuda.empty_cache()
             if len(pixels) == 1:
                 raise self._too_small("one image") from error
-        self.batch_size = max(1, len(pixels) // 2)
+        self.batch_limit = min(self.batch_limit, max(1, len(pixels) // 2))
         halves = np.array_split(pixels, 2)
         return np.concatenate([self.encode_images(half) for half in halves])
 
@@ -98,20 +104,22 @@ class TorchEncoder:
         ids = self.tokenizer(texts)
         parts = [ids[i : i + _TEXT_CHUNK] for i in range(0, len(ids), _TEXT_CHUNK)]
         try:
-            with self._lock:  # until the end: an image meanwhile would bring the other tower
+            with self._lock:
                 tower = self._tower("text")
-                return np.concatenate([self._encode_ids(part, tower) for part in parts])
+                if not self._keeps_both:  # until the end: an image would bring the other tower
+                    return np.concatenate([self._encode_ids(part, tower) for part in parts])
+            return np.concatenate([self._encode_ids(part, tower) for part in parts])
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             raise self._too_small("the text tower") from error
 
     def _tower(self, name: str) -> Any:
-        """Return a tower, loaded if it is not here; the CPU's memory is for one at a time."""
+        """Return a tower, loaded if it is not here."""
         held = self._image if name == "visual" else self._text
         if held is not None:
             return held
-        if self.device.type == "cpu":
+        if not self._keeps_both:
             self._image = self._text = None
         loaded = build_tower(self.checkpoint, name).to(self.device, self._dtype)
         if name == "text":

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from siglipcli import images
 from siglipcli.errors import SiglipError
-from siglipcli.images.worker import CannotStartError, Worker
+from siglipcli.images.worker import CannotStartError, Processes, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Pixels: TypeAlias = NDArray[np.uint8]
 
-__all__ = ["Clock", "Decoder", "Readers", "Task"]
+__all__ = ["Clock", "Decoder", "DecoderPool", "Readers", "Task"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -122,15 +122,40 @@ class _Policy:
         logger.warning("a decoder hangs; the rest is decoded in other processes")
 
 
+class DecoderPool:
+    """Worker processes that runs share, at most `most` of them waiting for work.
+
+    It also knows whether this machine can start them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.processes = Processes(most)
+        self._policies: dict[bool | None, _Policy] = {}
+
+    def policy(self, isolate: bool | None) -> _Policy:
+        """Return the policy of all runs with this choice."""
+        return self._policies.setdefault(isolate, _Policy(isolate))
+
+    def close(self) -> None:
+        """End the processes that wait; those at work end with their run."""
+        self.processes.close()
+
+
 class Decoder:
     """One thread's way from bytes to pixels: here, or in a worker process that it keeps.
 
-    `watch` hears False when a worker is about to be started, and True when decoding begins.
+    `watch` is called with False when a worker is about to be started, and with True when decoding begins.
     """
 
-    def __init__(self, policy: _Policy, seconds: float, watch: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        policy: _Policy,
+        seconds: float,
+        watch: Callable[[bool], None],
+        processes: Processes | None = None,
+    ) -> None:
         self.is_inside = False  # a decoder of this process
-        self.worker = Worker(self._heard)
+        self.worker = Worker(self._heard, processes)
         self._policy = policy
         self._seconds = seconds
         self._watch = watch
@@ -228,9 +253,11 @@ class _Begun(NamedTuple):
 class _Reader(Thread, Generic[In, Out]):
     """A thread, and its decoder."""
 
-    def __init__(self, readers: Readers[In, Out], policy: _Policy) -> None:
+    def __init__(
+        self, readers: Readers[In, Out], policy: _Policy, processes: Processes | None
+    ) -> None:
         super().__init__(name="siglip-reader", daemon=True)  # no exit waits for one that is stuck
-        self.decoder = Decoder(policy, readers.seconds, self.watch)
+        self.decoder = Decoder(policy, readers.seconds, self.watch, processes)
         self.is_lost = False
         self.begun: _Begun | None = None
         self._readers = readers
@@ -260,7 +287,8 @@ class Readers(Generic[In, Out]):
     """So many threads that do `work` on inputs, each for `seconds` at most (0: for ever).
 
     `late` makes the result of an input whose time is up. `isolate`: which images are decoded in a
-    worker process: all, none, or (None) those in other formats than JPEG and PNG.
+    worker process: all, none, or (None) those in other formats than JPEG and PNG. Worker processes
+    come from `pool` and go back there; without one they end with these readers.
     """
 
     def __init__(
@@ -272,6 +300,7 @@ class Readers(Generic[In, Out]):
         seconds: float,
         isolate: bool | None,
         clock: Clock | None = None,
+        pool: DecoderPool | None = None,
     ) -> None:
         self.queue: SimpleQueue[Task[In, Out] | None] = SimpleQueue()
         self.work = work
@@ -280,7 +309,8 @@ class Readers(Generic[In, Out]):
         self.clock = clock or Clock()
         self.waited = 0.0  # seconds, by who waits for results
         self._count = count
-        self._policy = _Policy(isolate)
+        self._policy = pool.policy(isolate) if pool else _Policy(isolate)
+        self._processes = pool.processes if pool else None
         self._threads: list[_Reader[In, Out]] = []
         self._lost: list[_Reader[In, Out]] = []
         self._is_closed = False
@@ -357,12 +387,12 @@ class Readers(Generic[In, Out]):
                 task.future.cancel()
         for thread in threads:
             self.queue.put(None)  # one each
-            thread.decoder.worker.kill()
+            thread.decoder.worker.release()
         for thread in threads:
             thread.decoder.worker.wait()
 
     def _start_one(self) -> None:
-        thread = _Reader(self, self._policy)
+        thread = _Reader(self, self._policy, self._processes)
         try:
             thread.start()
         except RuntimeError as error:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
-__all__ = ["CannotStartError", "Worker", "too_slow"]
+__all__ = ["CannotStartError", "Processes", "Worker", "too_slow"]
 
 _START = "import sys; sys.path[:] = sys.argv[1:]; from siglipcli.images.worker_main import serve; serve()"
 _NO_CONSOLE = 0
@@ -69,17 +70,70 @@ class _RefusedError(ImageError):
     """An image that found too little memory, in a process that others may have filled."""
 
 
+class Processes:
+    """Worker processes that wait for the next run, at most so many, and the thread that starts them.
+
+    A process costs about 0.2 s to start; a thread per run costs 0.0001 s, so those are not kept. Linux
+    ends a worker with the thread that started it (PR_SET_PDEATHSIG): a thread that outlives the runs
+    starts them all.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._idle: list[tuple[subprocess.Popen[bytes], int]] = []
+        self._starter = ThreadPoolExecutor(1, thread_name_prefix="siglip-starter")
+        self._is_closed = False
+        self._lock = Lock()
+
+    def take(self) -> tuple[subprocess.Popen[bytes], int] | None:
+        """Return a waiting process and how many images it has decoded; None if there is none."""
+        with self._lock:
+            return self._idle.pop() if self._idle else None
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a process. Raises CannotStartError."""
+        try:
+            return self._starter.submit(_new_process).result()
+        except RuntimeError as error:  # closed, or this Python is about to end
+            raise CannotStartError(f"no worker process can be started: {error}") from error
+
+    def give_back(self, process: subprocess.Popen[bytes], decoded: int) -> None:
+        """Keep a process that is not at work for the next run, or end it where there are enough."""
+        with self._lock:
+            if not self._is_closed and len(self._idle) < self._most:
+                self._idle.append((process, decoded))
+                return
+        _release(process, 0)
+
+    def close(self) -> None:
+        """End the processes that wait, and start no more."""
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for process, _ in idle:
+            with suppress(OSError):
+                process.kill()  # all at once, then wait for each
+        for process, _ in idle:
+            _release(process, 0)
+        self._starter.shutdown()
+
+
 class Worker:
     """A process that decodes, started when first needed, and again after an image that killed it.
 
     One thread decodes; any may `kill`. Needs no close where `kill` or the end of the parent comes.
-    `watch` hears False when a process is about to be started, and True when it is ready.
+    `watch` is called with False when a process is about to be started, and with True when it is ready.
+    Processes come from `processes`, if any, and go back there.
     """
 
-    def __init__(self, watch: Callable[[bool], object] = bool) -> None:
+    def __init__(
+        self, watch: Callable[[bool], object] = bool, processes: Processes | None = None
+    ) -> None:
         self._watch = watch
+        self._processes = processes
         self._process: subprocess.Popen[bytes] | None = None
         self._decoded = 0  # images of this process
+        self._is_busy = False
         self._over = False
         self._lock = Lock()
 
@@ -107,10 +161,21 @@ class Worker:
         """
         flags = exact, color_management, allow_truncated
         request = REQUEST.pack(len(data), size, limits.max_megapixels, seconds, *flags)
+        with self._lock:
+            self._is_busy = True
+        try:
+            return self._decode_in_turn(request, data, size, seconds)
+        finally:
+            with self._lock:
+                self._is_busy = False
+
+    def _decode_in_turn(self, request: bytes, data: bytes, size: int, seconds: float) -> Pixels:
+        """Decode in the process at hand, then, where an earlier image spoilt that, in a fresh one."""
         if self._decoded >= _MOST_IMAGES:
             self._forget()
+        process = self._process or self._reuse()
         while True:
-            process = self._process or self._start()
+            process = process or self._start()
             is_fresh, self._decoded = self._decoded == 0, self._decoded + 1
             # what an earlier image did to its memory is no fault of this one
             is_last = is_fresh or self._over
@@ -126,6 +191,17 @@ class Worker:
                     raise too_slow(seconds) from None
                 if is_last or self._over:
                     raise _crashed(status) from None
+            process = None
+
+    def release(self) -> None:
+        """Leave the process to the next run, or kill it if it is at work; for good. Waits for nothing."""
+        with self._lock:
+            process, decoded = self._process, self._decoded
+            if process and self._processes and not self._is_busy:
+                self._over, self._process = True, None
+                self._processes.give_back(process, decoded)
+                return
+        self.kill()
 
     def kill(self) -> None:
         """End the process, now and for good; a decode that is under way fails. Waits for nothing."""
@@ -146,6 +222,13 @@ class Worker:
         self.kill()
         self._forget()
 
+    def _reuse(self) -> subprocess.Popen[bytes] | None:
+        """Take a process that an earlier run left."""
+        with self._lock:
+            if self._processes and not self._over and (waiting := self._processes.take()):
+                self._process, self._decoded = waiting
+            return self._process
+
     def _start(self) -> subprocess.Popen[bytes]:
         self._watch(False)
         try:
@@ -161,7 +244,8 @@ class Worker:
         with self._lock:
             if self._over:
                 raise _crashed(None)
-            self._process = process = _new_process()
+            start = self._processes.start if self._processes else _new_process
+            self._process = process = start()
             self._decoded = 0
         with _deadline(process) as is_late, suppress(OSError):
             if _read(process, len(READY)) == READY:
@@ -199,10 +283,7 @@ class Worker:
             process, self._process = self._process, None
         if process is None:
             return None
-        _end(process, seconds)
-        for pipe in (process.stdin, process.stdout):
-            with suppress(OSError):  # what was not written cannot be
-                pipe.close()  # type: ignore[union-attr]
+        _release(process, seconds)
         return process.returncode
 
 
@@ -248,9 +329,20 @@ def _widen(process: subprocess.Popen[bytes]) -> None:
 
 
 def _flags() -> list[str]:
-    """Return how this Python was started (-I, -E, -s, -X …), as multiprocessing hands it on."""
-    made = getattr(subprocess, "_args_from_interpreter_flags", list)
-    return [*made()]
+    """Return the options with which this Python was started and which say what it imports."""
+    flags = sys.flags
+    chosen = {
+        "-I": flags.isolated,
+        "-E": flags.ignore_environment,
+        "-s": flags.no_user_site,
+        "-S": flags.no_site,
+        "-B": flags.dont_write_bytecode,
+        "-P": getattr(flags, "safe_path", False),  # from Python 3.11 on
+        "-Xutf8": flags.utf8_mode,
+    }
+    return [option for option, is_set in chosen.items() if is_set] + [
+        part for warning in sys.warnoptions for part in ("-W", warning)
+    ]
 
 
 @contextmanager
@@ -281,6 +373,14 @@ def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
         process.kill()
     with suppress(subprocess.TimeoutExpired):  # the kernel waits for a dead disk
         process.wait(_PATIENCE)
+
+
+def _release(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Do `_end`, and close the pipes."""
+    _end(process, seconds)
+    for pipe in (process.stdin, process.stdout):
+        with suppress(OSError):  # what was not written cannot be
+            pipe.close()  # type: ignore[union-attr]
 
 
 def _write(process: subprocess.Popen[bytes], data: bytes) -> None:

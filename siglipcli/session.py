@@ -1,0 +1,143 @@
+"""What lives long and is shared: the encoder, the processes and threads that decode, the store.
+
+Calls come from any number of threads; nothing that they do changes the session. `close` ends every
+process and thread.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siglipcli import machine, pipeline
+from siglipcli.encoders import open_encoder
+from siglipcli.errors import ModelError
+from siglipcli.pipeline import LoadOptions, Resources
+from siglipcli.store import Entry, text_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from siglipcli.encoders import Encoder, ModelSpec
+    from siglipcli.encoders.checkpoint import Progress
+    from siglipcli.pipeline import Batch
+    from siglipcli.results import Failure, Source
+    from siglipcli.store import Space, Store
+
+    Counting = Callable[[int, int], object]
+
+__all__ = ["Session"]
+
+_TEXTS = 256  # encoded between two looks at the store
+_TOWERS_PART = 4
+"""The part of the memory that both towers may take, or only one of them is loaded at a time."""
+
+
+class Session:
+    """An open model with its helpers; a context manager.
+
+    >>> with Session.open(ModelSpec("demo")) as session:
+    ...     for batch in session.batches([Source("photo.jpg")]): ...
+    """
+
+    def __init__(
+        self, encoder: Encoder, load_options: LoadOptions | None = None, store: Store | None = None
+    ) -> None:
+        self.encoder = encoder
+        self.load_options = load_options or LoadOptions()
+        self.store = store
+        workers = self.load_options.workers or machine.available_cpus()
+        self._resources = Resources(encoder.in_flight, workers)
+        # for a session that nobody closes; the store needs no such care
+        weakref.finalize(self, self._resources.close)
+
+    @classmethod
+    def open(
+        cls,
+        spec: ModelSpec,
+        load_options: LoadOptions | None = None,
+        *,
+        store: Store | None = None,
+        progress: Progress | None = None,
+        keep_towers: bool | None = None,
+    ) -> Session:
+        """Open the model that `spec` describes, fetching its files where needed unless `spec.offline`.
+
+        With a `store`, which is closed with the session, what was encoded before is not encoded again.
+        `keep_towers`: whether the towers of images and texts both stay loaded on the CPU: always, never
+        (the lowest peak of memory), or (None) where they take at most a quarter of the memory that
+        this machine or cgroup has. Raises ModelError or DeviceError.
+        """
+        memory = machine.memory()
+        tower_memory = {None: memory // _TOWERS_PART, True: memory, False: 0}[keep_towers]
+        encoder = open_encoder(spec, progress, tower_memory=tower_memory)
+        return cls(encoder, load_options, store)
+
+    def batches(
+        self, inputs: Iterable[Source | Failure], load_options: LoadOptions | None = None
+    ) -> Iterator[Batch]:
+        """Yield embeddings and failures in columns, in input order, as they are ready.
+
+        `load_options` are the session's own unless given. Raises UsageError (code `closed`) where the
+        session is or gets closed.
+        """
+        self._resources.check()
+        options = load_options or self.load_options
+        space = self._space(self.encoder.fingerprint, "exact" if options.exact else "reduced")
+        return pipeline.batches(inputs, self.encoder, options, space, self._resources)
+
+    def encode_texts(
+        self, texts: Sequence[str], progress: Counting | None = None
+    ) -> tuple[NDArray[np.float32], list[bool]]:
+        """Encode texts → float32[len(texts), d], unit rows, and which of them the store had.
+
+        `progress` is called with how many of how many are encoded, where they are more than a few
+        hundred. Raises ModelError for values that are not finite, UsageError where the session is closed.
+        """
+        self._resources.check()
+        space = self._space(self.encoder.text_fingerprint, "text")
+        digests = [text_digest(text) for text in texts]
+        known = space.vectors(digests) if space else {}
+        stored = [digest in known for digest in digests]
+        missing = {d: text for d, text in zip(digests, texts, strict=True) if d not in known}
+        rest = list(missing)
+        for done in range(0, len(rest), _TEXTS):
+            part = rest[done : done + _TEXTS]
+            if progress and done:
+                progress(done, len(rest))
+            rows = self._finite_rows([missing[digest] for digest in part])
+            known |= dict(zip(part, rows, strict=True))
+            if space:
+                space.keep([Entry(digest, known[digest]) for digest in part])
+        return np.stack([known[digest] for digest in digests]), stored
+
+    def _finite_rows(self, texts: list[str]) -> NDArray[np.float32]:
+        rows = self.encoder.encode_texts(texts)
+        if not np.isfinite(rows).all():
+            raise ModelError("the model gives values that are not finite for these labels")
+        return rows
+
+    def _space(self, fingerprint: str, kind: str) -> Space | None:
+        """Return the store's part for one kind of this model's embeddings: texts, or a decode mode."""
+        return self.store.space(f"{fingerprint}-{kind}", self.encoder.name) if self.store else None
+
+    def close(self) -> None:
+        """End every thread and process, and close the store, which is pruned to its limit.
+
+        Calls that are under way in other threads raise UsageError (code `closed`). Closing again does
+        nothing.
+        """
+        self._resources.close()
+        if self.store:
+            self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
