@@ -240,7 +240,7 @@ def test_a_reply_is_whole_though_its_writing_is_interrupted() -> None:
     worker_room._read(process, len(READY))
     room = fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ)
     assert room < size * size * 3
-    process.stdin.write(REQUEST.pack(len(data), size, 100, 0, True, True) + data)
+    process.stdin.write(REQUEST.pack(len(data), size, 100, 0, True, True, False) + data)
     process.stdin.close()  # the worker ends after its reply
 
     def waits_for_us() -> bool:
