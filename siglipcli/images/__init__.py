@@ -27,7 +27,7 @@ import re
 import stat
 import sys
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,9 +35,10 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from siglipcli.errors import ImageError
-from siglipcli.images import jpeg, png
+from siglipcli.images import jpeg, png, tiff
 from siglipcli.images.colour import profile_of
 from siglipcli.images.formats import DECODER_ERRORS, FORMATS, formats_for, is_delicate
+from siglipcli.images.frames import first_frame, on_clear_canvas
 from siglipcli.images.image_errors import (
     cut_short,
     says_cut_short,
@@ -49,6 +50,7 @@ from siglipcli.images.pixels import eight_bit, forget_xmp, opaque, square, uprig
 from siglipcli.images.truncation import is_cut_short
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import numpy as np
@@ -57,7 +59,17 @@ if TYPE_CHECKING:
 
     from siglipcli.results import Source
 
-__all__ = ["DEFAULT_LIMITS", "FORMATS", "Limits", "decode", "is_delicate", "load_bytes", "read"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "FORMATS",
+    "Header",
+    "Limits",
+    "decode",
+    "header",
+    "is_delicate",
+    "load_bytes",
+    "read",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +140,53 @@ def decode(
     though never below twice `size` a side: several times faster, nearly the same pixels. With
     `color_management=False` colour profiles are passed over, as open_clip's transform does. With
     `allow_truncated` what is there of a file that was cut short is the image, and the rest is what
-    its decoder leaves: grey in a JPEG, black in most. Raises ImageError: unidentified, unsupported, truncated, too_large, decode.
+    its decoder leaves: grey in a JPEG, black in most.
+    Raises ImageError: unidentified, unsupported, truncated, too_large, decode.
     """
-    formats = formats_for(data)
-    _settle_pillow(limits)
-    try:
+    with _translated(data, limits):
+        formats = formats_for(data)
         head = jpeg.header(data) if data.startswith(jpeg.START) else None
         read = partial(_loaded, formats=formats, limits=limits, reduced_to=None if exact else size)
         with read(data, head, allow_truncated=allow_truncated) as image:
             if head and not allow_truncated and is_cut_short(image, data, head, read):
                 raise cut_short()
             profile = profile_of(image, data) if color_management else None
-            whole = opaque(upright(eight_bit(image), image), keep_cmyk=profile is not None)
+            whole = on_clear_canvas(eight_bit(image), image.info.get("first_frame"))
+            whole = opaque(upright(whole, image), keep_cmyk=profile is not None)
             return square(whole, size, profile)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of its image before a pixel is decoded: Pillow's name of the format, pixels."""
+
+    format: str
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        """Return how many pixels the whole image has."""
+        return self.width * self.height
+
+
+def header(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Header:
+    """Read an image's header: a ms or two, and no memory for pixels.
+
+    Raises what `decode` would raise for the header's sake.
+    """
+    with _translated(data, limits):
+        head = jpeg.header(data) if data.startswith(jpeg.START) else None
+        with _opened(data, head, formats_for(data), limits) as image:
+            return Header(image.format or "", image.width, image.height)
+
+
+@contextmanager
+def _translated(data: bytes, limits: Limits) -> Iterator[None]:
+    """Make ImageErrors of what Pillow and its decoders raise."""
+    _settle_pillow(limits)
+    try:
+        yield
     except Image.DecompressionBombError:
         raise too_many_pixels(limits) from None
     except MemoryError:
@@ -164,6 +210,8 @@ def _loaded(
     image = _opened(data, head, formats, limits)
     if reduced_to and head and not head.is_lossless:
         image.draft(None, (2 * reduced_to, 2 * reduced_to))
+    if frame := first_frame(image, data):
+        image.info["first_frame"] = frame
     try:
         image.load()
     except OSError as error:
@@ -181,10 +229,13 @@ def _opened(
     """Read an image's header, no pixels."""
     colours: dict[str, Any] = {}
     if data.startswith(png.SIGNATURE):
-        data, colours = png.without_text(data)
+        data, colours = png.stripped(data)
     elif head:
         data = jpeg.with_end(data, head)
+    elif data.startswith(tiff.STARTS):
+        tiff.check(data)
     image = Image.open(io.BytesIO(data), formats=formats)
+    tiff.seek_full_size(image)
     forget_xmp(image)
     image.info.update(colours)
     if image.width * image.height > limits.max_megapixels * 1e6:

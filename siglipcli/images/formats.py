@@ -39,10 +39,53 @@ _SIGNATURES = {
     "PDF": (b"%PDF-",),
     "PostScript": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
     "Photoshop": (b"8BPS",),
+    "camera RAW": (
+        *(b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM"),
+    ),  # Fujifilm, Panasonic, Olympus, Sigma, Minolta
+    "OpenEXR": (b"\x76\x2f\x31\x01",),
+    "Radiance HDR": (b"#?RADIANCE", b"#?RGBE"),
+    "FITS": (b"SIMPLE  =",),
+    "JPEG XR": (b"II\xbc\x01",),
+    "GIMP": (b"gimp xcf",),
+    "DirectDraw": (b"DDS ",),
+    "QOI": (b"qoif",),
+    "Apple icon": (b"icns",),
+    "Windows metafile": (b"\xd7\xcd\xc6\x9a",),
+    "Matroska or WebM": (b"\x1a\x45\xdf\xa3",),
+    "MP3": (b"ID3",),
+    "zip archive": (b"PK\3\4", b"PK\5\6"),
+    "gzip archive": (b"\x1f\x8b",),
+    "7-Zip archive": (b"7z\xbc\xaf\x27\x1c",),
+    "RAR archive": (b"Rar!\x1a\7",),
+    "HDF5": (b"\x89HDF\r\n\x1a\n",),
+    "NumPy": (b"\x93NUMPY",),
+    "Parquet": (b"PAR1",),
+    "SQLite": (b"SQLite format 3\0",),
+    "Git LFS pointer": (b"version https://git-lfs.github.com/",),
 }
+_AT = {"DICOM": (128, b"DICM"), "tar archive": (257, b"ustar")}
+"""Kind → where its signature stands, and the signature."""
 _HEVC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS = {b"avif", b"avis"}
-_FOREIGN = {"PDF", "PostScript", "Photoshop", "video or audio"}
+_CANON = b"crx "
+
+_EXPORT = "export it as PNG or JPEG"
+_FILM = "save a frame of it as PNG or JPEG"
+_UNPACK = "unpack it and give the folder"
+_IMAGE_FILES = "give image files, or save what it holds as PNG"
+_FOREIGN = {
+    **dict.fromkeys(("PDF", "PostScript", "Photoshop", "OpenEXR", "Radiance HDR", "FITS"), _EXPORT),
+    **dict.fromkeys(("JPEG XR", "GIMP", "DirectDraw", "QOI", "Apple icon"), _EXPORT),
+    **dict.fromkeys(("Windows metafile", "DICOM"), _EXPORT),
+    "camera RAW": "export it as JPEG or TIFF",
+    **dict.fromkeys(("video or audio", "Matroska or WebM"), _FILM),
+    "MP3": "give image files",
+    **dict.fromkeys(("zip archive", "gzip archive", "7-Zip archive"), _UNPACK),
+    **dict.fromkeys(("RAR archive", "tar archive"), _UNPACK),
+    **dict.fromkeys(("HDF5", "NumPy", "Parquet", "SQLite"), _IMAGE_FILES),
+    "Git LFS pointer": "get the image that it stands for with: git lfs pull",
+}
+"""What is named but never read → what to do with it."""
 
 _PLUGIN_FOR = {
     "HEIC": ("pillow_heif", "HEIF", 'pip install "siglipcli[heif]"'),
@@ -59,9 +102,14 @@ def kind_of(data: bytes) -> str | None:
         length = min(int.from_bytes(data[:4], "big"), 4096)
         brands = {data[8:12], *(data[i : i + 4] for i in range(16, length, 4))}
         # a container's own brand says little (`mif1`): the compatible ones name the codec
+        if _CANON in brands:
+            return "camera RAW"
         if brands & _HEVC_BRANDS:
             return "HEIC"
         return "AVIF" if brands & _AVIF_BRANDS else "video or audio"
+    for kind, (where, mark) in _AT.items():
+        if data.startswith(mark, where):
+            return kind
     return next((kind for kind, starts in _SIGNATURES.items() if data.startswith(starts)), None)
 
 
@@ -71,7 +119,9 @@ def formats_for(data: bytes) -> tuple[str, ...]:
         raise ImageError("unidentified", "The file is empty (0 bytes).")
     kind = kind_of(data)
     if kind in _FOREIGN:
-        raise ImageError("unsupported", f"This is a {kind} file; export it as PNG or JPEG.")
+        raise ImageError(
+            "unsupported", f"The file's format is {kind}; {_FOREIGN[kind]}.", format=kind
+        )
     if kind not in _PLUGIN_FOR:
         return FORMATS
     module, name, remedy = _PLUGIN_FOR[kind]

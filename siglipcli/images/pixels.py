@@ -37,11 +37,13 @@ def forget_xmp(image: Image.Image) -> None:
 def upright(image: Image.Image, tagged: Image.Image) -> Image.Image:
     """Turn `image` by the EXIF orientation of `tagged`; EXIF that cannot be read turns nothing.
 
-    HEIC's own turns are done by its decoder, and AVIF's are in EXIF's place when Pillow has opened
-    it. Before the resize, not after: 90° later would round differently from the upright image.
+    HEIC's own turns are done by its decoder, AVIF's are in EXIF's place when Pillow has opened it,
+    and a TIFF is turned by Pillow. Before the resize, not after: 90° later would round differently from the upright image.
     """
     try:
-        turn = _TURNS.get(tagged.getexif().get(ExifTags.Base.Orientation, 1))
+        exif = Image.Exif()  # not `getexif`, which may have looked into XMP when it was opened
+        exif.load(tagged.info.get("exif", b""))
+        turn = _TURNS.get(exif.get(ExifTags.Base.Orientation, 1))
     except DECODER_ERRORS:
         turn = None
     return image if turn is None else image.transpose(turn)

@@ -9,15 +9,18 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from siglipcli.errors import ImageError
 from siglipcli.images.icc import MOST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SIGNATURE", "chunks", "without_text"]
+__all__ = ["SIGNATURE", "chunks", "stripped"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_LEFT_OUT = {b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"cICP"}
+_KEPT = {b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"eXIf", b"acTL", b"fcTL", b"fdAT"}
+"""Ancillary chunks that are left to Pillow; the last three are an animation's."""
+_MOST_CHUNKS = 1_000_000  # a large image has 100,000
 _CODES = 4  # bytes of cICP
 _AROUND = 12  # bytes of a chunk beside its content: length, kind, checksum
 
@@ -33,16 +36,23 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         position += size + _AROUND
 
 
-def without_text(data: bytes) -> tuple[bytes, dict[str, Any]]:
-    """Return the file without text and profile, and what the latter said: `icc_profile`, `cicp`.
+def stripped(data: bytes) -> tuple[bytes, dict[str, Any]]:
+    """Return the file with what its pixels need, and what it says of colours: `icc_profile`, `cicp`.
 
-    The file itself where it holds neither. A profile that does not decompress is None, as in Pillow.
+    The file itself where it holds nothing else. Raises ImageError (too_large) for more chunks than an
+    image has. A profile that does not decompress is None, as in Pillow.
     """
     colours: dict[str, Any] = {}
     kept, start = [], 0
     view = memoryview(data)
-    for kind, begin, end in chunks(data):
-        if kind in _LEFT_OUT:
+    for count, (kind, begin, end) in enumerate(chunks(data)):
+        if count > _MOST_CHUNKS:
+            raise ImageError(
+                "too_large",
+                f"The file has more than {_MOST_CHUNKS:,} chunks; it may be hostile, so look where it"
+                " comes from.",
+            )
+        if kind[:1].islower() and kind not in _KEPT:
             kept.append(view[start : begin - 8])
             start = end + 4
             if kind == b"iCCP":
