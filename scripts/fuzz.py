@@ -1,8 +1,8 @@
-"""Feed damaged images and label files to the decoders, for a bounded time, and judge what comes back.
+"""Feed damaged images, label files and model folders to the program, for a bounded time, and judge the results.
 
     python scripts/fuzz.py [--minutes 5] [--seed 0] [--crashes FOLDER]
 
-Allowed: an image or a label set, or a SiglipError. Everything else is a finding: another exception, an
+Allowed: an image, a label set or a model, or a SiglipError. Everything else is a finding: another exception, an
 input that takes more than 10 s, a process that holds more than 1 GB or dies. Inputs are cut, spliced,
 flipped, and given false sizes and lengths; each runs in a worker process, and what it was given
 is kept in the crashes folder when it fails. Exit status 1 if anything was found.
@@ -22,6 +22,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fuzz_models
 from PIL import Image
 
 from siglipcli import images
@@ -253,14 +254,20 @@ def main() -> int:
     given = options.parse_args()
     given.crashes.mkdir(parents=True, exist_ok=True)
     rng = random.Random(given.seed)
-    seeds = valid_images() | {"labels": [LABELS.encode(), LABELS.encode("utf-16")]}
-    fuzzers = {
-        name: Fuzzer(name, parse if name == "labels" else look, given.crashes) for name in seeds
-    }
-    everything = [data for name, files in seeds.items() if name != "labels" for data in files]
+    valid = valid_images()
+    models = fuzz_models.seeds()
+    seeds = valid | {"labels": [LABELS.encode(), LABELS.encode("utf-16")]} | models
+    judges = dict.fromkeys(valid, look) | {"labels": parse} | fuzz_models.judges()
+    fuzzers = {name: Fuzzer(name, judge, given.crashes) for name, judge in judges.items()}
+    everything = [data for files in valid.values() for data in files]
     begun = time.monotonic()
     while time.monotonic() < begun + given.minutes * 60:
         for name, files in seeds.items():
+            if name in models:  # a hundredth as many: each builds a model
+                fuzzers[name].feed(
+                    [fuzz_models.changed(rng, files[0]) for _ in range(CHUNK // 100)]
+                )
+                continue
             tokens, others = (TOKENS, files) if name == "labels" else ([], everything)
             fuzzers[name].feed(
                 [damaged(rng, rng.choice(files), rng.choice(others), tokens) for _ in range(CHUNK)]

@@ -270,6 +270,7 @@ def test_a_damaged_json(folder: Path, name: str, content: bytes) -> None:
             "not the name of a timm model",
         ),
         (("model_cfg", "vision_cfg", "timm_model_name"), "naflexvit_base_patch16_siglip", "NaFlex"),
+        (("model_cfg", "text_cfg", "output_tokens"), True, "output_tokens"),
         (("model_cfg", "text_cfg", "heads"), 0, "heads"),
         (("model_cfg", "text_cfg", "heads"), 7.5, "heads"),
         (("model_cfg", "text_cfg", "layers"), [], "layers"),

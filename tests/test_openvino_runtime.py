@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -268,3 +270,32 @@ def test_two_first_runs_at_once_both_answer(tmp_path: Path) -> None:
         answers = [run.communicate(timeout=60)[0] for run in runs]
         assert [run.returncode for run in runs] == [0, 0, 0]
         assert len({json.loads(answer)["labels"][0]["score"] for answer in answers}) == 1
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names are UTF-8 there")
+def test_a_cache_whose_name_is_not_utf8(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """OpenVINO opens no such file: `auto` uses torch and says why, `openvino` ends with the reason."""
+    folder = tmp_path / os.fsdecode(b"\xff\xfe")
+    folder.mkdir()
+    with pytest.raises(DeviceError, match="only files whose names are UTF-8"):
+        encoder("openvino", "fp32", folder)
+    assert encoder("auto", "fp32", folder).runtime == "torch"
+    assert "only files whose names are UTF-8" in caplog.text
+
+
+def test_a_disk_that_fills_up_while_an_engine_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenVINO's "basic_ios::clear" is told as what it is: the folder, and that the disk is full."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr("siglipcli.encoders.openvino_convert.convert", fail)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(DeviceError, match=r"engines: No space left on device\.$") as caught:
+        encoder("openvino", "fp32", tmp_path)
+    assert caught.value.code == "openvino"
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**12))
+    with pytest.raises(DeviceError, match="basic_ios"):  # there is another reason then
+        encoder("openvino", "fp32", tmp_path)

@@ -210,3 +210,10 @@ def test_threads_may_share_a_tokenizer(tokenizer: Tokenizer) -> None:
 def test_every_cleaning_on_offer_exists() -> None:
     """What the options offer is what the tokenizer knows."""
     assert [cleaner(name)("a") for name in CLEANINGS] == ["a"] * len(CLEANINGS)
+
+
+def test_a_token_that_the_model_lacks_is_refused() -> None:
+    """A tokenizer that does not belong to the weights is found out, not read beyond the table's end."""
+    small = Tokenizer(FILE, 16, "</s>", "canonicalize", vocab_size=10)
+    with pytest.raises(CheckpointError, match=r"gives token \d+, where the model has 10"):
+        small(["a photo of a cat"])

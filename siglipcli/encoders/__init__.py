@@ -90,11 +90,12 @@ def open_encoder(
                 tower_memory=tower_memory,
             )
         except (OSError, RuntimeError, ImportError) as error:
+            reason = _reason(error)
             if spec.runtime == "openvino":
                 raise DeviceError(
-                    f"the openvino runtime cannot start: {error}", code="openvino", reason=error
+                    f"the openvino runtime cannot start: {reason}.", code="openvino", reason=reason
                 ) from error
-            logger.warning("using torch, as the openvino runtime cannot start: %s", error)
+            logger.warning("using torch, as the openvino runtime cannot start: %s", reason)
     from siglipcli.encoders.torch_runtime import TorchEncoder
 
     return TorchEncoder(
@@ -104,6 +105,13 @@ def open_encoder(
         text_cleaning=spec.text_cleaning,
         tower_memory=tower_memory,
     )
+
+
+def _reason(error: Exception) -> str:
+    """Return an error in words, a file's name before them where there is one."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _wants_openvino(spec: ModelSpec) -> bool:

@@ -108,6 +108,8 @@ class _Judge:
         """Refuse towers that are elsewhere, or of a kind that is not SigLIP's."""
         if "hf_model_name" in text:
             self.refuse(f"its text tower is a transformers model, {text['hf_model_name']!r}")
+        if vision.get("output_tokens") or text.get("output_tokens"):
+            self.refuse("its towers give a vector per token, not one embedding (output_tokens)")
         name = vision.get("timm_model_name")
         if name is None:
             return

@@ -6,6 +6,7 @@ embeddings is inside. `precisions` says how the weights of a graph are stored.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -36,6 +37,7 @@ __all__ = ["OpenVINOEncoder", "is_installed", "library", "streams", "version"]
 
 _TEXT_CHUNK = 64  # prompts encoded at a time
 _STREAM_PROCESSORS = 4
+_BLOCK = 1 << 16  # bytes, fewer than which a disk that is being written to is full
 
 logger = logging.getLogger("siglipcli")
 
@@ -106,6 +108,7 @@ class OpenVINOEncoder:
         row = precisions.choose(precision, "openvino", "cpu", has_bf16=has_bf16)
         self.precision = row.name
         self.manifest = _manifest(checkpoint, self.precision)
+        _require_utf8(cache_dir)
         self.folder = engines.open_engine(
             cache_dir / "engines",
             self.manifest,
@@ -186,6 +189,14 @@ class _Tower:
         return np.array(rows, dtype=np.float32)
 
 
+def _require_utf8(cache_dir: Path) -> None:
+    try:
+        str(cache_dir).encode()
+    except UnicodeEncodeError:
+        reason = "OpenVINO opens only files whose names are UTF-8"
+        raise OSError(errno.EINVAL, reason, str(cache_dir)) from None
+
+
 def _manifest(checkpoint: Checkpoint, precision: str) -> engines.Manifest:
     return engines.Manifest(
         model=checkpoint.name,
@@ -206,8 +217,16 @@ def _build(checkpoint: Checkpoint, weights: str, draft: Path) -> None:
     started = perf_counter()
     from siglipcli.encoders.openvino_convert import convert
 
-    for tower in ("text", "image"):  # a bad tokenizer is found before the larger tower is converted
-        convert(checkpoint, tower, draft / f"{tower}.xml", weights=weights)
+    try:
+        for tower in (
+            "text",
+            "image",
+        ):  # a bad tokenizer is found before the larger tower is converted
+            convert(checkpoint, tower, draft / f"{tower}.xml", weights=weights)
+    except RuntimeError as error:  # OpenVINO says "basic_ios::clear: iostream error"
+        if shutil.disk_usage(draft).free < _BLOCK:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft.parent)) from error
+        raise
     shutil.copyfile(checkpoint.tokenizer, draft / "tokenizer.json")
     logger.info("prepared in %.0f s", perf_counter() - started)
 
