@@ -18,6 +18,8 @@ SECOND_NAMES = {744: "projectile", 837: "dark glasses"}
 
 HEADER = """\
 # Made by scripts/make_imagenet_labels.py from open_clip (MIT licence); do not edit.
+# Names and templates stay open_clip's to the letter, though the model's cleaning joins 28 names' hyphenated
+# words, so that figures compare with published ones.
 name: imagenet
 description: The 1,000 classes of ImageNet-1k in index order; names and templates from open_clip (MIT)
 exclusive: true

@@ -27,7 +27,7 @@ IMPORTS: dict[str, set[str]] = {
     "results": set(),
     "text": set(),
     "demo": set(),
-    "labels": {"ruamel", "yaml"},
+    "labels": {"yaml"},
     "inputs": set(),
     "images": {"PIL", "numpy"},
     "encoders": {
@@ -43,9 +43,7 @@ IMPORTS: dict[str, set[str]] = {
     "session": {"encoders", "numpy", "pipeline", "store"},
     "embedding_files": {"numpy", "outputs", "pipeline"},
     "evaluation": {"inputs", "labels", "matplotlib", "numpy", "scoring", "sklearn"},
-    "outputs": {
-        "PIL", "digits", "evaluation", "images", "inputs", "numpy", "pyarrow", "rich", "scoring",
-    },
+    "outputs": {"PIL", "digits", "evaluation", "images", "numpy", "pyarrow", "rich", "scoring"},
     "arguments": {"PIL", "images", "inputs", "labels", "numpy", "scoring"},
     "api": {
         "arguments", "embedding_files", "encoders", "numpy", "pipeline", "scoring", "search", "store",

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from siglipcli import labels as labelsets
+from siglipcli.cli import label_sets
 from siglipcli.cli.labels import app
 from siglipcli.errors import LabelError, OutputError, UsageError
 
@@ -88,7 +89,69 @@ def test_show_gives_json_to_programs() -> None:
         "threshold": None,
         "exclusive": False,
         "bias_shift": 0.0,
+        "calibrated": None,
     }
+
+
+def test_show_tells_what_the_model_reads() -> None:
+    """`--tokens` prints the pieces of each prompt, as the model's tokenizer splits it."""
+    write("x.yaml", "labels: [{name: red-circle, prompts: [red-circle, 猫]}]")
+    shown = siglip_labels("show", "x.yaml", "--tokens", "--model", "demo").stdout
+    assert "the model reads" in shown
+    assert "▁red" in shown
+    assert "<unk>" in shown
+    answer = json.loads(
+        siglip_labels("show", "x.yaml", "--tokens", "-m", "demo", "-f", "json").stdout
+    )
+    assert "".join(answer["labels"][0]["tokens"][0]) == "▁redcircle</s>"
+
+
+def test_show_needs_no_download() -> None:
+    """Where the model is not on this machine the words are shown, and how to fetch it is said."""
+    write("x.yaml", "labels: [{name: a, prompts: [T-shirt]}]")
+    result = siglip_labels("show", "x.yaml", "--tokens", "-m", "ViT-B-16-SigLIP-384")
+    assert "tshirt" in result.stdout
+    assert "siglip models pull ViT-B-16-SigLIP-384" in result.stderr
+
+
+def test_show_says_what_thresholds_were_fitted_on() -> None:
+    """A calibrated set names its model above the table."""
+    fitted = "{model: big, precision: fp32, images: 1200, date: 2026-11-25}"
+    write("x.yaml", f"labels: [cat]\ncalibrated: {fitted}")
+    lines = siglip_labels("show", "x.yaml").stdout.splitlines()
+    assert lines[1] == "calibrated for big (fp32, 1,200 images, 2026-11-25)"
+
+
+def test_check_reads_as_the_named_model_does() -> None:
+    """`--model` judges by that model's own tokens and context length."""
+    write("x.yaml", f"labels: [{{name: a, prompts: ['{'red circle ' * 9}']}}, 'ＣＡＴ', cat]")
+    assert "cut" not in siglip_labels("check", "x.yaml").stderr
+    cut, same = siglip_labels("check", "x.yaml", "--model", "demo").stderr.splitlines()
+    assert "is cut after 16 tokens" in cut
+    assert "cat: the model reads the same prompt as for ＣＡＴ" in same
+
+
+def test_sets_come_through_stdin() -> None:
+    """`-` is a label set on stdin: YAML, JSON or one name per line."""
+    result = CliRunner().invoke(app, ["check", "-"], input="cat\nbig dog\n")
+    assert (result.exit_code, result.stdout) == (0, "-: 2 labels, 2 prompts\n")
+    result = CliRunner().invoke(app, ["show", "-", "-f", "json"], input='["cat"]')
+    assert json.loads(result.stdout)["labels"][0]["path"] == "cat"
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        (["cat,dog"], ["cat", "dog"]),
+        (["a cat, asleep"], ["a cat, asleep"]),
+        (["1,000 people,a cat", "bird"], ["1,000 people", "a cat", "bird"]),
+        (["cat,", ""], ["cat", ""]),
+        (["3,cat"], ["3", "cat"]),
+    ],
+)
+def test_labels_on_the_spot_are_split_at_commas(values: list[str], names: list[str]) -> None:
+    """But not before a blank, as in a sentence, nor between digits."""
+    assert label_sets.names(values) == names
 
 
 def test_show_gives_yaml_to_start_from() -> None:
@@ -109,7 +172,7 @@ def test_show_neutralises_markup_and_reordering() -> None:
 
 def test_show_of_nothing_names_the_nearest() -> None:
     """An unknown set is a usage error that names the one probably meant."""
-    with pytest.raises(LabelError, match="the nearest built-in is animals"):
+    with pytest.raises(LabelError, match="The nearest built-in set is 'animals'"):
         siglip_labels("show", "animal")
 
 
@@ -133,7 +196,7 @@ def test_check_lists_every_error_of_every_file() -> None:
     assert result.stderr.splitlines() == [
         "a.yaml:1: threshold: expected a number from 0 to 1, found '2'.",
         "a.yaml:2: labels[1]: the label 'cat' is already on line 2.",
-        "no file and no built-in label set 'gone.yaml'; `siglip labels list` names the built-in.",
+        "there is no file and no built-in label set 'gone.yaml'. `siglip labels list` names the built-in sets.",
     ]
 
 
@@ -143,7 +206,10 @@ def test_check_warns_of_what_the_model_does_not_see() -> None:
     write("x.yaml", f"labels: [C, C++, {{name: long, prompts: ['{long}']}}]")
     result = siglip_labels("check", "x.yaml")
     assert result.exit_code == 0
-    same, cut = result.stderr.splitlines()
+    same, joined, cut = result.stderr.splitlines()
+    assert joined.startswith(
+        "x.yaml: warning: C++: of the prompt 'a photo of a C++.' the model reads"
+    )
     assert same == "x.yaml: warning: C++: the model reads the same prompt as for C."
     assert cut.startswith("x.yaml: warning: long: the prompt 'word word")
     assert cut.endswith("is cut after 64 tokens, the most this model reads.")
@@ -151,7 +217,7 @@ def test_check_warns_of_what_the_model_does_not_see() -> None:
 
 def test_check_caps_its_warnings() -> None:
     """A set full of look-alikes is not a flood."""
-    names = ", ".join(f"'C{'+' * n}'" for n in range(50))
+    names = ", ".join(f"'C{'.' * n}'" for n in range(50))
     write("x.yaml", f"labels: [{names}]")
     lines = siglip_labels("check", "x.yaml").stderr.splitlines()
     assert len(lines) == 21

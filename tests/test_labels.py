@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from siglipcli import demo
 from siglipcli import labels as labelsets
-from siglipcli.errors import LabelError
-from siglipcli.labels import Label, LabelSet, nodes, schema
+from siglipcli.encoders.tokens import Tokenizer
+from siglipcli.errors import CheckpointError, LabelError
+from siglipcli.labels import Calibration, Label, LabelSet, nodes, schema
+from siglipcli.labels.model_view import AnyModelView, ModelView, prompts, text_warnings
 
 PETS = """\
 name: pets
@@ -233,7 +238,7 @@ def test_hostile_yaml_is_refused_on_one_line(
     text: str, loader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bomb, recursion, deep nesting, tags and the like are a `LabelError`, with either parser."""
-    monkeypatch.setattr(nodes, "_LOADER", getattr(yaml, loader, yaml.SafeLoader))
+    monkeypatch.setattr(nodes, "LOADER", getattr(yaml, loader, yaml.SafeLoader))
     message = complaint(text)
     assert message.startswith("x.yaml:")
     assert message.isprintable()
@@ -273,9 +278,24 @@ def test_fifty_thousand_labels_are_read() -> None:
 # -- what a broken set is told ------------------------------------------------------------------
 
 BROKEN = {
-    "": "x.yaml:1: labels: expected the keys of a label set, at least 'labels:', found nothing.",
-    "# only this": "x.yaml:1: labels: expected the keys of a label set, at least 'labels:', found nothing.",
-    "- cat": "x.yaml:1: labels: expected the keys of a label set, at least 'labels:', found a list.",
+    "": "x.yaml:1: labels: expected the keys of a label set, at least 'labels:', or a list, found nothing.",
+    "# only this": "x.yaml:1: labels: expected the keys of a label set, at least 'labels:', or a list, found nothing.",
+    "[]": "x.yaml:1: labels: expected a list of at least one, found an empty list.",
+    "labels: [a]\ncalibrated: now": (
+        "x.yaml:2: calibrated: expected the keys model, fingerprint, precision, images, date, found 'now'."
+    ),
+    "labels: [a]\ncalibrated: {date: 2026-01-01}": (
+        "x.yaml:2: calibrated.model: expected the model's name, found nothing."
+    ),
+    "labels: [a]\ncalibrated: {model: m, images: few}": (
+        "x.yaml:2: calibrated.images: expected a whole number, found 'few'."
+    ),
+    "labels: [a]\ncalibrated: {model: m, date: today}": (
+        "x.yaml:2: calibrated.date: expected a date such as 2026-01-31, found 'today'."
+    ),
+    "labels: [a]\ncalibrated: {modle: m}": (
+        "x.yaml:2: calibrated.modle: unknown key; the nearest known is 'model'. (1 more.)"
+    ),
     "name: x": "x.yaml:1: labels: expected a list, found nothing.",
     "labels: []": "x.yaml:1: labels: expected a list of at least one, found an empty list.",
     "labels: cat": "x.yaml:1: labels: expected a list, found 'cat'.",
@@ -289,7 +309,7 @@ BROKEN = {
     "labels: [a]\ntreshold: 1": "x.yaml:2: treshold: unknown key; the nearest known is 'threshold'.",
     "labels: [a]\nzzz: 1": (
         "x.yaml:2: zzz: unknown key; known here: name, description, templates, aggregate, "
-        "threshold, bias_shift, exclusive, labels; quote a text that holds ': '."
+        "threshold, bias_shift, exclusive, calibrated, labels; quote a text that holds ': '."
     ),
     "labels:\n- C: a language": (
         "x.yaml:2: labels[0].C: unknown key; known here: name, prompts, threshold, negative, "
@@ -389,7 +409,7 @@ def test_all_complaints_are_found_in_the_order_of_the_file() -> None:
     found, complaints = labelsets.examine(text, "x.yaml")
     assert found is None
     assert [line.split(":")[1] for line in complaints] == ["1", "4", "5", "6"]
-    assert complaint(text) == f"{complaints[0]} (3 more: `siglip labels check`)"
+    assert complaint(text) == f"{complaints[0]} (3 more.)"
 
 
 def test_complaints_are_capped() -> None:
@@ -444,7 +464,10 @@ def test_an_unknown_name_is_told_the_nearest(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LabelError) as caught:
         LabelSet.load(reference)
-    expected = f"no file and no built-in label set '{reference}'; the nearest built-in is animals."
+    expected = (
+        f"there is no file and no built-in label set '{reference}'."
+        " The nearest built-in set is 'animals'."
+    )
     assert str(caught.value) == expected
 
 
@@ -496,7 +519,7 @@ def test_names_make_a_set() -> None:
     ("names", "expected"),
     [
         ([], "labels: expected a list of at least one, found an empty list."),
-        (["cat", "cat"], "labels[1]: the label 'cat' is given twice."),
+        (["cat", "cat"], "labels[1]: the label 'cat' is there twice."),
         ([" "], "labels[0]: expected a label's name, found nothing."),
         (
             ["\udcff"],
@@ -525,26 +548,254 @@ def bare(text: str) -> str:
     return " ".join("".join(c for c in text.lower() if c.isalnum() or c == " ").split())
 
 
+def warned(labels: LabelSet, context_length: int = 64) -> list[str]:
+    """What is said of a set's prompts without a model."""
+    view = AnyModelView(bare, context_length)
+    return [warning.message for warning in text_warnings(prompts(labels), view)]
+
+
 def test_labels_that_read_the_same_are_warned_of_once() -> None:
-    """`C` and `C++` are one prompt to the model, however many templates there are."""
-    found = LabelSet.of(["C", "C++", "D"], templates=["a {}", "my {}"])
-    assert labelsets.warnings(found, bare) == ["C++: the model reads the same prompt as for C"]
+    """`C` and `C.` are one prompt to the model, however many templates there are."""
+    found = LabelSet.of(["C", "C.", "D"], templates=["a {}", "my {}"])
+    assert warned(found) == ["C.: the model reads the same prompt as for C"]
 
 
 def test_a_prompt_of_which_nothing_is_left_is_warned_of() -> None:
     """A prompt of punctuation is an empty text to the model."""
     found = LabelSet.of(["???"], templates=["{}"])
-    assert labelsets.warnings(found, bare) == ["???: the model reads nothing of the prompt '???'"]
+    assert warned(found) == ["???: the model reads nothing of the prompt '???'; use words"]
 
 
 def test_a_prompt_beyond_the_context_is_warned_of() -> None:
-    """Words beyond the model's context are cut; a tokeniser makes the count exact."""
-    found = LabelSet.of(["a b c"], templates=["{}"])
-    assert labelsets.warnings(found, bare, context_length=4) == []
-    assert labelsets.warnings(found, bare, context_length=3) == [
+    """Words beyond the model's context are cut."""
+    found = LabelSet.of(["a b c"])
+    assert warned(found, 4) == []
+    assert warned(found, 3) == [
         "a b c: the prompt 'a b c' is cut after 3 tokens, the most this model reads"
     ]
-    assert labelsets.warnings(found, bare, len, context_length=4) != []
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("red-circle", "redcircle"), ("3/4", "34"), ("C++", "c"), ("R&B", "rb"), ("50 %", "50"), ("v1.5", "v15")],
+)  # fmt: skip
+def test_words_that_the_cleaning_joins_are_shown(text: str, read: str) -> None:
+    """Punctuation within a word is deleted by the model's cleaning; the warning says what is left."""
+    assert warned(LabelSet.of([text], templates=["{}"])) == [
+        f"{text}: of the prompt '{text}' the model reads '{read}'; write it with spaces or in words"
+    ]
+
+
+@pytest.mark.parametrize("text", ["crane (bird)", "a cat, asleep.", "dog's bed", 'a "cat"', "café"])
+def test_punctuation_that_means_nothing_draws_no_warning(text: str) -> None:
+    """What the cleaning deletes without a change of sense is not worth a line."""
+    assert warned(LabelSet.of([text], templates=["{}"])) == []
+
+
+@pytest.mark.parametrize("text", ["猫", "кошка", "a photo of a 犬"])
+def test_letters_that_an_english_model_does_not_know_are_warned_of(text: str) -> None:
+    """They are all read as "unknown": the warning names a model that knows them."""
+    (line,) = warned(LabelSet.of([text], templates=["{}"]))
+    assert "multilingual model such as ViT-B-16-SigLIP2-256" in line
+
+
+DEMO = Tokenizer(Path(demo.MODEL_DIR) / "tokenizer.json", 16, "</s>", "canonicalize")
+
+
+def test_texts_are_compared_by_their_tokens() -> None:
+    """Two unknown words are one text to the model, and so are two that differ after the cut."""
+    view = ModelView(DEMO)
+    kinds = [(w.kind, w.message) for w in text_warnings([("", "猫"), ("", "狗")], view)]
+    assert [kind for kind, _ in kinds] == ["unknown", "same", "unknown"]
+    assert ("same", "the model reads the text '狗' the same as '猫'") in kinds
+    long = "red circle " * 30
+    kinds = [(w.kind, w.message) for w in text_warnings([("", long + "a"), ("", long + "b")], view)]
+    assert [kind for kind, _ in kinds] == ["cut", "same"]
+    assert text_warnings([("", "ＣＡＴ"), ("", "dog")], view) == []
+    assert [w.kind for w in text_warnings([("", "ＣＡＴ"), ("", "cat")], view)] == ["same"]
+
+
+def test_plain_words_are_judged_without_the_tokenizers_file() -> None:
+    """Letters, digits and blanks are in every vocabulary: a run with stored prompts reads no file."""
+    view = ModelView(Tokenizer(Path("gone.json"), 64, "</s>", "canonicalize"))
+    assert text_warnings([("", "A cat."), ("", "a dog"), ("", "no 3")], view) == []
+    with pytest.raises(CheckpointError):
+        text_warnings([("", "eine Straße")], view)
+
+
+# -- names that are prompts ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"),
+    [
+        ("cat", "a photo of a cat."),
+        ("a birthday party", "a birthday party"),
+        ("The Eiffel Tower", "The Eiffel Tower"),
+        ("an owl", "an owl"),
+        ("two cats on a sofa.", "two cats on a sofa."),
+        ("is it raining?", "is it raining?"),
+        ("anchor", "a photo of a anchor."),
+        ("the", "a photo of a the."),
+        ("Martin Luther King Jr.", "a photo of a Martin Luther King Jr.."),
+        ("U.S.", "a photo of a U.S.."),
+        ("Yahoo!", "a photo of a Yahoo!."),
+    ],
+)
+def test_a_name_with_an_article_and_a_sentence_are_prompts(name: str, prompt: str) -> None:
+    """The default template would make no English of them; elsewhere it is filled in."""
+    assert LabelSet.of(name).labels[0].prompts == (prompt,)
+    assert first(f"labels: ['{name}']").prompts == (prompt,)
+
+
+def test_own_templates_are_filled_with_every_name() -> None:
+    """Only the default template steps back."""
+    assert LabelSet.of("a dog", templates="look, {}!").labels[0].prompts == ("look, a dog!",)
+    assert first("templates: ['x {}']\nlabels: [a dog]").prompts == ("x a dog",)
+
+
+def test_templates_take_the_place_of_the_sets_own() -> None:
+    """A label's own prompts stay."""
+    text = "templates: ['x {}']\nlabels: [cat, {name: dog, prompts: [my dog]}]"
+    found = labelsets.parse(text, "x.yaml", templates=["{}", "a {}"])
+    assert [label.prompts for label in found.labels] == [("cat", "a cat"), ("my dog",)]
+
+
+# -- lists and Python objects -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        ("cat\r\n\n  big dog \n# a comment\n#1\n", "x.txt"),
+        ("\ufeff# first\ncat\nbig dog\n#1", "stdin"),
+        ("- cat\n- big dog\n- '#1'\n", "x.yaml"),
+        ("- cat\n- big dog\n- '#1'\n", "stdin"),
+        ('["cat", "big dog", "#1"]', "x.json"),
+        ('[\n\t"cat",\n\t"big dog",\n\t"#1"\n]', "x"),
+        ("name: x\nlabels: [cat, big dog, '#1']", "x"),
+    ],
+)
+def test_lists_of_names_are_label_sets(text: str, file: str) -> None:
+    """One per line, or a list in YAML or JSON, by the file's ending or by its first line."""
+    found = labelsets.parse(text, file)
+    assert [label.path for label in found.labels] == ["cat", "big dog", "#1"]
+    assert found.name == Path(file).stem
+
+
+def test_mistakes_in_a_list_name_their_line() -> None:
+    """A name that is there twice is found by the lines of the text."""
+    message = complaint("cat\n\ndog\ncat\n", "x.txt")
+    assert message == "x.txt:4: labels[2]: the label 'cat' is already on line 1."
+    assert complaint("\n# nothing\n", "x.txt").startswith("x.txt:1: labels: expected")
+
+
+def test_jsons_escapes_are_read() -> None:
+    """Python's own JSON writes a character beyond U+FFFF as two escapes."""
+    names = ["😀", "a/b", "\\ud83d", "é"]
+    assert paths(json.dumps({"labels": names})) == names
+
+
+def test_a_single_string_is_one_label() -> None:
+    """It is never split into letters."""
+    assert [label.path for label in LabelSet.of("cat").labels] == ["cat"]
+
+
+@pytest.mark.parametrize("names", [None, 3, b"cat", {"cat": 1}, ["cat", 3], [b"cat"]])
+def test_labels_that_are_no_text_are_a_type_error(names: Any) -> None:
+    """As in any library, at the call."""
+    with pytest.raises(TypeError, match="string"):
+        LabelSet.of(names)
+
+
+def test_a_dict_has_the_keys_of_the_yaml_form() -> None:
+    """What YAML's own reader gives, `from_dict` reads as `parse` does."""
+    assert LabelSet.from_dict(yaml.safe_load(PETS)) == labelsets.parse(PETS, "pets.yaml")
+    found = LabelSet.from_dict({"labels": ["cat", 7], "threshold": None}, name="mine")
+    assert (found.name, [label.path for label in found.labels]) == ("mine", ["cat", "7"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"labels": ["a"], "treshold": 1}, "treshold: unknown key; the nearest known is 'threshold'."),
+        ({"labels": [{"name": "a", "threshold": 2}]}, "labels[0].threshold: expected a number from 0 to 1, found '2'."),
+        ({"labels": ["a", "a"]}, "labels[1]: the label 'a' is there twice."),
+        ({}, "labels: expected a list, found nothing."),
+    ],
+)  # fmt: skip
+def test_a_broken_dict_is_a_label_error(schema: dict[str, Any], message: str) -> None:
+    """The key is named as in a file."""
+    with pytest.raises(LabelError) as caught:
+        LabelSet.from_dict(schema)
+    assert str(caught.value) == message
+
+
+def test_a_dict_with_other_objects_is_a_type_error() -> None:
+    """The key says where; a dict that holds itself ends."""
+    with pytest.raises(TypeError, match=r"labels\[0\] is a text, .* not object"):
+        LabelSet.from_dict({"labels": [object()]})
+    with pytest.raises(TypeError, match="schema is a dict, not list"):
+        LabelSet.from_dict(["cat"])  # type: ignore[arg-type]
+    endless: dict[str, Any] = {"name": "a"}
+    endless["children"] = [endless]
+    with pytest.raises(LabelError, match="nested more than 24"):
+        LabelSet.from_dict({"labels": [endless]})
+
+
+def test_only_a_name_or_path_is_loaded() -> None:
+    """Anything else is a TypeError that says so."""
+    with pytest.raises(TypeError, match="by name or path, not from list"):
+        LabelSet.load(["animals"])  # type: ignore[arg-type]
+
+
+def test_the_repr_of_a_set_fits_in_a_line() -> None:
+    """However many labels there are."""
+    assert repr(LabelSet.load("imagenet")) == "<LabelSet 'imagenet': 1,000 labels>"
+
+
+# -- calibration --------------------------------------------------------------------------------
+
+FITTED = """\
+labels: [cat]
+calibrated: {model: big, fingerprint: abc-openvino-bf16, precision: bf16, images: 120, date: 2026-11-25}
+"""
+
+
+def test_what_thresholds_were_fitted_on_is_read() -> None:
+    """`calibrated` names the model, and what is known of the images."""
+    expected = Calibration("big", "abc-openvino-bf16", "bf16", 120, "2026-11-25")
+    assert labelsets.parse(FITTED, "x").calibrated == expected
+    assert LabelSet.from_dict(yaml.safe_load(FITTED)).calibrated == expected
+    alone = labelsets.parse("labels: [cat]\ncalibrated: {model: big}", "x").calibrated
+    assert alone == Calibration("big")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "words"),
+    [
+        (("big", "abc-openvino-bf16", "bf16"), None),
+        (("big", "abc-torch-bf16", "bf16"), None),
+        (("renamed", "abc-openvino-bf16", "bf16"), None),
+        (("big", "abc-openvino-fp32", "fp32"), "at fp32 tags near a threshold may differ"),
+        (("big", "abd-openvino-bf16", "bf16"), "other weights of big"),
+        (("small", "xyz-openvino-bf16", "bf16"), "fitted on big, and mean nothing for small"),
+    ],
+)
+def test_thresholds_of_another_model_draw_a_warning(
+    encoder: tuple[str, str, str], words: str | None
+) -> None:
+    """The checkpoint and the precision decide; a runtime of the same precision does not."""
+    warning = labelsets.parse(FITTED, "x").check_calibration(*encoder)
+    assert (warning or "").count(words or "label set") == (words is not None)
+
+
+def test_a_set_that_is_not_calibrated_fits_every_model() -> None:
+    """There is nothing to warn of; where only the model's name is known, it decides."""
+    assert LabelSet.of("cat").check_calibration("m", "f", "fp32") is None
+    named = replace(LabelSet.of("cat"), calibrated=Calibration("m"))
+    assert named.check_calibration("m", "f", "fp32") is None
+    assert named.check_calibration("n", "f", "fp32")
 
 
 # -- properties ---------------------------------------------------------------------------------
@@ -600,12 +851,12 @@ YAMLISH = st.lists(
 @given(YAMLISH, st.sampled_from(["CSafeLoader", "SafeLoader"]))
 def test_what_looks_like_yaml_is_a_set_or_a_label_error(text: str, loader: str) -> None:
     """Neither parser lets anything but `LabelError` out, however mangled the YAML."""
-    before = nodes._LOADER
-    nodes._LOADER = getattr(yaml, loader, yaml.SafeLoader)
+    before = nodes.LOADER
+    nodes.LOADER = getattr(yaml, loader, yaml.SafeLoader)
     try:
         check_total(text)
     finally:
-        nodes._LOADER = before
+        nodes.LOADER = before
 
 
 def check_total(text: Any) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import sys
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from siglipcli import labels as labelsets
 from siglipcli.cli.labels import _STARTER
-from siglipcli.errors import LabelError, UsageError
-from siglipcli.labels import LabelSet
+from siglipcli.errors import LabelError
+from siglipcli.labels import Calibration, LabelSet
 from siglipcli.labels.rewrite import plain, rewrite
 
 
@@ -121,7 +121,15 @@ def test_what_is_as_asked_already_is_the_same_text() -> None:
         ("labels:\n- a", "bias_shift: 1.5\nlabels:\n- name: a\n  threshold: 0.3"),
         ("labels:\r\n  - a # x\r\n  - b\r\n", "bias_shift: 1.5\r\nlabels:\r\n  - name: a # x\r\n    threshold: 0.3\r\n  - b\r\n"),
         ("{labels: [a]}", "{bias_shift: 1.5, labels: [{name: a, threshold: 0.3}]}"),
-        ('{"labels": [{"name":"a"}]}', '{bias_shift: 1.5, "labels": [{"name":"a", threshold: 0.3}]}'),
+        ('{"labels": [{"name":"a"}]}', '{"bias_shift": 1.5, "labels": [{"name":"a", "threshold": 0.3}]}'),
+        ("labels:\n- a\t# x\n- b\t\n", "bias_shift: 1.5\nlabels:\n- name: a\t# x\n  threshold: 0.3\n- b\t\n"),
+        ("labels:\n- a\t\n", "bias_shift: 1.5\nlabels:\n- name: a\t\n  threshold: 0.3\n"),
+        ("labels:\n- ? name\n  : a\n- b\n", "bias_shift: 1.5\nlabels:\n- ? name\n  : a\n  threshold: 0.3\n- b\n"),
+        ("labels:\n- &x\n  ? name\n  : a\n", "bias_shift: 1.5\nlabels:\n- &x\n  ? name\n  : a\n  threshold: 0.3\n"),
+        ("? labels\n: - a\n? name\n: x\n", "? labels\n: - name: a\n    threshold: 0.3\n? name\n: x\nbias_shift: 1.5\n"),
+        ("labels:\x85- a\x85- b\x85", "bias_shift: 1.5\x85labels:\x85- name: a\x85  threshold: 0.3\x85- b\x85"),
+        ("- a\n- b\n", "name: x\nbias_shift: 1.5\nlabels:\n- name: a\n  threshold: 0.3\n- b\n"),
+        ("[a, b]", "name: x\nbias_shift: 1.5\nlabels: [{name: a, threshold: 0.3}, b]"),
         ("labels:\n-\n  a\nname: x # y\n", "labels:\n-\n  name: a\n  threshold: 0.3\nname: x # y\nbias_shift: 1.5\n"),
         ("\ufefflabels: [a]", "\ufeffbias_shift: 1.5\nlabels: [{name: a, threshold: 0.3}]"),
         ("---\nlabels:\n  - name: &n a\n    prompts: [*n]\n...\n", "---\nbias_shift: 1.5\nlabels:\n  - name: &n a\n    threshold: 0.3\n    prompts: [*n]\n...\n"),
@@ -192,7 +200,7 @@ def test_the_starter_can_be_filled_in() -> None:
     result = written(text, cat=0.3, bird__owl=0.4)
     assert removed(text, result) == [
         "  - cat                                   # the short form",
-        "    children: [sparrow, owl]              # answered as bird/sparrow and bird/owl",
+        "    children: [sparrow, owl]              # the results say bird/sparrow and bird/owl",
     ]
     assert (
         "  - name: cat                             # the short form\n    threshold: 0.3\n" in result
@@ -242,12 +250,81 @@ def test_any_thresholds_can_be_written(text: str, data: st.DataObject) -> None:
     assert labelsets.parse(rewrite(text, "x.yaml", wanted), "x.yaml") == wanted
 
 
+def test_json_stays_json() -> None:
+    """A set that another program reads as JSON is read by it afterwards, in its own layout."""
+    text = json.dumps(
+        {"labels": ["a", {"name": "b", "children": ["😀"]}], "threshold": 0.5}, indent=2
+    )
+    result = written(text, threshold=0.25, shift=-2.0, a=0.1, b=0.2, **{"b__😀": 0.3})
+    assert json.loads(result) == {
+        "bias_shift": -2,
+        "labels": [
+            {"name": "a", "threshold": 0.1},
+            {"name": "b", "threshold": 0.2, "children": [{"name": "😀", "threshold": 0.3}]},
+        ],
+        "threshold": 0.25,
+    }
+    assert '{\n  "bias_shift": -2,\n  "labels": [\n' in result
+    assert '      "name": "b",\n      "threshold": 0.2,\n' in result
+    assert json.loads(written('["a", "b"]', a=0.3)) == {
+        "name": "x",
+        "labels": [{"name": "a", "threshold": 0.3}, "b"],
+    }
+
+
+def test_a_list_of_lines_becomes_a_set() -> None:
+    """It has no place for numbers: the result is YAML."""
+    labels = labelsets.parse("cat\nno: way\n", "pets.txt")
+    wanted = replace(labels, labels=tuple(replace(x, threshold=0.2) for x in labels.labels))
+    assert rewrite("cat\nno: way\n", "pets.txt", wanted) == (
+        "name: pets\nlabels:\n  - name: cat\n    threshold: 0.2\n"
+        '  - name: "no: way"\n    threshold: 0.2\n'
+    )
+
+
+CALIBRATED = Calibration("ViT-B-16-SigLIP-384", "12ab-torch-fp32", "fp32", 120, "2026-11-25")
+LINE = 'calibrated: {model: ViT-B-16-SigLIP-384, fingerprint: "12ab-torch-fp32", precision: fp32, images: 120, date: "2026-11-25"}'
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("labels: [a]\n", LINE + "\nlabels: [a]\n"),
+        ("name: x # x\nlabels: [a]", f"name: x # x\n{LINE}\nlabels: [a]"),
+        ("labels: [a]\ncalibrated: {model: old} # why\n", f"labels: [a]\n{LINE} # why\n"),
+        ("calibrated:\n  model: old\n  images: 3\n# c\nlabels: [a]\n", LINE.replace(": {", ":\n  {", 1) + "\n# c\nlabels: [a]\n"),
+    ],
+)  # fmt: skip
+def test_what_thresholds_were_fitted_on_is_written(before: str, after: str) -> None:
+    """The model goes into the set, and takes the place of one that stood there."""
+    wanted = replace(labelsets.parse(before, "x.yaml"), calibrated=CALIBRATED)
+    assert rewrite(before, "x.yaml", wanted) == after
+
+
+def test_what_thresholds_were_fitted_on_is_written_into_json() -> None:
+    """It stays JSON."""
+    wanted = replace(labelsets.parse('{"labels": ["a"]}', "x.json"), calibrated=CALIBRATED)
+    document = json.loads(rewrite('{"labels": ["a"]}', "x.json", wanted))
+    assert document["calibrated"] == asdict(CALIBRATED)
+
+
 def test_text_that_cannot_take_the_numbers_is_refused() -> None:
-    """Rather than writing something else: one line that says how to write the set."""
-    text = "labels:\n- ? name\n  : a\n- b\n"
+    """Rather than writing something else: a message that says how to write the set."""
+    text = "x: &x {name: a}\nlabels: [b]\n"
+    with pytest.raises(LabelError):  # no set at all
+        written(text, b=0.3)
+    text = (
+        "labels:\n- name: &n a\n  threshold: &t 0.5\n- {name: b, threshold: *t, children: [*n]}\n"
+    )
+    labels = labelsets.parse(text, "x.yaml")
+    assert labelsets.parse(written(text, a=0.25, b=0.125), "x.yaml") == replace(
+        labels,
+        labels=tuple(
+            replace(x, threshold=y) for x, y in zip(labels.labels, (0.25, 0.125, None), strict=True)
+        ),
+    )
     with pytest.raises(LabelError, match=r"x\.yaml: thresholds cannot be written"):
-        written(text, a=0.3)
-    assert "name: b" in written(text, b=0.3)
+        rewrite(text, "x.yaml", replace(labels, threshold=0.5, aggregate="max"))
 
 
 def test_text_that_is_no_set_is_refused_as_ever() -> None:
@@ -260,14 +337,6 @@ def test_more_than_numbers_is_refused() -> None:
     """A set with other labels is not written over this one."""
     with pytest.raises(LabelError):
         rewrite("labels: [cat]", "x.yaml", LabelSet.of(["dog"], name="x"))
-
-
-def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No traceback where ruamel.yaml is missing."""
-    monkeypatch.delitem(sys.modules, "siglipcli.labels.rewrite")
-    monkeypatch.setitem(sys.modules, "ruamel.yaml", None)
-    with pytest.raises(UsageError, match=r'pip install "siglipcli\[eval\]"'):
-        __import__("siglipcli.labels.rewrite")
 
 
 def test_a_long_set_takes_thresholds_here_and_there() -> None:

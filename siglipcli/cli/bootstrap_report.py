@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 import typer
 
 from siglipcli.cli import examples, setup
+from siglipcli.cli import label_sets as label_input
 from siglipcli.cli.output import Tally
 from siglipcli.errors import UsageError
 from siglipcli.outputs.fields import utf8
@@ -90,14 +91,16 @@ class Named:
 
 def label_sets(given: LabelOptions, count: int, usage: str) -> list[Named]:
     """Load so many sets; names given on the spot are one. Raises UsageError, with `usage`."""
-    from siglipcli.labels import LabelSet
-
     found = len(given.labels or ()) + bool(given.label)
     if found != count:
         raise UsageError(f"{usage}; {found or 'none'} given")
-    sets = [Named(LabelSet.load(reference), reference) for reference in given.labels or ()]
+    label_input.read_stdin_once(given.labels or ())
+    sets = [
+        Named(label_input.load(reference, given.template), reference)
+        for reference in given.labels or ()
+    ]
     if given.label:
-        spot = LabelSet.of(given.label)
+        spot = label_input.spot_labels(given)
         sets.append(Named(spot, spot.name))
     return sets
 
@@ -151,8 +154,6 @@ def examine(
     output: Path | None,
     engine: ModelOptions,
     terminal: Terminal,
-    *,
-    force: bool = True,
 ) -> Run:
     """Encode the images and the prompts, each once, and hold them against each other.
 
@@ -163,13 +164,13 @@ def examine(
     from siglipcli.evaluation import comparison, scored
     from siglipcli.evaluation.prompts import once
 
-    known = examples.read(given, output, force=force)
+    known = examples.read(given, output)
     names = [each.names for each in known.examples]
     truths = [examples.truth(given, names, each.labels) for each in sets]
     tally = Tally()
     with setup.classifier(engine, given, terminal) as classifier:
         encoder = classifier.encoder
-        setup.warn_of_prompts([each.labels for each in sets], encoder, terminal)
+        label_input.warn_of_prompts([each.labels for each in sets], encoder, terminal)
         collection = examples.collection(known, classifier, tally, terminal)
         _report(collection, tally, terminal)
         with terminal.waiting("encoding labels"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siglipcli.cli import examples, setup
+from siglipcli.cli import examples, label_sets, setup
 from siglipcli.cli.bootstrap_report import number, write_json
 from siglipcli.cli.examples import Examples  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.groups import grouped
@@ -26,7 +26,6 @@ from siglipcli.cli.terminal import Terminal
 from siglipcli.cli.values import one_of, probability
 from siglipcli.encoders.spec import PRECISIONS
 from siglipcli.errors import UsageError
-from siglipcli.outputs import safety
 from siglipcli.outputs.fields import utf8
 from siglipcli.outputs.json_lines import failed, named
 from siglipcli.outputs.output import is_same, open_output
@@ -190,7 +189,7 @@ def calibrate(
     # Opened before the work, so that a place where no file can be is said at once.
     opened = open_output(target.output) if target.output else nullcontext()
     with setup.classifier(engine, given, terminal) as classifier, opened as stream:
-        setup.warn_of_prompts([written.labels], classifier.encoder, terminal)
+        label_sets.warn_of_prompts([written.labels], classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as told:
             label_embeddings = classifier.encode_labels(written.labels, told)
         found = examples.collection(known, classifier, tally, terminal)
@@ -217,9 +216,11 @@ def _label_set(given: LabelOptions) -> _Written:
         count = "several are given" if references else "none is given"
         raise UsageError(f"calibrate takes one label set, and {count}: --labels FILE")
     if given.label:
-        spot = labelsets.LabelSet.of(given.label)
-        return _Written(spot, rewrite.plain(spot), spot.name)
-    text, file = labelsets.read(references[0])
+        spot = label_sets.spot_labels(given)
+        return _Written(spot, rewrite.plain(spot, given.template), spot.name)
+    if given.template:
+        raise UsageError("calibrate uses the label set's own templates; --template is for --label")
+    text, file = label_sets.read(references[0])
     return _Written(labelsets.parse(text, file), text, file)
 
 
@@ -228,7 +229,6 @@ def _check_output(target: Target, labels: LabelOptions) -> None:
     output = target.output
     if output and not target.force and any(is_same(name, output) for name in labels.labels or ()):
         raise UsageError(f"the output {output} is the label set that is read; --force replaces it")
-    safety.check_label_set(output, force=target.force)
 
 
 def _check_form(written: _Written, right: NDArray[np.bool_], fitting: Fitting) -> None:

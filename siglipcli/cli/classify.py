@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from siglipcli.cli import output, reporting, setup
+from siglipcli import outputs
+from siglipcli.cli import label_sets, reporting, setup
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.inputs import Inputs
+from siglipcli.cli.label_sets import CalibratedLabelOptions  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.options import (
     InputOptions,
-    LabelOptions,
     ModelOptions,
     OutputOptions,
     SavedOptions,
     TopOptions,
     VerbosityOptions,
 )
-from siglipcli.cli.output import Tally
+from siglipcli.cli.output import Tally, write
 from siglipcli.cli.reporting import Reporting  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
@@ -34,7 +35,7 @@ __all__ = ["Tally", "classify"]
 def classify(
     inputs: InputOptions,
     saved: SavedOptions,
-    labels: LabelOptions,
+    labels: CalibratedLabelOptions,
     choice: TopOptions,
     answers: OutputOptions,
     report: Reporting,
@@ -47,15 +48,16 @@ def classify(
     3 could not go on.
     """
     read = [*(inputs.paths or ()), inputs.files_from, saved.saved, *(labels.labels or ())]
-    reporting.check(report, answers, read)
+    reporting.check(report, answers.output, read)
     form = setup.output_format(answers)
-    output.check(answers, form, read)
     terminal = Terminal(verbosity, rows_on_screen=form == "table" and answers.output is None)
+    label_sets.read_stdin_once(labels.labels or (), inputs.files_from, *(inputs.paths or ()))
     sets = setup.label_sets(labels, terminal)
     sources = Inputs(inputs, saved, answers.output)
     tally = Tally(origin=sources.origin)
     with setup.classifier(engine, inputs, terminal) as classifier:
-        setup.warn_of_prompts(sets, classifier.encoder, terminal)
+        label_sets.check_calibration(sets, classifier.encoder, terminal.note, strict=labels.strict)
+        label_sets.warn_of_prompts(sets, classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as told:
             embedded_sets = [classifier.encode_labels(each, told) for each in sets]
         asked = reporting.Asked(reporting.title(inputs, saved), sets, _scoring(choice))
@@ -66,11 +68,8 @@ def classify(
             results = page.passing(
                 classifier.classify(sources.stream(), embedded_sets, page.selection)
             )
-            header = output.header(
-                answers, form, classifier.encoder, sets, **_columns(sets, asked.selection)
-            )
-            results = tally.adding(counted(results))
-            output.write(results, form, answers, header, tally, sources, terminal)
+            header = _header(classifier.encoder.name, sets, asked.selection)
+            write(tally.adding(counted(results)), form, answers, header)
         sources.report(terminal)
         tally.report(terminal)
     tally.leave()
@@ -89,8 +88,7 @@ def _scoring(choice: TopOptions) -> ScoringOptions:
     )
 
 
-def _columns(sets: Sequence[LabelSet], options: ScoringOptions) -> dict[str, Any]:
-    """Return the names that can occur, and from which score each label is a tag."""
+def _header(model: str, sets: Sequence[LabelSet], options: ScoringOptions) -> outputs.Header:
     from siglipcli.digits import shortest
     from siglipcli.scoring import thresholds
 
@@ -101,8 +99,9 @@ def _columns(sets: Sequence[LabelSet], options: ScoringOptions) -> dict[str, Any
             each.labels, shortest(thresholds(each, options)).tolist(), strict=True
         )
     }
-    return {
-        "sets": tuple(each.name for each in sets),
-        "labels": tuple(label for _, label in limits),
-        "thresholds": limits,
-    }
+    return outputs.Header(
+        model=model,
+        sets=tuple(each.name for each in sets),
+        labels=tuple(label for _, label in limits),
+        thresholds=limits,
+    )

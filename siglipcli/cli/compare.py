@@ -49,9 +49,7 @@ def compare(
     sets = judging.label_sets(labels, 2, _USAGE)
     judging.refuse_inputs(answer.output, sets)
     as_json = answer.is_json
-    run = judging.examine(
-        given, sets, resampling, answer.output, engine, terminal, force=answer.force
-    )
+    run = judging.examine(given, sets, resampling, answer.output, engine, terminal)
     with terminal.waiting("comparing"):
         found = _compared(run)
     if as_json:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from siglipcli import demo as bundled
 from siglipcli.cli.classify import classify
 from siglipcli.cli.groups import grouped
+from siglipcli.cli.label_sets import CalibratedLabelOptions
 from siglipcli.cli.options import (
     CacheDir,
     InputOptions,
-    LabelOptions,
     ModelOptions,
     OutputOptions,
     SavedOptions,
@@ -56,9 +55,9 @@ def demo(answers: OutputOptions, verbosity: VerbosityOptions, cache_dir: CacheDi
     classify(
         **vars(InputOptions(paths=["images"]))
         | vars(SavedOptions())
-        | vars(LabelOptions(labels=["labels.yaml"]))
+        | vars(CalibratedLabelOptions(labels=["labels.yaml"]))
         | vars(TopOptions(top=3))
-        | vars(replace(answers, output=output))
+        | vars(OutputOptions(answers.output_format, output))
         | vars(Reporting())
         | vars(ModelOptions(model="demo", cache_dir=cache_dir))
         | vars(verbosity)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli.cli import setup, signals
+from siglipcli.cli import label_sets, setup, signals
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.options import InputOptions, ModelOptions, VerbosityOptions
 from siglipcli.cli.output import Tally
-from siglipcli.cli.replacing import AllowEmpty, Force
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
 
@@ -49,8 +48,6 @@ class Embedding:
             help="Write to FILE: .npz, .npy, .parquet or .jsonl.  [default: jsonl on stdout]",
         ),
     ] = None
-    force: Force = False
-    allow_empty: AllowEmpty = False
 
 
 @grouped
@@ -68,8 +65,7 @@ def embed(
 
     output = None if str(embedding.output) == "-" else embedding.output
     if output:
-        read = () if embedding.text else (*(inputs.paths or ()), inputs.files_from)
-        vectors.check(output, read, force=embedding.force)
+        vectors.check(output)
     terminal = Terminal(verbosity, rows_on_screen=output is None)
     texts = _texts(inputs) if embedding.text else None
     sources = None if texts else Inputs(inputs, output=output)
@@ -78,13 +74,12 @@ def embed(
         encoder = classifier.encoder
         about = vectors.About(encoder.name, encoder.fingerprint, "text" if texts else "file")
         batches = (
-            classifier.batches(sources.stream()) if sources else classifier.embed_texts(texts or ())
+            classifier.batches(sources.stream())
+            if sources
+            else classifier.embed_texts(label_sets.watched_texts(texts or (), encoder, terminal))
         )
         with terminal.progress(sources.total if sources else lambda: None) as counted:
-            counting = counted(tally.adding_batches(batches))
-            with signals.put_away(), vectors.save(output, about) as sink:
-                _write(counting, sink, _has_failures(output), terminal)
-                tally.require_inputs(sources, terminal, allow_empty=embedding.allow_empty)
+            _write(counted(tally.adding_batches(batches)), output, about, terminal)
         if sources:
             sources.report(terminal)
         tally.report(terminal)
@@ -103,17 +98,14 @@ def _texts(given: InputOptions) -> Iterator[str]:
     return (line for line in lines if line.strip())
 
 
-def _has_failures(output: Path | None) -> bool:
-    """Whether the form has a place for failures: JSON Lines has."""
+def _write(
+    batches: Iterable[Batch], output: Path | None, about: vectors.About, terminal: Terminal
+) -> None:
     from siglipcli import embedding_files as vectors
 
-    return output is None or vectors.for_path(output) == "lines"
-
-
-def _write(
-    batches: Iterable[Batch], sink: vectors.Sink, has_failures: bool, terminal: Terminal
-) -> None:
-    for batch in batches:
-        sink.write(batch)
-        for failure in () if has_failures else batch.failures:
-            terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")
+    has_rows = output is None or vectors.for_path(output) == "lines"
+    with signals.put_away(), vectors.save(output, about) as sink:
+        for batch in batches:
+            sink.write(batch)
+            for failure in () if has_rows else batch.failures:
+                terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")

@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from siglipcli.cli import reporting, setup
+from siglipcli.cli import label_sets, reporting, setup
 from siglipcli.cli.examples import Examples, collection, read, say_failures, truth
 from siglipcli.cli.groups import grouped
+from siglipcli.cli.label_sets import CalibratedLabelOptions  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.options import (
     DocumentOptions,
-    LabelOptions,
     ModelOptions,
     ThresholdOptions,
     VerbosityOptions,
@@ -41,7 +41,7 @@ _PARTS = frozenset({"images", "labels", "confused", "reliability"})  # of `Measu
 @grouped
 def evaluate(
     examples: Examples,
-    labels: LabelOptions,
+    labels: CalibratedLabelOptions,
     cut: ThresholdOptions,
     answer: DocumentOptions,
     report: Reporting,
@@ -63,10 +63,10 @@ def evaluate(
         from siglipcli.outputs import evaluation_page as evaluate_page  # likewise
     from siglipcli.scoring import ScoringOptions
 
-    reporting.check(report, answer, [examples.data, *(labels.labels or ())])
+    reporting.check(report, answer.output, [examples.data, *(labels.labels or ())])
     terminal = Terminal(verbosity, rows_on_screen=False)
     asked = _one_set(labels, answer.output, terminal)
-    data = read(examples, answer.output, force=answer.force)
+    data = read(examples, answer.output)
     right = truth(examples, [each.names for each in data.examples], asked)
     as_json = answer.is_json
     selection, tally = ScoringOptions(threshold=cut.threshold, bias_shift=cut.bias_shift), Tally()
@@ -75,7 +75,10 @@ def evaluate(
         setup.classifier(engine, examples, terminal) as classifier,
         reporting.reported(report, on_page, classifier) as page,
     ):
-        setup.warn_of_prompts([asked], classifier.encoder, terminal)
+        label_sets.check_calibration(
+            [asked], classifier.encoder, terminal.note, strict=labels.strict
+        )
+        label_sets.warn_of_prompts([asked], classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as told:
             label_embeddings = classifier.encode_labels(asked, told)
         found = collection(data, classifier, tally, terminal)
@@ -96,7 +99,7 @@ def evaluate(
     tally.leave()
 
 
-def _one_set(labels: LabelOptions, output: Path | None, terminal: Terminal) -> LabelSet:
+def _one_set(labels: CalibratedLabelOptions, output: Path | None, terminal: Terminal) -> LabelSet:
     given = len(labels.labels or ()) + bool(labels.label)
     if given != 1:
         raise UsageError(

@@ -14,7 +14,6 @@ import typer
 from siglipcli import outputs
 from siglipcli.cli import completion
 from siglipcli.cli.progress import MODES
-from siglipcli.cli.replacing import AllowEmpty, Force, WithProvenance
 from siglipcli.cli.values import Size, auto_or_count, device, moderate, probability, words
 from siglipcli.encoders.spec import CLEANINGS, PRECISIONS, RUNTIMES
 from siglipcli.errors import UsageError
@@ -205,12 +204,17 @@ class LabelOptions:
             metavar="SET",
             autocompletion=completion.label_sets,
             envvar="SIGLIP_LABELS",
-            help="A YAML file or a built-in set (siglip labels list); repeatable.",
+            help="A built-in set (siglip labels list), a YAML or JSON file, a text file with one label"
+            " per line, or - for stdin; repeatable.",
         ),
     ] = None
     label: Annotated[
         list[str] | None,
-        typer.Option("--label", "-L", metavar="NAME", help="A label on the spot; repeatable."),
+        typer.Option("--label", "-L", metavar="NAME", help="A label, or cat,dog; repeatable."),
+    ] = None
+    template: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="Fill labels into TEXT at {}; repeatable."),
     ] = None
 
 
@@ -378,9 +382,6 @@ class OutputOptions:
             help="Write to FILE, in the format its ending names; replaced only when complete.",
         ),
     ] = None
-    force: Force = False
-    allow_empty: AllowEmpty = False
-    provenance: WithProvenance = False
 
 
 @dataclass(frozen=True)
@@ -404,8 +405,6 @@ class DocumentOptions:
             "--output", "-o", metavar="FILE", help="Write to FILE; replaced only when complete."
         ),
     ] = None
-
-    force: Force = False
 
     @property
     def is_json(self) -> bool:

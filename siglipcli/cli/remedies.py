@@ -14,6 +14,9 @@ REMEDIES: dict[str, str] = {
     "usage": "",
     "closed": "",  # never at the command line
     "labels": "",
+    "label_errors": "`siglip labels check {file}` lists them all.",
+    "unknown_label_set": "`siglip labels list` names the built-in sets.",
+    "calibrated_elsewhere": "Leave out --strict to go on with a warning.",
     "missing_extra": "",  # the message has the command
     "image": "",
     "model": "",
@@ -41,8 +44,6 @@ REMEDIES: dict[str, str] = {
     "unknown_ending": "Or give --format.",
     "stdout_closed": "Name a file with --output.",
     "output_is_folder": "Name a file with --output.",
-    "output_is_input": "Choose another name.",
-    "foreign_output": "Choose another name, or replace it with --force.",
     "not_a_file": "Name a file with --output.",
 }
 """Code → a sentence with the options of the command line; `{fact}` is filled in. "" where the message says all."""

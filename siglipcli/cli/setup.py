@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from siglipcli.cli import label_sets as label_input
 from siglipcli.cli import signals
 from siglipcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from siglipcli.api import Classifier
     from siglipcli.cli.options import (
         LabelOptions,
@@ -19,31 +18,33 @@ if TYPE_CHECKING:
         WalkOptions,
     )
     from siglipcli.cli.terminal import Terminal
-    from siglipcli.encoders import Encoder
-    from siglipcli.encoders.tokens import Tokenizer
     from siglipcli.labels import LabelSet
     from siglipcli.store import Store
 
-__all__ = ["classifier", "label_sets", "output_format", "warn_of_prompts"]
+__all__ = ["classifier", "label_sets", "output_format"]
 
 DEFAULT_SET = "everyday"
 _held: list[Classifier] = []  # until the process ends: taking a model down takes 50 ms
-MAX_WARNINGS = 5  # of one set
 
 
 def label_sets(labels: LabelOptions, terminal: Terminal) -> list[LabelSet]:
-    """Load every set asked for; the default set, said on stderr, where none is."""
-    from siglipcli.labels import LabelSet
-
-    sets = [LabelSet.load(reference) for reference in labels.labels or ()]
+    """Load every set of the options; the default set, said on stderr, where there is none."""
+    references = labels.labels or ()
+    label_input.read_stdin_once(references)
+    sets = [label_input.load(reference, labels.template) for reference in references]
     if labels.label:
-        sets.append(LabelSet.of(labels.label))
+        sets.append(label_input.spot_labels(labels))
+        if len(sets[-1].labels) == 1 and ", " in (name := sets[-1].labels[0].path):
+            terminal.note(
+                f"{name!r} is one label; for several, leave out the blank after the comma"
+                " or repeat --label"
+            )
     if not sets:
         terminal.note(
             f"no labels given: using the built-in set {DEFAULT_SET!r} (--labels, --label)"
         )
-        sets.append(LabelSet.load(DEFAULT_SET))
-    names = [each.name for each in sets]
+        sets.append(label_input.load(DEFAULT_SET, labels.template))
+    names = [label_set.name for label_set in sets]
     if clash := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"two label sets are called {clash!r}; give one of them another name")
     return sets
@@ -83,32 +84,6 @@ def classifier(engine: ModelOptions, given: WalkOptions, terminal: Terminal) -> 
     _held[:] = [found]
     terminal.detail(f"model {found.encoder.name}: {found.encoder.description}")
     return found
-
-
-def warn_of_prompts(sets: Iterable[LabelSet], encoder: Encoder, terminal: Terminal) -> None:
-    """Say on stderr where the model reads less than a set's prompts say, unless --quiet."""
-    from siglipcli import labels as labelsets
-
-    if terminal.quiet:
-        return
-    words = encoder.tokenizer
-    for each in sets:
-        found = labelsets.warnings(each, words.clean, _counting(words), words.context_length)
-        for warning in found[:MAX_WARNINGS]:
-            terminal.note(f"label set {each.name}: {warning}")
-        if len(found) > MAX_WARNINGS:
-            terminal.note(f"label set {each.name}: {len(found) - MAX_WARNINGS:,} more like these")
-
-
-def _counting(tokenizer: Tokenizer) -> Callable[[str], int]:
-    """Count tokens, exactly only where a text could be cut: most prompts are far too short."""
-
-    def count(text: str) -> int:
-        # A token stands for a byte or more, but for the end mark and a mark of the start.
-        most = len(text.encode(errors="surrogatepass")) + 2
-        return most if most <= tokenizer.context_length else tokenizer.count(text)
-
-    return count
 
 
 def _store(engine: ModelOptions) -> Store:

@@ -1,8 +1,8 @@
-"""Text → a tree of YAML nodes whose scalars are the text as written, within limits.
+"""Text → a tree of nodes whose scalars are the text as written, within limits: YAML, JSON or lines.
 
 Nothing is resolved or constructed: `no`, `1.0` and `~` stay text, a tag is refused, and the limits
-are held while the parser's events arrive, so that an alias bomb, a recursion or deep nesting costs
-no more than the events up to the refusal. Syntax is all this room knows; `labelsets` reads the
+are checked while the parser's events arrive, so that an alias bomb, a recursion or deep nesting costs
+no more than the events up to the refusal. This module knows the syntax alone; `schema` reads the
 meaning.
 """
 
@@ -12,6 +12,7 @@ import codecs
 import re
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 from typing import NoReturn
 
 import yaml
@@ -20,11 +21,15 @@ from siglipcli.errors import LabelError
 from siglipcli.text import visible
 
 __all__ = [
+    "LOADER",
     "MAX_BYTES",
+    "MAX_DEPTH",
     "Kind",
     "Node",
     "compose",
     "decode",
+    "is_lines",
+    "joined_surrogates",
     "quoted",
 ]
 
@@ -35,7 +40,7 @@ MAX_ALIASES = 1_000
 MAX_QUOTED = 60
 
 # libyaml's parser where PyYAML was built with it: about fifteen times faster, same events.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # UTF-32 first: its little-endian mark begins with UTF-16's.
 _MARKS = (
@@ -48,6 +53,12 @@ _MARKS = (
 
 # YAML 1.1, section 4.1: what may not appear in a stream.
 _NOT_TEXT = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+# The first line of YAML or JSON: a list's entry, an opening bracket, a document's start, a key.
+_YAML_START = re.compile(r"""-(\s|$)|[\[{%]|---|["']?\w+["']?[ \t]*:(\s|$)""")
+_SURROGATES = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE
+)
 
 
 class Kind(Enum):
@@ -91,22 +102,66 @@ def decode(raw: bytes, file: str) -> str:
 
 
 def compose(text: str, file: str) -> Node | None:
-    """Return the root node of the one YAML document in `text`; None where there is nothing in it.
+    """Return the root node of the one document in `text`; None where there is nothing in it.
 
-    `LabelError` (`file:line: what is wrong`) for everything that is not plain, bounded YAML.
+    The lines of a list are a list of texts. `LabelError` (`file:line: what is wrong`) for everything else
+    that is not plain, bounded YAML.
     """
     text = text.removeprefix("\ufeff")
     _refuse_control_characters(text, file)
+    if is_lines(text, file):
+        return _lines(text)
+    text = joined_surrogates(text)
     builder = _Builder(file)
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
+        for event in yaml.parse(text, Loader=LOADER):
             builder.feed(event)
     except yaml.MarkedYAMLError as error:
         raise LabelError(_syntax_message(error, text, file)) from None
+    except LabelError:  # a ValueError too
+        raise
     except (yaml.YAMLError, ValueError, OverflowError):
         # Escapes beyond Unicode, and directives with absurd numbers, leave PyYAML as ValueError.
         raise LabelError(f"{file}:{builder.line}: not valid YAML after this line.") from None
     return builder.root
+
+
+def is_lines(text: str, file: str) -> bool:
+    """Tell whether `text` is a list of names, one per line, by the ending of `file`, else by its first line.
+
+    `.txt` is; `.yaml`, `.yml` and `.json` are not.
+    """
+    ending = Path(file).suffix.lower()
+    if ending in {".yaml", ".yml", ".json", ".txt"}:
+        return ending == ".txt"
+    lines = (line.strip() for line in text.removeprefix("\ufeff").splitlines())
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    return bool(first) and not _YAML_START.match(first)
+
+
+def joined_surrogates(text: str) -> str:
+    """Return `text` with the escapes of characters that JSON writes as a pair as these characters.
+
+    YAML has no such pairs; Python's own JSON writes every character beyond U+FFFF so.
+    """
+    if "\\u" not in text:
+        return text
+
+    def joined(match: re.Match[str]) -> str:
+        high, low = int(match[2], 16), int(match[3], 16)
+        return match[1] + chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
+
+    return _SURROGATES.sub(joined, text)
+
+
+def _lines(text: str) -> Node | None:
+    """Return the lines as a list; blank ones, and those that begin with `# `, are passed over."""
+    numbered = enumerate(re.split("\r\n|\r|\n", text), start=1)
+    kept = [(number, line) for number, line in numbered if line.strip()]
+    items = [
+        Node(Kind.TEXT, number, line) for number, line in kept if not re.match(r"\s*#(\s|$)", line)
+    ]
+    return Node(Kind.LIST, 1, items=items) if items else None
 
 
 def quoted(text: str) -> str:
@@ -166,7 +221,7 @@ class _Builder:
         elif isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                self._refuse("a second document begins; keep one label set a file.")
+                self._refuse("a second document begins; keep one label set per file.")
 
     def _add(self, node: Node, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> None:
         if event.tag is not None:

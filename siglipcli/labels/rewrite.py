@@ -1,193 +1,144 @@
-"""Thresholds into a label set's YAML text, every other character kept.
+"""Writes thresholds, a shift and `calibrated` into a label set's text; every other character stays.
 
-ruamel.yaml says where in the text each value stands; numbers are put in there, and a label in short
-form becomes a long one. (Dumping its tree would keep comments too, but not indentation, line breaks in
-lists, or blanks that align.) Nothing leaves this room that `labelsets.parse` does not read as asked.
+`places` says where in the text each value stands; numbers are put in there, and a label in short form
+becomes a long one. JSON stays JSON. A list of names, which has no place for numbers, becomes a label set.
+(Dumping a tree would lose indentation, line breaks in lists, or blanks that align.) The result is returned
+only if `labels.parse` reads the wanted set in it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from siglipcli import labels as labelsets
-from siglipcli.errors import LabelError, UsageError
-
-try:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-except ImportError as missing:
-    raise UsageError('this needs ruamel.yaml: pip install "siglipcli[eval]"') from missing
+from siglipcli.errors import LabelError
+from siglipcli.labels import parse
+from siglipcli.labels.nodes import is_lines, joined_surrogates
+from siglipcli.labels.places import LINE_END, Place, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from siglipcli.labels import LabelSet
+    from siglipcli.labels import Calibration, LabelSet
 
 __all__ = ["plain", "rewrite"]
 
-_LINE_END = re.compile(r"\r?\n|\r")
 _PADDED = re.compile(r" {7,}#")
 _SAFE = re.compile(r"[^\W\d_]\w*([ -]\w+)*")  # needs no quotes
 _BEFORE = ("aggregate", "templates", "description", "name")  # keys that new ones of the set follow
 
 
-def rewrite(text: str, file: str, wanted: LabelSet) -> str:
-    """Return `text`, whose set differs from `wanted` in thresholds and shift alone, with `wanted`'s.
+def rewrite(text: str, file: str, labels: LabelSet) -> str:
+    """Return `text` with the thresholds, `bias_shift` and `calibrated` of `labels`.
 
-    An alias that can no longer stand for what it did is written out. `file` is the text's, for
-    complaints. Raises LabelError where `text` is no label set, or none that can take the numbers.
+    The set in `text` differs from `labels` in these alone. An alias that can no longer stand for what it
+    did is written out. `file` is the text's, for messages. Raises LabelError where `text` is no label set,
+    or none that can take the numbers.
     """
-    if labelsets.parse(text, file) == wanted:
+    if parse(text, file) == labels:
         return text
-    body = text.removeprefix("\ufeff")
+    body = joined_surrogates(text.removeprefix("\ufeff"))
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
     try:
-        writer = _Writer(body, wanted)
-        writer.fill(_compose(body))
-        result = text[: len(text) - len(body)] + writer.edited()
-        if labelsets.parse(result, file) == wanted:
+        root = Place(0, 0, 0) if is_lines(body, file) else locate(body)
+        if not root.is_mapping:
+            body = _as_mapping(body, labels, root)
+            root = locate(body)
+        writer = _Writer(body, labels)
+        writer.fill(root)
+        result = mark + writer.edited()
+        if parse(result, f"{labels.name}.yaml" if is_lines(text, file) else file) == labels:
             return result
-    except (LabelError, _OtherwiseError):
+    except (LabelError, _OverlapError):
         pass
     raise LabelError(
-        f"{file}: thresholds cannot be written into its form; write each label as a plain"
+        f"{file}: thresholds cannot be written into its form. Write each label as a plain"
         " `- name: …` on its own line, without anchors, and calibrate again."
     )
 
 
-def plain(labels: LabelSet) -> str:
-    """Return YAML text for a set of plain names, in short form."""
-    lines = [f"name: {_name(labels.name)}", "labels:"]
-    return "\n".join([*lines, *(f"  - {_name(label.path)}" for label in labels.labels), ""])
+def plain(labels: LabelSet, templates: Sequence[str] | None = None) -> str:
+    """Return YAML text for a set of plain names that `templates` were filled with, in short form."""
+    lines = [f"name: {_scalar(labels.name)}"]
+    if templates:
+        lines.append(f"templates: {json.dumps(list(templates), ensure_ascii=False)}")
+    names = (f"  - {_scalar(label.path)}" for label in labels.labels)
+    return "\n".join([*lines, "labels:", *names, ""])
 
 
-class _OtherwiseError(Exception):
-    """ruamel.yaml reads the text otherwise than `labelsets.parse`."""
-
-
-@dataclass(slots=True, eq=False)
-class _Place:
-    """A value and where it stands: text[start:end], its first character in `column`.
-
-    `items` are a list's, or a mapping's keys and values in turn; None for a text. An alias has the
-    place that it repeats as `target`.
-    """
-
-    start: int
-    end: int
-    column: int
-    text: str = ""
-    items: list[_Place] | None = None
-    is_mapping: bool = False
-    flow: bool = False
-    anchor: str = ""
-    target: _Place | None = None
-
-    @property
-    def real(self) -> _Place:
-        """What an alias stands for, or the place itself."""
-        return self.target or self
-
-    def pairs(self) -> list[tuple[str, _Place]]:
-        """Return a mapping's keys and values."""
-        items = self.real.items or []
-        return [(k.real.text, v) for k, v in zip(items[::2], items[1::2], strict=True)]
-
-    def get(self, key: str) -> _Place | None:
-        """Return a mapping's value."""
-        return dict(self.pairs()).get(key)
-
-    def last(self) -> _Place:
-        """Return what ends in the text where this does: of block lists and mappings the last item."""
-        return self if self.flow or not self.items else self.items[-1].last()
-
-
-def _compose(text: str) -> _Place:
-    """Return the root of the document, as ruamel.yaml reads it."""
-    roots: list[_Place] = []
-    below = [roots]  # the items of every list and mapping that is open
-    anchors: dict[str, _Place] = {}
-    try:
-        for event in YAML(typ="safe", pure=True).parse(text):
-            _take(event, below, anchors)
-    except (YAMLError, ValueError, KeyError) as error:
-        raise _OtherwiseError from error
-    if not roots:
-        raise _OtherwiseError
-    return roots[0]
-
-
-def _take(event: Any, below: list[list[_Place]], anchors: dict[str, _Place]) -> None:
-    kind = type(event).__name__
-    start, end = event.start_mark, event.end_mark
-    if kind in {"SequenceEndEvent", "MappingEndEvent"}:
-        below.pop()
-        below[-1][-1].end = end.index
-    if kind not in {"ScalarEvent", "AliasEvent", "SequenceStartEvent", "MappingStartEvent"}:
-        return
-    place = _Place(start.index, end.index, start.column)
-    below[-1].append(place)
-    if kind == "AliasEvent":
-        place.target = anchors[event.anchor]
-        return
-    if event.anchor:
-        place.anchor = event.anchor
-        anchors[event.anchor] = place
-    if kind == "ScalarEvent":
-        place.text = event.value
-    else:
-        place.items, place.flow = [], bool(event.flow_style)
-        place.is_mapping = kind == "MappingStartEvent"
-        below.append(place.items)
+class _OverlapError(Exception):
+    """Two edits of one place."""
 
 
 class _Writer:
-    """Collects the edits that give a text the numbers of `wanted`."""
+    """Collects the edits that give a text the numbers of `labels`."""
 
-    def __init__(self, text: str, wanted: LabelSet) -> None:
-        found = _LINE_END.search(text)
-        self.text, self.newline = text, found.group() if found else "\n"
-        self.wanted = wanted
-        self.thresholds = {label.path: label.threshold for label in wanted.labels}
+    def __init__(self, text: str, labels: LabelSet) -> None:
+        line_end = LINE_END.search(text)
+        self.text, self.newline = text, line_end.group() if line_end else "\n"
+        self.labels = labels
+        self.thresholds = {label.path: label.threshold for label in labels.labels}
+        self._is_json = _is_json(text)
         self._edits: list[tuple[int, int, str]] = []
-        self._values: dict[_Place, float] = {}  # numbers as they will be
-        self._above: dict[_Place, str] = {}  # what the labels in an anchored place are called by
+        self._values: dict[Place, str] = {}  # scalars as they will be
+        self._above: dict[Place, str] = {}  # what the labels in an anchored place are called by
 
     def edited(self) -> str:
         """Return the text with all edits made."""
         parts, at = [], 0
         for start, end, new in sorted(self._edits, key=lambda edit: edit[0]):
             if start < at:
-                raise _OtherwiseError
+                raise _OverlapError
             parts += [self.text[at:start], new]
             at = end
         return "".join([*parts, self.text[at:]])
 
-    def fill(self, root: _Place) -> None:
+    def fill(self, root: Place) -> None:
         """Edit what stands below the document's root."""
-        numbers = {"threshold": self.wanted.threshold, "bias_shift": self.wanted.bias_shift or None}
+        labels, values = self.labels, dict[str, str]()
+        if labels.threshold is not None:
+            values["threshold"] = _number(labels.threshold)
+        if labels.bias_shift or root.get("bias_shift"):
+            values["bias_shift"] = _number(labels.bias_shift)
+        if labels.calibrated:
+            values["calibrated"] = self._calibrated(labels.calibrated)
         for key, value in root.pairs():
             if key == "labels":
                 self._labels(value, "")
-            elif key in numbers:
-                self._number(value, numbers.pop(key) or 0.0)
-        for key, number in numbers.items():
-            if number is not None:
-                self._new_key(root, f"{key}: {_number(number)}")
+            elif key == "calibrated" and key in values:
+                self._replace(value, values.pop(key))
+            elif key in values:
+                self._scalar(value, values.pop(key))
+        for key, new in values.items():
+            self._new_key(root, self._pair(key, new))
 
-    def _new_key(self, root: _Place, line: str) -> None:
+    def _calibrated(self, calibrated: Calibration) -> str:
+        fields = {key: value for key, value in asdict(calibrated).items() if value}
+        pairs = (
+            self._pair(key, str(value) if isinstance(value, int) else self._text(value))
+            for key, value in fields.items()
+        )
+        return f"{{{', '.join(pairs)}}}"
+
+    def _pair(self, key: str, value: str) -> str:
+        return f"{json.dumps(key) if self._is_json else key}: {value}"
+
+    def _text(self, text: str) -> str:
+        return json.dumps(text, ensure_ascii=False) if self._is_json else _scalar(text)
+
+    def _new_key(self, root: Place, line: str) -> None:
         first = (root.items or [root])[0]
         after = next((value for key in ("threshold", *_BEFORE) if (value := root.get(key))), None)
         if root.flow:
-            self._edit(first.start, first.start, f"{line}, ")
+            self._edit(first.start, first.start, f"{line},{self._gap(first)}")
         elif after is None:
             self._edit(first.start, first.start, line + self.newline + " " * first.column)
         else:
-            self._line_after(after, first.column, line)
+            self._line_after(after, root.column, line)
 
-    def _labels(self, node: _Place, above: str) -> None:
+    def _labels(self, node: Place, above: str) -> None:
         if self._is_elsewhere(node, above):
             return
         for entry in node.items or []:
@@ -196,7 +147,7 @@ class _Writer:
             elif not self._is_elsewhere(entry, above):
                 self._long_form(entry, above)
 
-    def _is_elsewhere(self, node: _Place, above: str) -> bool:
+    def _is_elsewhere(self, node: Place, above: str) -> bool:
         """Tell whether `node` is an alias of labels; written out where the original's do not fit."""
         if node.target is None:
             self._above[node] = above
@@ -209,13 +160,13 @@ class _Writer:
             self._edit(node.start, node.end, self._written_out(node, above))
         return True
 
-    def _short_form(self, entry: _Place, path: str, *, flow: bool) -> None:
+    def _short_form(self, entry: Place, path: str, *, flow: bool) -> None:
         if (threshold := self.thresholds.get(path)) is None:
             return
-        given, line = self.text[entry.start : entry.end], f"threshold: {_number(threshold)}"
+        old, line = self.text[entry.start : entry.end], self._pair("threshold", _number(threshold))
         if flow:
-            self._edit(entry.start, entry.end, f"{{name: {given}, {line}}}")
-        elif not _LINE_END.search(given):
+            self._edit(entry.start, entry.end, f"{{{self._pair('name', old)}, {line}}}")
+        elif not LINE_END.search(old):
             self._edit(entry.start, entry.start, "name: ")
             if _PADDED.match(self.text, entry.end):  # its comment stays in its column
                 self._edit(entry.end, entry.end + len("name: "), "")
@@ -223,50 +174,60 @@ class _Writer:
         else:
             name = f"&{entry.anchor} " if entry.anchor else ""
             name += json.dumps(entry.text.strip(), ensure_ascii=False)
-            ending = given[len(given.rstrip()) :]
+            ending = old[len(old.rstrip()) :]
             lines = f"name: {name}{self.newline}{' ' * entry.column}{line}{ending}"
             self._edit(entry.start, entry.end, lines)
 
-    def _long_form(self, entry: _Place, above: str) -> None:
+    def _long_form(self, entry: Place, above: str) -> None:
         pairs = dict(entry.pairs())
         path = above + pairs["name"].real.text.strip()
         threshold = self.thresholds.get(path)
         for key, value in pairs.items():
             if key == "threshold" and threshold is not None:
-                self._number(value, threshold)
+                self._scalar(value, _number(threshold))
             elif key == "children":
                 self._labels(value, f"{path}/")
         if threshold is None or "threshold" in pairs:
             return
-        line, name = f"threshold: {_number(threshold)}", pairs["name"]
+        line, name = self._pair("threshold", _number(threshold)), pairs["name"]
         if entry.flow:
-            self._edit(name.end, name.end, f", {line}")
+            self._edit(name.end, name.end, f",{self._gap((entry.items or [entry])[0])}{line}")
         else:
-            self._line_after(name, (entry.items or [entry])[0].column, line)
+            self._line_after(name, entry.column, line)
 
-    def _number(self, place: _Place, value: float) -> None:
-        if self._values.get(place.real, float(place.real.text)) != value:
-            given = self.text[place.start : place.end]
-            anchor = f"&{place.anchor} " if place.anchor else ""
-            ending = given[len(given.rstrip()) :]
-            self._edit(place.start, place.end, anchor + _number(value) + ending)
+    def _gap(self, first: Place) -> str:
+        """Return what parts the keys of a flow mapping: a new line where its first key is on one."""
+        before = self.text[: first.start]
+        gap = before[len(before.rstrip()) :]
+        return gap if LINE_END.search(gap) else " "
+
+    def _scalar(self, place: Place, new: str) -> None:
+        """Replace a number by `new`, unless it says the same in other digits."""
+        if float(self._values.get(place.real, place.real.text)) != float(new):
+            self._replace(place, new)
         if place.target is None:
-            self._values[place] = value
+            self._values[place] = new
 
-    def _line_after(self, place: _Place, column: int, line: str) -> None:
+    def _replace(self, place: Place, new: str) -> None:
+        end = place.last().end
+        old = self.text[place.start : end]
+        anchor = f"&{place.anchor} " if place.anchor else ""
+        self._edit(place.start, end, anchor + new + old[len(old.rstrip()) :])
+
+    def _line_after(self, place: Place, column: int, line: str) -> None:
         """Put a line of its own after the one that `place` ends in, and its comment."""
         end, line = place.last().end, " " * column + line
-        if _LINE_END.fullmatch(self.text[end - 1 : end]):
+        if LINE_END.fullmatch(self.text[end - 1 : end]):
             self._edit(end, end, line + self.newline)
             return
-        found = _LINE_END.search(self.text, end)
-        at = found.start() if found else len(self.text)
+        line_end = LINE_END.search(self.text, end)
+        at = line_end.start() if line_end else len(self.text)
         self._edit(at, at, self.newline + line)
 
     def _edit(self, start: int, end: int, new: str) -> None:
         self._edits.append((start, end, new))
 
-    def _written_out(self, node: _Place, above: str) -> str:
+    def _written_out(self, node: Place, above: str) -> str:
         """Return labels, a list or one, as flow text with their thresholds."""
         real = node.real
         if real.is_mapping:
@@ -287,7 +248,27 @@ class _Writer:
         return f"{{{', '.join(f'{key}: {value}' for key, value in parts.items())}}}"
 
 
-def _paths(node: _Place, above: str) -> Iterator[str]:
+def _as_mapping(text: str, labels: LabelSet, root: Place) -> str:
+    """Return the text of a list of labels as that of a label set."""
+    if root.items is None:
+        return plain(labels)
+    if text.lstrip().startswith("[") and _is_json(text):
+        name = json.dumps(labels.name, ensure_ascii=False)
+        return f'{{"name": {name}, "labels": {text.strip()}}}\n'
+    return f"name: {_scalar(labels.name)}\nlabels:{' ' if root.flow else chr(10)}{text}"
+
+
+def _is_json(text: str) -> bool:
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _paths(node: Place, above: str) -> Iterator[str]:
     """Yield the full names of labels, a list's or one's and those below."""
     real = node.real
     if real.items is None:
@@ -301,7 +282,7 @@ def _paths(node: _Place, above: str) -> Iterator[str]:
             yield from _paths(children, f"{above}{name.real.text.strip()}/")
 
 
-def _flow(place: _Place) -> str:
+def _flow(place: Place) -> str:
     """Return a value without labels as flow text."""
     real = place.real
     if real.items is None:
@@ -314,5 +295,5 @@ def _number(value: float) -> str:
     return short if float(short) == value else repr(value)
 
 
-def _name(text: str) -> str:
+def _scalar(text: str) -> str:
     return text if _SAFE.fullmatch(text) else json.dumps(text, ensure_ascii=False)

@@ -1,11 +1,13 @@
-"""YAML nodes or plain names → `LabelSet`; every complaint names file, line and key.
+"""Nodes or plain names → `LabelSet`; every complaint names file, line and key.
 
 What the schema means where its example is silent:
 
+- A list in place of the whole mapping is its `labels`.
+- Without `templates`, a name that begins with an article or is a sentence is its own prompt.
 - A prompt is used as it is; one that holds `{}` is a template for this label alone.
 - `{}` is filled with the label's own name: for `bird/owl` that is "owl".
-- A parent is a label like any other and is scored beside its children. `negative` is handed
-  down to children that do not say otherwise; `threshold` and `prompts` are not.
+- A parent is a label like any other and is scored beside its children. Children inherit `negative`
+  unless they say otherwise; they do not inherit `threshold` and `prompts`.
 - A name may hold `/`. Two labels with one full path are a duplicate, however they came to it.
 - Blanks around a text are dropped; a name or prompt is one line without control characters.
 """
@@ -15,21 +17,24 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
+from numbers import Real
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from unicodedata import category, normalize
 
 from siglipcli.errors import LabelError
-from siglipcli.labels import DEFAULT_TEMPLATE, Label, LabelSet
-from siglipcli.labels.nodes import Kind, Node, quoted
+from siglipcli.labels import DEFAULT_TEMPLATE, Calibration, Label, LabelSet
+from siglipcli.labels.nodes import MAX_DEPTH, Kind, Node, quoted
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["read_names", "read_set"]
+__all__ = ["from_mapping", "is_whole_prompt", "read_names", "read_set"]
 
 MAX_LABELS = 100_000
 MAX_PROMPTS = 1_000_000
@@ -48,36 +53,89 @@ _SET_KEYS = [
     "threshold",
     "bias_shift",
     "exclusive",
+    "calibrated",
+    "labels",
 ]
-_SET_KEYS += ["labels"]
 _LABEL_KEYS = ["name", "prompts", "threshold", "negative", "children"]
+_CALIBRATED_KEYS = ["model", "fingerprint", "precision", "images", "date"]
 _FLAGS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 _NOT_ONE_LINE = ("Cc", "Cs", "Zl", "Zp")
+_COUNT = re.compile("[0-9]{1,15}")
+_ARTICLE = re.compile(r"(an?|the)\s", re.IGNORECASE)
+_SENTENCE = re.compile(r"\S+(\s+\S+){2,}[.!?]")
+_ABBREVIATION = re.compile(r".*(\b(Jr|Sr|Inc|Co|Corp|Ltd|etc)|\b\w)\.", re.IGNORECASE)
 
 
-def read_set(root: Node | None, file: str) -> tuple[LabelSet, list[str]]:
-    """Return the set below `root` and every complaint; with complaints the set is not whole."""
-    reader = _Reader(file)
+def read_set(
+    root: Node | None, file: str, templates: Sequence[str] | None = None
+) -> tuple[LabelSet, list[str]]:
+    """Return the set below `root` and every complaint; with complaints the set is not whole.
+
+    `templates` take the place of the set's own.
+    """
+    reader = _Reader(file, templates)
     labels = reader.read_set(root or Node(Kind.TEXT, 1))
     return labels, reader.in_order()
 
 
 def read_names(
-    names: Sequence[str], name: str, templates: Sequence[str]
+    names: Sequence[str], name: str, templates: Sequence[str] | None = None
 ) -> tuple[LabelSet, list[str]]:
     """Return the set called `name` with these labels and every complaint, as `read_set` does."""
-    reader = _Reader(name)
-    reader.read_templates(_texts(templates), "templates")
+    reader = _Reader(name, templates)
     reader.read_labels(_texts(names), "labels")
     return LabelSet(name, tuple(reader.labels)), reader.in_order()
+
+
+def from_mapping(schema: Mapping[str, Any], name: str) -> tuple[LabelSet, list[str]]:
+    """Return the set that Python objects describe, as `read_set` does. Raises TypeError."""
+    if not isinstance(schema, Mapping):
+        raise TypeError(f"a label set's schema is a dict, not {type(schema).__name__}")
+    return read_set(_node(schema, "", MAX_DEPTH), name)
+
+
+def is_whole_prompt(name: str) -> bool:
+    """Tell whether a label's name begins with an English article or is a sentence.
+
+    Within "a photo of a {}." it would not be English.
+    """
+    is_sentence = _SENTENCE.fullmatch(name) and not _ABBREVIATION.fullmatch(name)
+    return bool(_ARTICLE.match(name) or is_sentence)
 
 
 def _texts(texts: Sequence[str]) -> Node:
     return Node(Kind.LIST, 0, items=[Node(Kind.TEXT, 0, text) for text in texts])
 
 
-def _found(node: Node) -> str:
+def _node(value: object, key: str, levels: int) -> Node:
+    """Return a Python value as a node without a line; None within a mapping stands for a missing key."""
+    if not levels:
+        raise LabelError(f"{visible(key[:60])}…: nested more than {MAX_DEPTH} levels deep.")
+    if isinstance(value, bool):
+        return Node(Kind.TEXT, 0, str(value).lower())
+    if isinstance(value, (str, Real, date)):
+        return Node(Kind.TEXT, 0, str(value))
+    if isinstance(value, Mapping):
+        items = [
+            node
+            for name, entry in value.items()
+            if entry is not None
+            for node in (
+                _node(name, key or "keys", levels - 1),
+                _node(entry, f"{key}.{name}".lstrip("."), levels - 1),
+            )
+        ]
+        return Node(Kind.MAPPING, 0, items=items)
+    if isinstance(value, (list, tuple)):
+        entries = [_node(entry, f"{key}[{at}]", levels - 1) for at, entry in enumerate(value)]
+        return Node(Kind.LIST, 0, items=entries)
+    raise TypeError(
+        f"{key} is a text, a number, a list or a dict of these, not {type(value).__name__}"
+    )
+
+
+def _described(node: Node) -> str:
     if node.kind is Kind.TEXT:
         return quoted(node.text) if node.text.strip() else "nothing"
     return str(node.kind.value)
@@ -90,22 +148,28 @@ class _Reader:
     complaint that is kept; the limits on the whole set end it with a `LabelError`.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, templates: Sequence[str] | None = None) -> None:
         self.complaints: list[tuple[int, str]] = []  # line and message
         self.labels: list[Label] = []
         self._file = file
-        self._templates = [DEFAULT_TEMPLATE]
+        self._templates: list[str] | None = None  # the default
+        self._override = templates is not None
         self._lines: dict[str, int] = {}  # path after NFC → line
         self._prompts = self._characters = 0
+        if templates is not None:
+            self._read_templates(_texts(templates))
 
     def read_set(self, root: Node) -> LabelSet:
         """Return the whole set."""
+        if root.kind is Kind.LIST:
+            self.read_labels(root, "labels")
+            return LabelSet(Path(self._file).stem[:MAX_NAME], tuple(self.labels))
         if root.kind is not Kind.MAPPING:
-            self._expect(root, "labels", "the keys of a label set, at least 'labels:'")
+            self._expect(root, "labels", "the keys of a label set, at least 'labels:', or a list")
             return LabelSet("", ())
         keys = self._keys(root, "", _SET_KEYS)
-        if "templates" in keys:
-            self.read_templates(keys["templates"], "templates")
+        if "templates" in keys and not self._override:
+            self._read_templates(keys["templates"])
         self.read_labels(keys.get("labels", Node(Kind.TEXT, root.line)), "labels")
         return LabelSet(
             name=self._name(keys, "", "the set's name") or Path(self._file).stem[:MAX_NAME],
@@ -115,14 +179,8 @@ class _Reader:
             threshold=self._threshold(keys, ""),
             bias_shift=self._number(keys, "bias_shift", (-MAX_SHIFT, MAX_SHIFT)) or 0.0,
             exclusive=self._flag(keys, "", "exclusive", default=False),
+            calibrated=self._calibrated(keys),
         )
-
-    def read_templates(self, node: Node, key: str) -> None:
-        """Take the set's templates; labels read from here on use them."""
-        self._templates = self._strings(node, key, "a text with {} for the name")
-        for at, text in enumerate(self._templates):
-            if text and text.count("{}") != 1:
-                self._expect(node.items[at], f"{key}[{at}]", "a text with {} for the name, once")
 
     def read_labels(self, node: Node, key: str, parent: Label | None = None) -> None:
         """Take a list of labels, each with its children after it."""
@@ -133,11 +191,19 @@ class _Reader:
             if entry.kind is Kind.MAPPING:
                 self._long_form(entry, place, parent)
             elif name := self._text(entry, place, "a label's name", MAX_NAME):
-                self._add(entry, place, self._label(entry, name, parent, self._templates))
+                self._add(entry, place, self._label(entry, name, parent, None))
 
     def in_order(self) -> list[str]:
         """Return the complaints as they follow in the file."""
         return [message for _, message in sorted(self.complaints, key=itemgetter(0))]
+
+    def _read_templates(self, node: Node) -> None:
+        """Take the set's templates; labels read from here on use them."""
+        self._templates = self._strings(node, "templates", "a text with {} for the name")
+        for at, text in enumerate(self._templates):
+            if text and text.count("{}") != 1:
+                key = f"templates[{at}]"
+                self._expect(node.items[at], key, "a text with {} for the name, once")
 
     def _long_form(self, entry: Node, key: str, parent: Label | None) -> None:
         keys = self._keys(entry, f"{key}.", _LABEL_KEYS)
@@ -156,7 +222,10 @@ class _Reader:
         if "children" in keys:
             self.read_labels(keys["children"], f"{key}.children", label)
 
-    def _label(self, entry: Node, name: str, parent: Label | None, prompts: list[str]) -> Label:
+    def _label(self, entry: Node, name: str, parent: Label | None, own: list[str] | None) -> Label:
+        prompts = own if own is not None else self._templates
+        if prompts is None:
+            prompts = ["{}"] if is_whole_prompt(name) else [DEFAULT_TEMPLATE]
         self._prompts += len(prompts)
         self._characters += sum(map(len, prompts)) + len(name) * len(prompts)
         if self._prompts > MAX_PROMPTS or self._characters > MAX_PROMPT_CHARACTERS:
@@ -173,15 +242,15 @@ class _Reader:
         path = normalize("NFC", label.path)
         if path in self._lines:
             first = self._lines[path]
-            where = f"already on line {first}" if first else "given twice"
+            where = f"already on line {first}" if first else "there twice"
             self._complain(entry, key, f"the label {quoted(label.path)} is {where}.")
         else:
             self._lines[path] = entry.line
             self.labels.append(label)
 
-    def _own_prompts(self, keys: dict[str, Node], prefix: str) -> list[str]:
+    def _own_prompts(self, keys: dict[str, Node], prefix: str) -> list[str] | None:
         if "prompts" not in keys:
-            return self._templates
+            return None
         node, key = keys["prompts"], f"{prefix}prompts"
         prompts = self._strings(node, key, "a prompt")
         for at, text in enumerate(prompts):
@@ -219,6 +288,44 @@ class _Reader:
         # A description may be written over several lines, and is shown on one.
         line = Node(node.kind, node.line, " ".join(node.text.split()))
         return self._text(line, "description", "a text", MAX_TEXT)
+
+    def _calibrated(self, keys: dict[str, Node]) -> Calibration | None:
+        node, prefix = keys.get("calibrated"), "calibrated."
+        if node is None:
+            return None
+        if node.kind is not Kind.MAPPING:
+            self._expect(node, "calibrated", f"the keys {', '.join(_CALIBRATED_KEYS)}")
+            return None
+        fields = self._keys(node, prefix, _CALIBRATED_KEYS)
+        model = fields.get("model", Node(Kind.TEXT, node.line))
+        texts = {
+            key: self._text(fields[key], prefix + key, "a text", MAX_NAME)
+            for key in ("fingerprint", "precision")
+            if key in fields
+        }
+        return Calibration(
+            model=self._text(model, f"{prefix}model", "the model's name", MAX_NAME),
+            images=self._count(fields, prefix),
+            date=self._date(fields, prefix),
+            **texts,
+        )
+
+    def _count(self, fields: dict[str, Node], prefix: str) -> int:
+        if (node := fields.get("images")) is None:
+            return 0
+        if not _COUNT.fullmatch(node.text):
+            self._expect(node, f"{prefix}images", "a whole number")
+            return 0
+        return int(node.text)
+
+    def _date(self, fields: dict[str, Node], prefix: str) -> str:
+        if (node := fields.get("date")) is None:
+            return ""
+        try:
+            return date.fromisoformat(node.text).isoformat()
+        except ValueError:
+            self._expect(node, f"{prefix}date", "a date such as 2026-01-31")
+            return ""
 
     def _aggregate(self, keys: dict[str, Node]) -> str:
         node = keys.get("aggregate")
@@ -280,7 +387,7 @@ class _Reader:
         return ""
 
     def _expect(self, node: Node, key: str, what: str) -> None:
-        self._complain(node, key, f"expected {what}, found {_found(node)}.")
+        self._complain(node, key, f"expected {what}, found {_described(node)}.")
 
     def _has_enough(self) -> bool:
         """Whether reading on would add nothing; a million more complaints would take seconds."""
