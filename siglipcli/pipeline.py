@@ -161,11 +161,12 @@ _Part = Batch | _Read  # of a batch that is being put together
 class Resources:
     """What runs share, one after another or side by side: worker processes and threads that encode.
 
+    `memory`: bytes for all that is decoded at once, see `images.budget.DecodingMemory`.
     Any thread may use or close it. A run that is under way when it is closed raises UsageError.
     """
 
-    def __init__(self, in_flight: int, workers: int) -> None:
-        self.decoders = DecoderPool(workers)
+    def __init__(self, in_flight: int, workers: int, memory: int | None = None) -> None:
+        self.decoders = DecoderPool(workers, memory)
         self.encoding = ThreadPoolExecutor(in_flight, thread_name_prefix="siglip-encode")
         self._runs: set[tuple[_Closable, ...]] = set()
         self._is_closed = False
@@ -344,7 +345,7 @@ def _read(
 ) -> _Part:
     source = item.source
     try:
-        data = images.load_bytes(source, load_options.limits)
+        data = decoder.load(source, load_options.limits)
         digest = content_digest(data) if space else b""
         vector = space.vectors([digest]).get(digest) if space else None
         if vector is not None:

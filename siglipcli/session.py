@@ -43,16 +43,24 @@ class Session:
 
     >>> with Session.open(ModelSpec("demo")) as session:
     ...     for batch in session.batches([Source("photo.jpg")]): ...
+
+    `decoding_memory`: bytes for all images that are read and decoded at once, by all calls together;
+    what needs more waits. By default an eighth of the machine's or cgroup's memory, 256 MiB to 1 GiB.
     """
 
     def __init__(
-        self, encoder: Encoder, load_options: LoadOptions | None = None, store: Store | None = None
+        self,
+        encoder: Encoder,
+        load_options: LoadOptions | None = None,
+        store: Store | None = None,
+        *,
+        decoding_memory: int | None = None,
     ) -> None:
         self.encoder = encoder
         self.load_options = load_options or LoadOptions()
         self.store = store
         workers = self.load_options.workers or machine.available_cpus()
-        self._resources = Resources(encoder.in_flight, workers)
+        self._resources = Resources(encoder.in_flight, workers, decoding_memory)
         # for a session that nobody closes; the store needs no such care
         weakref.finalize(self, self._resources.close)
 

@@ -32,6 +32,7 @@ class Header(NamedTuple):
     """What stands before the first scan; `frame` is the marker's number, `scan` where it begins."""
 
     frame: int
+    width: int
     height: int
     components: tuple[int, ...]
     has_restarts: bool
@@ -53,7 +54,7 @@ def header(data: bytes) -> Header | None:
 
     Raises ImageError (too_large) where that much stands before it that no image needs it.
     """
-    frame, height, has_restarts = 0, 0, False
+    frame, width, height, has_restarts = 0, 0, 0, False
     components: tuple[int, ...] = ()
     for count, (marker, start, stop) in enumerate(_segments(data)):
         if start > _MOST_BYTES or count > _MOST_SEGMENTS:
@@ -64,11 +65,12 @@ def header(data: bytes) -> Header | None:
             )
         if marker in _FRAMES:
             frame, height = marker, int.from_bytes(data[start + 3 : start + 5], "big")
+            width = int.from_bytes(data[start + 5 : start + 7], "big")
             components = tuple(data[start + 8 : stop : 3])
         has_restarts |= marker == _RESTARTS
         if marker == _SCAN:
             where = start - 2
-            return Header(frame, height, components, has_restarts, where) if frame else None
+            return Header(frame, width, height, components, has_restarts, where) if frame else None
     return None
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from siglipcli import images
 from siglipcli.errors import SiglipError
+from siglipcli.images.budget import DecodingMemory, decoding_bytes
 from siglipcli.images.worker import CannotStartError, Processes, Worker
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from siglipcli.images.budget import Budget, Claim
+    from siglipcli.results import Source
 
     Pixels: TypeAlias = NDArray[np.uint8]
 
@@ -123,13 +127,15 @@ class _Policy:
 
 
 class DecoderPool:
-    """Worker processes that runs share, at most `most` of them waiting for work.
+    """Worker processes that runs share, at most `most` of them waiting for work, and memory to decode in.
 
-    It also knows whether this machine can start them.
+    It also knows whether this machine can start processes. `memory`: bytes for all that is decoded at
+    once, see `DecodingMemory`.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, memory: int | None = None) -> None:
         self.processes = Processes(most)
+        self.memory = DecodingMemory(memory)
         self._policies: dict[bool | None, _Policy] = {}
 
     def policy(self, isolate: bool | None) -> _Policy:
@@ -152,13 +158,22 @@ class Decoder:
         policy: _Policy,
         seconds: float,
         watch: Callable[[bool], None],
-        processes: Processes | None = None,
+        pool: DecoderPool | None = None,
     ) -> None:
         self.is_inside = False  # a decoder of this process
-        self.worker = Worker(self._heard, processes)
+        self.worker = Worker(self._heard, pool.processes if pool else None)
+        self._memory = pool.memory if pool else None
+        self._claims: list[Claim] = []
         self._policy = policy
         self._seconds = seconds
         self._watch = watch
+
+    def load(self, source: Source, limits: images.Limits) -> bytes:
+        """Do what `images.load_bytes` does, once there is memory for the file. Raises ImageError."""
+        if self._memory and not isinstance(source.content, bytes):
+            with suppress(OSError, ValueError):  # which reading the file will explain
+                self._claim(self._memory.files, Path(source.content).stat().st_size)
+        return images.load_bytes(source, limits)
 
     def decode(
         self,
@@ -170,33 +185,36 @@ class Decoder:
         color_management: bool = True,
         allow_truncated: bool = False,
     ) -> Pixels:
-        """Do what `images.decode` does. Raises ImageError, also of kind `crashed`."""
+        """Do what `images.decode` does, once there is memory. Raises ImageError, also of kind `crashed`."""
+        if self._memory:
+            count = decoding_bytes(data, size, limits, exact=exact)
+            self._claim(self._memory.pixels, count)
+        options = {"color_management": color_management, "allow_truncated": allow_truncated}
         if self._policy.wants_worker(data):
             try:
+                seconds = self._seconds
                 return self.worker.decode(
-                    data,
-                    size,
-                    limits,
-                    exact=exact,
-                    color_management=color_management,
-                    allow_truncated=allow_truncated,
-                    seconds=self._seconds,
+                    data, size, limits, exact=exact, seconds=seconds, **options
                 )
             except CannotStartError as error:
                 self._policy.failed(error)
                 self._watch(True)
         self.is_inside = True
         try:
-            return images.decode(
-                data,
-                size,
-                limits,
-                exact=exact,
-                color_management=color_management,
-                allow_truncated=allow_truncated,
-            )
+            return images.decode(data, size, limits, exact=exact, **options)
         finally:
             self.is_inside = False
+
+    def release(self) -> None:
+        """Give back the memory that was claimed, when an image is done or given up."""
+        claims, self._claims = self._claims, []
+        for claim in claims:
+            claim.release()
+
+    def _claim(self, budget: Budget, count: int) -> None:
+        self._watch(False)  # waiting for others is not this image's time
+        self._claims.append(budget.claim(count))
+        self._watch(True)
 
     def _heard(self, is_ready: bool) -> None:
         if is_ready:
@@ -237,9 +255,11 @@ class Task(Generic[In, Out]):
         try:
             done = work(self.item, reader.decoder)
         except BaseException as error:  # noqa: BLE001  # raised where the result is wanted
+            reader.decoder.release()
             self.future.set_exception(error)
             del self, reader  # as in `result`
         else:
+            reader.decoder.release()
             self.future.set_result(done)
 
 
@@ -254,10 +274,10 @@ class _Reader(Thread, Generic[In, Out]):
     """A thread, and its decoder."""
 
     def __init__(
-        self, readers: Readers[In, Out], policy: _Policy, processes: Processes | None
+        self, readers: Readers[In, Out], policy: _Policy, pool: DecoderPool | None
     ) -> None:
         super().__init__(name="siglip-reader", daemon=True)  # no exit waits for one that is stuck
-        self.decoder = Decoder(policy, readers.seconds, self.watch, processes)
+        self.decoder = Decoder(policy, readers.seconds, self.watch, pool)
         self.is_lost = False
         self.begun: _Begun | None = None
         self._readers = readers
@@ -310,7 +330,7 @@ class Readers(Generic[In, Out]):
         self.waited = 0.0  # seconds, by who waits for results
         self._count = count
         self._policy = pool.policy(isolate) if pool else _Policy(isolate)
-        self._processes = pool.processes if pool else None
+        self._pool = pool
         self._threads: list[_Reader[In, Out]] = []
         self._lost: list[_Reader[In, Out]] = []
         self._is_closed = False
@@ -369,6 +389,7 @@ class Readers(Generic[In, Out]):
             assert stuck
             # first: whatever comes of it, no process is left, and a worker's thread comes back
             stuck.decoder.worker.kill()
+            stuck.decoder.release()  # or what waits for memory would hang too
             if not self._is_closed:
                 self._replace(stuck)
         return True
@@ -392,7 +413,7 @@ class Readers(Generic[In, Out]):
             thread.decoder.worker.wait()
 
     def _start_one(self) -> None:
-        thread = _Reader(self, self._policy, self._processes)
+        thread = _Reader(self, self._policy, self._pool)
         try:
             thread.start()
         except RuntimeError as error:
