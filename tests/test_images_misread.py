@@ -82,6 +82,31 @@ def test_sixteen_bit_planes_are_refused_with_what_to_do(order: str) -> None:
     assert "save it as PNG" in refused(data)
 
 
+@pytest.mark.skipif("jpg_2000" not in features.get_supported(), reason="Pillow without JPEG 2000")
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_a_palette_in_jpeg_2000(is_repeated: bool) -> None:
+    """A palette gives its colours; one with a colour twice, which Pillow shifts, is refused."""
+    indices = np.asarray(IMAGE.quantize(16, dither=Image.Dither.NONE))
+    table = np.arange(48, dtype=np.uint8).reshape(16, 3) * 5
+    if is_repeated:
+        table[3] = table[2]
+    palette = struct.pack(">HB3B", 16, 3, 7, 7, 7) + table.tobytes()
+    boxes = struct.pack(">I4s", 8 + len(palette), b"pclr") + palette
+    boxes += struct.pack(">I4s", 20, b"cmap") + b"\0\0\1\0\0\0\1\1\0\0\1\2"
+    data = encoded(Image.fromarray(indices), "JPEG2000")
+    head, colour = data.index(b"jp2h") - 4, data.index(b"colr") - 4
+    coded = data[colour : colour + 15].replace(struct.pack(">I", 17), struct.pack(">I", 16))
+    longer = struct.pack(">I", int.from_bytes(data[head : head + 4], "big") + len(boxes))
+    data = data[:head] + longer + data[head + 4 : colour] + coded + boxes + data[colour + 15 :]
+
+    if is_repeated:
+        assert "palette" in refused(data)
+    else:
+        assert np.array_equal(
+            decode(data, SIZE), decode(encoded(Image.fromarray(table[indices])), SIZE)
+        )
+
+
 # ------------------------------------------------------------------------------------ RAW
 
 

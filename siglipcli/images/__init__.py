@@ -37,6 +37,7 @@ from PIL import Image, UnidentifiedImageError, _imaging
 from siglipcli.errors import ImageError
 from siglipcli.images import jpeg, png, tiff
 from siglipcli.images.colour import profile_of
+from siglipcli.images.containers import has_repeated_colours
 from siglipcli.images.formats import DECODER_ERRORS, FORMATS, formats_for, is_delicate
 from siglipcli.images.frames import first_frame, on_clear_canvas
 from siglipcli.images.image_errors import (
@@ -236,6 +237,11 @@ def _opened(
         tiff.check(data)
     image = Image.open(io.BytesIO(data), formats=formats)
     tiff.seek_full_size(image)
+    if image.format == "JPEG2000" and image.mode in {"P", "PA"} and has_repeated_colours(data):
+        raise ImageError(
+            "unsupported",
+            "This JPEG 2000's palette has a colour twice, which is read wrongly; save it as PNG.",
+        )
     forget_xmp(image)
     image.info.update(colours)
     if image.width * image.height > limits.max_megapixels * 1e6:
