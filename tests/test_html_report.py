@@ -227,14 +227,13 @@ def test_nothing_to_show_is_a_page_too() -> None:
 
 def test_what_is_left_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the most images and errors that a page holds, it says how many there were."""
-    monkeypatch.setattr(sheet, "IMAGES", 4)
     monkeypatch.setattr(sheet, "ERRORS", 2)
     failures = [Failure(f"bad-{i}", "missing", "Gone.") for i in range(5)]
     results = scored(np.zeros((7, 3), np.float32), [PETS], ScoringOptions())
-    page = written([*results, *failures])
+    page = written([*results, *failures], limit=4)
     assert [row[0] for row in page.data("rows")] == ["0.png", "1.png", "2.png", "3.png"]
     assert "7 images" in page.text
-    assert "The first 4 images are here; 3 more are not." in page.text
+    assert "The first 4 images are here, and the counts are theirs; 3 more are not" in page.text
     assert "5 could not be read" in page.text
     assert "3 more are not listed here." in page.text
     assert "bad-1" in page.text
@@ -680,3 +679,31 @@ def test_the_stream_is_written_in_pieces(tmp_path: Path) -> None:
     page = read(tmp_path / "a.html")
     assert len(page.thumbs()) == 200
     assert all(page.thumbs())
+
+
+def test_a_limit_of_the_page_is_said(here: Path) -> None:
+    """--report-limit 1: the page and stderr say that another image is not in it."""
+    result = run(HEART, STAR, *THREE, "--report", "a.html", "--report-limit", "1")
+    assert result.exit_code == 0
+    assert "1 more are not in it (--report-limit)" in result.stderr
+    page = read("a.html")
+    assert [row[0] for row in page.data("rows")] == [HEART]
+    assert "1 more are not (--report-limit)" in page.text
+
+
+def test_notes_stand_above_the_images() -> None:
+    """What a reader must know of the run is said on the page, as text."""
+    stream = io.StringIO()
+    heading = report.Heading("a", "demo", [PETS], notes=["Fitted for <another> model."])
+    with report.Sheet(heading, AS_IT_IS) as made:
+        made.write(stream)
+    assert "Fitted for <another> model." in Page(stream.getvalue()).text
+
+
+def test_names_lead_to_the_originals(here: Path) -> None:
+    """The page knows the way to the images from where it lies, relative where the names are."""
+    Path("out").mkdir()
+    run(HEART, *THREE, "--report", "out/a.html")
+    about = read("out/a.html").data("about")
+    assert about["base"] == ".."
+    assert (Path("out") / (about["root"] + HEART)).samefile(HEART)

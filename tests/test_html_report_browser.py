@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -166,6 +167,7 @@ def visit(chrome: Chrome, address: str) -> Iterator[Chrome]:
     console(chrome)
     yield chrome
     assert console(chrome) == []
+    chrome.execute_script("localStorage.clear()")  # type: ignore[no-untyped-call]
 
 
 def at(chrome: Chrome, css: str) -> WebElement:
@@ -681,3 +683,93 @@ def test_five_thousand_images(chrome: Chrome, tmp_path: Path) -> None:
         at(shown, "#find").send_keys("label 3")
         assert len(counts(shown)) == 2 + 11
         assert elements() < most
+
+
+# --- review ---------------------------------------------------------------------------------------
+
+
+def asked(chrome: Chrome) -> tuple[str, str]:
+    """The label and the image that the page proposes."""
+    label = at(chrome, "#judge-question bdi").text
+    return label, at(chrome, "#judge-name").text
+
+
+def test_tags_are_reviewed_by_keyboard_and_saved(page: Chrome, tmp_path: Path) -> None:
+    """✓ and ✗ by Y and N, U takes one back; the saved file has verdicts, reasons and weights."""
+    page.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
+    assert not at(page, "#save-review").is_enabled()
+    at(page, "#review").click()
+    judged: dict[tuple[str, str], bool] = {}
+    for i in range(60):
+        judged[asked(page)] = i % 3 != 0
+        press(page, "y" if i % 3 else "n")
+    assert len(judged) == 60
+    last = asked(page)
+    press(page, "s")
+    assert asked(page) != last
+    press(page, "y", "u")
+    assert at(page, "#judge-count").text == "60 verdicts"
+    press(page, Keys.ESCAPE)
+    at(page, "#save-review").click()
+    wait(page, (tmp_path / "review.json").exists)
+    saved = json.loads((tmp_path / "review.json").read_text())
+    assert (saved["version"], saved["model"], saved["label_sets"]) == (
+        1,
+        "demo",
+        ["pets", "places"],
+    )
+    assert {(x["label"], x["file"]): x["verdict"] for x in saved["items"]} == judged
+    check_sampling(saved["items"])
+
+
+def check_sampling(items: list[dict[str, Any]]) -> None:
+    """Near a label's threshold first, a random share beside; a weight is what a verdict stands for."""
+    assert {x["label"] for x in items} == {"cat", "dog", "bird/owl", "indoors", "outdoors"}
+    assert 0.2 < sum(x["reason"] == "random" for x in items) / len(items) < 0.5
+    columns = ["cat", "dog", "bird/owl", "no animal", "indoors", "outdoors"]
+    limits = {"cat": 0.6, "bird/owl": 0.05, "indoors": 0.2, "outdoors": 0.2}
+    strata: dict[tuple[str, str], list[float]] = {}
+    for x in items:
+        limit = limits.get(x["label"], 0.3)
+        value = RAW[NAMES.index(x["file"]), columns.index(x["label"])]
+        assert (abs(value - np.log(limit / (1 - limit))) <= 1.5 + 1e-4) == (x["reason"] == "near")
+        strata.setdefault((x["label"], x["reason"]), []).append(x["weight"])
+    for label in limits:
+        kept = sum(sum(strata.get((label, reason), [])) for reason in ("near", "random"))
+        assert kept == pytest.approx(COUNT)  # all pairs of the label that the page lists
+
+
+def test_a_review_goes_on_after_a_reload(page: Chrome) -> None:
+    """Verdicts are kept in the page, and none is asked for twice."""
+    at(page, "#review").click()
+    first = asked(page)
+    press(page, "y", Keys.ESCAPE)
+    page.refresh()
+    assert at(page, "#reviewed").text == "· 1"
+    at(page, "#review").click()
+    assert asked(page) != first
+
+
+def test_a_chosen_label_alone_is_reviewed(page: Chrome) -> None:
+    """With a label chosen, only that one is asked about."""
+    page.find_elements(By.CSS_SELECTOR, "#labels li button")[2].click()
+    label = page.find_elements(By.CSS_SELECTOR, "#labels li button .label")[2].text
+    at(page, "#review").click()
+    for _ in range(5):
+        assert asked(page)[0] in label
+        press(page, "n")
+
+
+def test_the_filtered_names_are_copied(page: Chrome) -> None:
+    """What is shown can be pasted elsewhere, one name per line."""
+    page.execute_cdp_cmd(
+        "Browser.grantPermissions",
+        {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]},
+    )
+    at(page, "#name").send_keys("image 22")
+    at(page, "#copy").click()
+    wait(page, lambda: at(page, "#copy").text == "Copied")
+    text = page.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    assert text.splitlines() == [name for name in NAMES if "image 22" in name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path  # Typer reads the annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from siglipcli.scoring import ScoringOptions
 
 __all__ = ["Asked", "Reported", "Reporting", "check", "reported", "title"]
+
+logger = logging.getLogger("siglipcli")
 
 _NAMES = 3  # of inputs in a title
 
@@ -51,6 +54,10 @@ class Reporting:
         int,
         typer.Option(min=0, metavar="N", help="Images with a thumbnail in --report: the first N."),
     ] = 2000
+    report_limit: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Images that --report lists: the first N."),
+    ] = 20_000
 
 
 def check(given: Reporting, output: Path | None, read: Iterable[str | Path | None]) -> None:
@@ -134,12 +141,25 @@ def reported(given: Reporting, asked: Asked, classifier: Classifier) -> Iterator
         return
     from siglipcli.outputs.html import Heading, Sheet
 
-    heading = Heading(asked.title, classifier.encoder.name, asked.sets, asked.selection)
+    heading = Heading(
+        asked.title, classifier.encoder.name, asked.sets, asked.selection, page=given.report
+    )
     with (
         signals.put_away(),
         open_output(given.report) as stream,
-        Sheet(heading, classifier.load_options, thumbs=given.report_thumbs) as sheet,
+        Sheet(
+            heading,
+            classifier.load_options,
+            thumbs=given.report_thumbs,
+            limit=given.report_limit,
+        ) as sheet,
     ):
         page = Reported(asked, sheet)
         yield page
         sheet.write(stream, page.sections)
+    if sheet.left_out:
+        logger.warning(
+            "the page lists the first %s images; %s more are not in it (--report-limit)",
+            f"{given.report_limit:,}",
+            f"{sheet.left_out:,}",
+        )

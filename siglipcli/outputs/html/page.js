@@ -356,10 +356,21 @@ function scoreTable(row, places, name) {
   return element("table", "", caption, element("thead", "", element("tr", "", ...titles)), body);
 }
 
+// A name that was changed to be shown (control characters are spelt out with a backslash) leads nowhere.
+function linked(row) {
+  const name = element("bdi", "", row.name);
+  if (about.base === null || row.name === "-" || row.name.includes("\\")) return name;
+  const link = element("a", "", name);
+  const start = row.name.startsWith("/") ? about.root : `${about.base}/`;
+  link.href = start + row.name.split("/").map(encodeURIComponent).join("/");
+  link.rel = "noopener";
+  return link;
+}
+
 function drawView() {
   const row = shown[opened];
   const note = row.note ? [element("bdi", "note", row.note)] : [];
-  at("view-name").replaceChildren(element("bdi", "", row.name), ...note);
+  at("view-name").replaceChildren(linked(row), ...note);
   fill(at("view-mat"), row, `thumbnail of ${row.name}`);
   const tables = about.sets.map((name, set) => {
     const places = row.labels.map((_, j) => j).filter((j) => about.set_of[row.labels[j]] === set);

@@ -34,7 +34,7 @@ def pieces(slots: Mapping[str, Iterable[str]]) -> Iterator[str]:
 
     `policy`, `style` and `script` are filled here.
     """
-    style, script = _file("page.css"), _file("page.js")
+    style, script = _file("page.css"), _file("page.js") + _file("review.js")
     own = {"policy": _policy(style, script), "style": style, "script": script}
     for i, part in enumerate(_SLOT.split(_file("page.html"))):
         if i % 2 == 0:

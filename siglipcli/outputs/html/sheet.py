@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import tempfile
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from siglipcli import scoring
 from siglipcli.digits import shortest
@@ -19,6 +23,7 @@ from siglipcli.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
     from typing import TextIO
 
     from typing_extensions import Self
@@ -42,12 +47,17 @@ _IN_MEMORY = 8 << 20  # bytes of rows kept before a file is made
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What holds for the whole report; `selection` decided what is a tag."""
+    """What holds for the whole report; `selection` decided what is a tag.
+
+    `notes` are said above the images. `page` is where the page will be: names link to the files from there.
+    """
 
     title: str
     model: str
     sets: Sequence[LabelSet]
     selection: ScoringOptions = field(default_factory=ScoringOptions)
+    notes: Sequence[str] = ()
+    page: Path | None = None
 
 
 class Sheet:
@@ -58,17 +68,29 @@ class Sheet:
     """
 
     def __init__(
-        self, heading: Heading, load_options: LoadOptions, *, thumbs: int = THUMBS
+        self,
+        heading: Heading,
+        load_options: LoadOptions,
+        *,
+        thumbs: int = THUMBS,
+        limit: int = IMAGES,
     ) -> None:
+        self._limit = limit
         self._heading = heading
         self._sets = {each.name: each for each in heading.sets}
         labels = [(each.name, label.path) for each in heading.sets for label in each.labels]
         self._numbers = {label: i for i, label in enumerate(labels)}
-        self._thumbs = Thumbnails(min(thumbs, IMAGES), load_options)
+        self._thumbs = Thumbnails(min(thumbs, limit), load_options)
         self._rows = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # `close` is ours
         self._images = self._errors = 0
         self._failures: list[Failure] = []
         self._floor = NONE
+        self._crc = 0
+
+    @property
+    def left_out(self) -> int:
+        """Images that the page does not list, as there are more than it holds."""
+        return max(self._images - self._limit, 0)
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +114,7 @@ class Sheet:
                 self._failures.append(result)
             return
         self._images += 1
-        if self._images <= IMAGES:
+        if self._images <= self._limit:
             self._thumbs.add(result.source or Source(result.file))
             self._keep(result, note)
 
@@ -116,8 +138,10 @@ class Sheet:
         self._floor = max(self._floor, row.floor)
         fields = [visible(result.file), row.labels, row.scores, row.marks]
         line = as_data([*fields, visible(note)] if note else fields)
+        written = line.encode() + b"\n"
+        self._crc = zlib.crc32(written, self._crc)
         with translated("temporary file"):
-            self._rows.write(line.encode() + b"\n")
+            self._rows.write(written)
 
     def _about(self) -> dict[str, object]:
         """Return what the script needs to know of the labels: columns, one entry a label."""
@@ -127,6 +151,9 @@ class Sheet:
         ]
         labels = [label for each in sets for label in each.labels]
         return {
+            "id": self._identity(),
+            "model": visible(self._heading.model),
+            **_places(self._heading.page),
             "sets": [visible(each.name) for each in sets],
             "labels": [visible(label.path) for label in labels],
             "set_of": [i for i, each in enumerate(sets) for _ in each.labels],
@@ -135,6 +162,11 @@ class Sheet:
             "floor": self._floor,
             "thumbs": {"chunk": CHUNK, "type": MIME},
         }
+
+    def _identity(self) -> str:
+        """Return what tells this page from another: the browser keeps a review under it."""
+        content = f"{self._heading!r}{self._images}{self._crc}"
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     def _written_rows(self) -> Iterator[str]:
         with translated("temporary file"):
@@ -158,10 +190,13 @@ class Sheet:
         yield f"<p>{images}{errors} · <bdi>{text(heading.model)}</bdi> · {sets}</p>"
 
     def _notices(self) -> Iterator[Html]:
-        if self._images > IMAGES:
-            more = self._images - IMAGES
-            yield _notice(f"The first {IMAGES:,} images are here; {more:,} more are not.")
-        if len(self._thumbs) < min(self._images, IMAGES):
+        yield from map(_notice, self._heading.notes)
+        if self.left_out:
+            yield _notice(
+                f"The first {self._limit:,} images are here, and the counts are theirs;"
+                f" {self.left_out:,} more are not (--report-limit)."
+            )
+        if len(self._thumbs) < min(self._images, self._limit):
             count = _plural(len(self._thumbs), "image")
             yield _notice(
                 f"Thumbnails: the first {count} (--report-thumbs)."
@@ -177,6 +212,17 @@ class Sheet:
         more = self._errors - len(self._failures)
         rest = _notice(f"{more:,} more are not listed here.") if more else ""
         yield place(Section("Could not be read", listed + rest), "errors")
+
+
+def _places(page: Path | None) -> dict[str, str | None]:
+    """Return what leads from the page to relative names and to absolute ones; None for nowhere."""
+    try:
+        folder = page and os.path.dirname(os.path.realpath(page))  # noqa: PTH120
+        ways = [os.path.relpath(place, folder) for place in (os.curdir, os.sep)] if folder else []
+    except ValueError:  # another drive
+        ways = []
+    base, root = [quote(way.replace(os.sep, "/")) for way in ways] or (None, None)
+    return {"base": base, "root": root}
 
 
 def _footer() -> Html:
