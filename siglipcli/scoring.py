@@ -83,8 +83,8 @@ class LabelEmbeddings:
 class ScoringOptions:
     """Which labels a prediction has, and which of them are tags.
 
-    The best `top` labels of a set (None: all), and every tag. Negative labels are left out unless
-    `negatives`. `threshold`, a score from 0 to 1, replaces the set's own, never a label's. `bias_shift` is
+    The best `top` labels of a set (None: all), and every tag; with `tags_only` the tags alone. Negative
+    labels are left out unless `negatives`. `threshold`, a score from 0 to 1, replaces the set's own, never a label's. `bias_shift` is
     added to every logit, beside the set's own. Raises ValueError for a number out of its range.
     """
 
@@ -92,6 +92,7 @@ class ScoringOptions:
     threshold: float | None = None
     negatives: bool = False
     bias_shift: float = 0.0
+    tags_only: bool = False
 
     def __post_init__(self) -> None:
         if self.top is not None and self.top < 1:
@@ -193,15 +194,16 @@ def _order(
 ) -> list[NDArray[np.int64]]:
     """For each image the indices of the labels to report, best first; ties keep the set's order.
 
-    These are the best `top`, and whatever else is a tag.
+    These are the best `top` and whatever else is a tag; or tags alone.
     """
+    top = 0 if options.tags_only else options.top
     shown = np.array([options.negatives or not label.negative for label in labels.labels])
     columns = np.flatnonzero(shown)
     order = columns[np.argsort(-raw[:, columns], axis=1, kind="stable")]
-    if options.top is None or options.top >= len(columns):
+    if top is None or top >= len(columns):
         return list(order)
     more = np.take_along_axis(tags, order, axis=1)
-    more[:, : options.top] = True
+    more[:, :top] = True
     return [row[keep] for row, keep in zip(order, more, strict=True)]
 
 

@@ -401,3 +401,13 @@ def test_every_tag_is_reported_whatever_top_says() -> None:
     assert [(s.label, s.tag) for s in found] == [("a", True), ("c", True), ("d", True), ("e", True)]
     (found,) = rank(image, encoded, head, ScoringOptions(top=2, threshold=0.99))
     assert [(s.label, s.tag) for s in found] == [("a", False), ("c", False)]
+
+
+def test_tags_alone() -> None:
+    """`tags_only` keeps every tag and nothing else, whatever `top` says."""
+    made = embed_labels(
+        labels("a", "b", "c"), lambda texts: np.eye(len(texts), 8, dtype=np.float32)
+    )
+    (row,) = rank(np.eye(1, 8, dtype=np.float32), made, HEAD, ScoringOptions(tags_only=True))
+    assert [score.label for score in row] == ["a"]
+    assert all(score.tag for score in row)

@@ -81,7 +81,8 @@ def _scoring(choice: TopOptions) -> ScoringOptions:
     from siglipcli.scoring import ScoringOptions
 
     return ScoringOptions(
-        top=0 if choice.tags_only else None if choice.every else choice.top,
+        top=None if choice.every else choice.top,
+        tags_only=choice.tags_only,
         threshold=choice.threshold,
         negatives=choice.every,
         bias_shift=choice.bias_shift,

@@ -49,6 +49,7 @@ class Row:
 
 def widened(selection: ScoringOptions, sets: Sequence[LabelSet]) -> ScoringOptions:
     """Return a selection that holds what a report needs and all that `selection` does."""
+    selection = replace(selection, tags_only=False)
     if selection.top is None:
         return replace(selection, negatives=True)
     most = max((sum(label.negative for label in each.labels) for each in sets), default=0)
@@ -57,13 +58,14 @@ def widened(selection: ScoringOptions, sets: Sequence[LabelSet]) -> ScoringOptio
 
 def narrowed(wide: Prediction, selection: ScoringOptions, sets: Sequence[LabelSet]) -> Prediction:
     """Cut out of a prediction of `widened(selection)` what `selection` alone gives, digit by digit."""
-    if selection.top is None and selection.negatives:
+    if selection.top is None and selection.negatives and not selection.tags_only:
         return wide
     hidden = set() if selection.negatives else _negatives(sets)
     scores: list[Score] = []
     for _, group in groupby(wide.scores, _SET):
         shown = [score for score in group if (score.set, score.label) not in hidden]
         top = len(shown) if selection.top is None else selection.top
+        top = 0 if selection.tags_only else top
         scores += [score for i, score in enumerate(shown) if i < top or score.tag]
     return replace(wide, scores=tuple(scores))
 
