@@ -100,6 +100,7 @@ def fill(work: Path, count: int, cache: Path, model: str) -> None:
     import numpy as np
 
     from siglipcli import Classifier
+    from siglipcli.files import stamp
     from siglipcli.store import Entry, FileState, Store, content_digest
 
     store = Store(cache)
@@ -120,9 +121,7 @@ def fill(work: Path, count: int, cache: Path, model: str) -> None:
                     vectors[i],
                     FileState(
                         final + b"/" + os.fsencode(name),
-                        info.st_size,
-                        info.st_mtime_ns,
-                        info.st_ino,
+                        *stamp(info),
                     ),
                 )
                 for i, (name, info) in enumerate(names)
@@ -139,13 +138,13 @@ def linked(draft: Path, start: int) -> list[tuple[Path, os.stat_result]]:
         draft.mkdir(parents=True, exist_ok=True)
         first.write_bytes(jpeg(start))
         os.utime(first, (0, time.time() - 1000))
-    info = first.stat()
     names = [
         Path(f"{start // PER_FOLDER:05}", f"photo{start + i:07}.jpg") for i in range(PER_FOLDER)
     ]
     (draft / names[0]).parent.mkdir()
     for name in names:
         os.link(first, draft / name)
+    info = first.stat()
     return [(name, info) for name in names]
 
 

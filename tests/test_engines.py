@@ -113,10 +113,10 @@ def test_a_killed_build_is_not_trusted_and_not_left(tmp_path: Path) -> None:
     """Kill -9 in the middle leaves a draft, which the next builder throws away."""
     script = (
         "import sys, time; sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path; from test_engines import MANIFEST, obtain\n"
+        "from pathlib import Path; from test_engines import MANIFEST, open_engine\n"
         "def build(draft):\n"
         "    (draft / 'image.xml').write_text('half'); print('building', flush=True); time.sleep(60)\n"
-        "root = Path(sys.argv[1]); obtain(root / 'engines', MANIFEST, build, root)\n"
+        "root = Path(sys.argv[1]); open_engine(root / 'engines', MANIFEST, build, root)\n"
     )
     here = str(Path(__file__).parent)
     with subprocess.Popen(
@@ -158,6 +158,19 @@ def test_pruning_removes_what_this_version_cannot_use(tmp_path: Path) -> None:
     assert (old.exists(), new.exists()) == (False, True)
     engines.clear(tmp_path / "engines")
     assert engines.engines(tmp_path / "engines") == []
+
+
+def test_clearing_leaves_what_is_being_built(tmp_path: Path) -> None:
+    """Its lock is taken: neither the engine nor the lock's file goes; afterwards the engine does."""
+    root = tmp_path / "engines"
+    folder = get(tmp_path, Builder())
+    with engines.lock(root, MANIFEST.folder):
+        number = (root / f"{MANIFEST.folder}.lock").stat().st_ino
+        assert engines.clear(root) == 0
+        assert folder.exists()
+        assert (root / f"{MANIFEST.folder}.lock").stat().st_ino == number
+    assert engines.clear(root) > 0
+    assert not folder.exists()
 
 
 def test_the_manifest_says_what_the_engine_is(tmp_path: Path) -> None:

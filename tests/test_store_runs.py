@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 LABELS = ["-L", "blue heart", "-L", "green star"]
 OTHERS = ["-L", "red circle", "-L", "white cross"]
 DEADLINE = 90
+REST = 0.06  # seconds after which a file's times are trusted
 
 
 def aged(path: Path, content: bytes | None = None, seconds: int = 1_000) -> Path:
@@ -52,6 +53,7 @@ def folder(tmp_path: Path) -> Path:
     shutil.copytree(demo.IMAGES, copy)
     for path in copy.iterdir():
         aged(path)
+    time.sleep(REST)
     return copy
 
 
@@ -155,6 +157,7 @@ def test_a_moved_or_copied_file_is_read_but_not_encoded(folder: Path, opened: li
     classify(folder, *LABELS)
     shutil.copy2(folder / "green-star.png", folder / "copy.png")
     (folder / "blue-heart.jpg").rename(folder / "moved.jpg")
+    time.sleep(REST)
     opened.clear()
     assert counts(classify(folder, *LABELS)) == (0, 9, 0)
     assert sorted(opened) == ["copy.png", "moved.jpg"]
@@ -196,18 +199,42 @@ def test_an_edited_file_is_encoded_again(folder: Path) -> None:
         assert (old["labels"] == new["labels"]) == (old["file"] != str(edited))
 
 
-def test_only_verify_notices_what_left_no_trace(folder: Path) -> None:
-    """Same size, mtime and inode, other content: the shortcut is wrong, --verify sets it right."""
-    image = folder / "plain.bmp"
+def unlike(folder: Path) -> tuple[Path, bytes]:
+    """A red image that is known, and the bytes of a blue one of the same size."""
+    image, blue = folder / "plain.bmp", folder.parent / "blue.bmp"
     Image.new("RGB", (40, 40), "red").save(image)
-    aged(image)
-    classify(image, *OTHERS)
-    state = image.stat()
-    blue = folder.parent / "blue.bmp"
     Image.new("RGB", (40, 40), "blue").save(blue)
-    image.write_bytes(blue.read_bytes())
+    aged(image)
+    time.sleep(REST)
+    classify(image, *OTHERS)
+    return image, blue.read_bytes()
+
+
+def test_a_change_that_keeps_size_mtime_and_inode_is_noticed(folder: Path) -> None:
+    """As exiftool -P -overwrite_original_in_place leaves it: the ctime moved."""
+    image, blue = unlike(folder)
+    state = image.stat()
+    image.write_bytes(blue)
     os.utime(image, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert image.stat().st_size == state.st_size
+    now = image.stat()
+    assert (now.st_size, now.st_mtime_ns, now.st_ino) == (
+        state.st_size,
+        state.st_mtime_ns,
+        state.st_ino,
+    )
+    assert rows(classify(image, *OTHERS)) == rows(classify(image, *OTHERS, "--no-cache"))
+
+
+def test_verify_notices_what_left_no_trace(folder: Path, tmp_path: Path) -> None:
+    """Other content in a file that looks as it did, ctime too: --verify reads it and sets it right."""
+    image, blue = unlike(folder)
+    image.write_bytes(blue)
+    time.sleep(REST)
+    state = image.stat()
+    with sqlite3.connect(tmp_path / "cache" / "embeddings.sqlite") as db:
+        times = (state.st_mtime_ns, state.st_ctime_ns, os.fsencode(image))
+        db.execute("UPDATE files SET mtime = ?, ctime = ? WHERE path = ?", times)
+    db.close()
     truth = rows(classify(image, *OTHERS, "--no-cache"))
     assert rows(classify(image, *OTHERS)) != truth
     assert rows(classify(image, *OTHERS, "--verify")) == truth
@@ -271,7 +298,7 @@ def test_a_store_that_is_no_use_costs_a_warning(
         def read_only(path: Path, **options: Any) -> sqlite3.Connection:
             return plain(f"file:{path}?mode=ro", uri=True, **options)
 
-        monkeypatch.setattr("siglipcli.store.sqlite3.connect", read_only)
+        monkeypatch.setattr("siglipcli.store.database.sqlite3.connect", read_only)
     result = classify(folder, *LABELS)
     assert result.exit_code == 0
     assert rows(result) == expected
@@ -279,6 +306,58 @@ def test_a_store_that_is_no_use_costs_a_warning(
     assert len(warnings) == 1
     assert said in warnings[0]
     assert classify(folder, *LABELS).exit_code == 0
+
+
+def test_damaged_embeddings_are_counted(folder: Path, tmp_path: Path) -> None:
+    """One bit flipped in each of three: the scores are a fresh run's, and stderr counts them."""
+    run = (folder, *LABELS, "--batch-size", "1")
+    expected = rows(classify(*run))
+    with sqlite3.connect(tmp_path / "cache" / "embeddings.sqlite") as db:
+        some = db.execute(
+            "SELECT v.id, v.vector FROM vectors v JOIN files f ON f.digest = v.digest LIMIT 3"
+        ).fetchall()
+        for number, blob in some:
+            wrong = blob[:3] + bytes([blob[3] ^ 0x80]) + blob[4:]
+            db.execute("UPDATE vectors SET vector = ? WHERE id = ?", (wrong, number))
+    db.close()
+    again = classify(*run)
+    assert rows(again) == expected
+    assert counts(again) == (3, 5, 0)
+    assert "3 stored embeddings were damaged and encoded again" in again.stderr
+    assert "damaged" not in classify(*run).stderr
+
+
+def test_what_is_dropped_is_counted(folder: Path) -> None:
+    """A limit that does not hold all of it: stderr says how many went. A size without a unit is refused."""
+    classify(folder, *LABELS)
+    refused = classify(folder, *LABELS, "--cache-limit", "8")
+    assert refused.exit_code == 2
+    assert "unit" in refused.stderr
+    assert counts(classify(folder, *LABELS)) == (0, 8, 0)
+    dropped = classify(folder, *LABELS, "--cache-limit", "0")
+    assert counts(dropped) == (0, 8, 0)
+    assert re.search(r"\d+ stored embeddings were dropped", dropped.stderr)
+    assert counts(classify(folder, *LABELS)) == (8, 0, 0)
+
+
+def test_cache_shows_and_clears_all_that_is_kept(folder: Path, tmp_path: Path) -> None:
+    """Stores that were set aside and digests of model files too; a nonsense date shows no day."""
+    classify(folder, *LABELS)
+    cache = tmp_path / "cache"
+    (cache / "embeddings.sqlite.damaged-20260101-000000").write_bytes(b"x" * 10)
+    with sqlite3.connect(cache / "embeddings.sqlite") as db:
+        db.execute("UPDATE vectors SET used = ?", (2**62,))
+        db.execute("UPDATE models SET name = CAST(x'ff80' AS TEXT)")
+    db.close()
+    shown = CliRunner().invoke(app, ["cache", "info", "-f", "json"])
+    facts = json.loads(shown.stdout)
+    assert facts["damaged_stores"] == {"files": 1, "bytes": 10}
+    assert facts["digests"]["files"] > 0
+    assert [row["used"] for row in facts["embeddings"]] == [""]
+    assert "set aside" in CliRunner().invoke(app, ["cache", "info"]).stdout
+    assert CliRunner().invoke(app, ["cache", "clear"]).exit_code == 0
+    assert not list(cache.glob("*.damaged-*"))
+    assert not list((cache / "digests").glob("*"))
 
 
 # --- stops, kills and company ---------------------------------------------------------------------
@@ -313,12 +392,12 @@ from pathlib import Path
 tests, folder, cache, fingerprint, pause = sys.argv[1:]
 sys.path.insert(0, tests)
 from fake_encoder import FakeEncoder
-from siglipcli import Classifier, Reading, Store
+from siglipcli import Classifier, LoadOptions, Store
 encoder = FakeEncoder()
 encoder.fingerprint = fingerprint
 plain = encoder.encode_images
 encoder.encode_images = lambda pixels: (time.sleep(float(pause)), plain(pixels))[1]
-with Classifier(encoder, Reading(workers=1), Store(Path(cache))) as classifier:
+with Classifier(encoder, LoadOptions(workers=1), Store(Path(cache))) as classifier:
     print("ready", flush=True)
     for batch in classifier.batches([folder]):
         print(*[source.name for source in batch.sources], sep="\\n", flush=True)

@@ -42,6 +42,14 @@ def info(cache_dir: CacheDir = None, output_format: JsonOrTable = "table") -> No
         count = f"{held['vectors']:,} vectors"
         line = f"  {visible(held['model']):<40} {_size(held['bytes']):>10}  {count:>18}  {held['used']}"
         typer.echo(line.rstrip())
+    for name, key in (
+        ("damaged stores, set aside", "damaged_stores"),
+        ("digests of model files", "digests"),
+    ):
+        if facts[key]["files"]:
+            typer.echo(
+                f"\n{name}\n  {facts[key]['files']:,} files {_size(facts[key]['bytes']):>32}"
+            )
 
 
 def _facts(folder: Path) -> dict[str, Any]:
@@ -54,7 +62,7 @@ def _facts(folder: Path) -> dict[str, Any]:
                 "model": usage.model,
                 "vectors": usage.vectors,
                 "bytes": usage.bytes,
-                "used": datetime.fromtimestamp(usage.used).astimezone().date().isoformat(),
+                "used": _day(usage.used),
             }
             for usage in store.usage()
         ]
@@ -63,7 +71,44 @@ def _facts(folder: Path) -> dict[str, Any]:
         {"model": e.model, "precision": e.precision, "bytes": e.bytes, "folder": str(e.folder)}
         for e in engines(folder / "engines")
     ]
-    return {"folder": str(folder), "engines": built, "embeddings": held, "store_bytes": size}
+    return {
+        "folder": str(folder),
+        "engines": built,
+        "embeddings": held,
+        "store_bytes": size,
+        "damaged_stores": _count(_damaged(folder)),
+        "digests": _count(_digests(folder)),
+    }
+
+
+def _day(seconds: float) -> str:
+    """Return a day as YYYY-MM-DD; nothing where the store holds no such moment."""
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().date().isoformat()
+    except (OverflowError, ValueError, OSError):
+        return ""
+
+
+def _damaged(folder: Path) -> list[Path]:
+    """Return the files of stores that were set aside."""
+    return list(folder.glob("embeddings.sqlite.damaged-*"))
+
+
+def _digests(folder: Path) -> list[Path]:
+    """Return the notes on model files whose digest is known."""
+    return list((folder / "digests").glob("*"))
+
+
+def _count(files: list[Path]) -> dict[str, int]:
+    return {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}
+
+
+def _delete(files: list[Path]) -> int:
+    """Delete files; return the bytes freed."""
+    freed = _count(files)["bytes"]
+    for path in files:
+        path.unlink(missing_ok=True)
+    return freed
 
 
 @app.command(cls=Command)
@@ -94,14 +139,14 @@ def clear(
     folder = cache_folder(cache_dir)
     both = engines == embeddings
     if both or engines:
-        freed = sum(engine.bytes for engine in built.engines(folder / "engines"))
-        built.clear(folder / "engines")
+        freed = built.clear(folder / "engines") + _delete(_digests(folder))
         typer.echo(f"engines: freed {_size(freed)}")
     if both or embeddings:
         with closing(Store(folder)) as store:
             freed = store.size()
             store.clear()
-            typer.echo(f"embeddings: freed {_size(max(0, freed - store.size()))}")
+            freed = max(0, freed - store.size()) + _delete(_damaged(folder))
+            typer.echo(f"embeddings: freed {_size(freed)}")
 
 
 def _size(count: int) -> str:

@@ -26,13 +26,18 @@ class Size:
 
     @classmethod
     def parse(cls, text: str | Size) -> Size:
-        """Read 500M, 2.5 GB or a plain number. Raises Typer's BadParameter."""
+        """Read 500M, 2.5 GB, 800 B or 0; another number needs a unit. Raises Typer's BadParameter."""
         if isinstance(text, Size):  # a default
             return text
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text.upper())
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(B?)\s*", text.upper())
         if not match:
             raise typer.BadParameter(f"{text!r} is no size; write 500M or 2.5G.")
-        return cls(int(float(match[1]) * _UNITS[match[2]]))
+        number = float(match[1])
+        if number and not (match[2] or match[3]):
+            raise typer.BadParameter(
+                f"{text!r} has no unit; write {text.strip()}M, {text.strip()}G or 0."
+            )
+        return cls(int(number * _UNITS[match[2]]))
 
     def __str__(self) -> str:
         unit = next((u for u in "TGMK" if self.bytes >= _UNITS[u]), "")

@@ -92,12 +92,12 @@ def engines(root: Path) -> list[Kept]:
     return [_kept(folder) for folder in folders]
 
 
-def clear(root: Path) -> None:
-    """Delete every engine; manifests go first, so that what is left is never taken for one."""
-    for kept in engines(root):
-        remove(kept.folder)
-    for left in root.glob("*.lock"):
-        left.unlink(missing_ok=True)
+def clear(root: Path) -> int:
+    """Delete every engine but those that another process builds now; return the bytes freed.
+
+    The locks' files stay: a builder that waits for one would otherwise build beside another.
+    """
+    return sum(map(_remove_idle, engines(root)))
 
 
 def prune(root: Path, runtime: str) -> int:
@@ -105,19 +105,19 @@ def prune(root: Path, runtime: str) -> int:
 
     Returns the bytes freed. What another process is building is left alone.
     """
+    return sum(_remove_idle(kept) for kept in engines(root) if kept.runtime != runtime)
+
+
+def _remove_idle(kept: Kept) -> int:
+    """Delete an engine unless its lock is taken; return the bytes freed."""
     from filelock import FileLock, Timeout
 
-    freed = 0
-    for kept in engines(root):
-        if kept.runtime == runtime:
-            continue
-        try:
-            with FileLock(root / f"{_engine_name(kept.folder)}.lock", timeout=0):
-                remove(kept.folder)
-                freed += kept.bytes
-        except Timeout:
-            continue
-    return freed
+    try:
+        with FileLock(kept.folder.with_name(f"{_engine_name(kept.folder)}.lock"), timeout=0):
+            remove(kept.folder)
+    except Timeout:
+        return 0
+    return kept.bytes
 
 
 def _engine_name(folder: Path) -> str:
