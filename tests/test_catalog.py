@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from siglipcli.cli.remedies import with_remedy
 from siglipcli.encoders.catalog import CATALOG, DEFAULT, Entry, unknown
 
 _NAMES = sorted(CATALOG)
@@ -118,7 +119,7 @@ def test_a_mistyped_name_is_understood(typed: str, meant: str) -> None:
 
 def test_an_unknown_name_is_told_what_there_is() -> None:
     """A name like nothing is answered with the four things a model may be, and no guess."""
-    told = str(unknown("zzz"))
+    told = with_remedy(unknown("zzz"))
     assert "did you mean" not in told
     for form in ("siglip models list", "folder", "hf-hub:ORG/NAME", "demo"):
         assert form in told

@@ -142,8 +142,9 @@ def test_a_download_that_never_ends_leaves_no_half(
     """A server that always hangs up is given up on; nothing half is taken for a model later."""
     monkeypatch.setattr(time, "sleep", lambda _: None)
     server.cut[WEIGHTS] = [0] * 100
-    with pytest.raises(ModelError, match=f"siglip models pull {NAME}"):
+    with pytest.raises(ModelError) as caught:
         pull(NAME, cache_dir=notes)
+    assert f"siglip models pull {NAME}" in with_remedy(caught.value)
     assert not is_cached(NAME)
     server.cut.clear()
     assert pull(NAME, cache_dir=notes).head.logit_bias == -12.5
@@ -156,8 +157,9 @@ def test_no_network(notes: Path) -> None:
         with pytest.raises(OfflineError) as caught:
             get(NAME, cache_dir=notes)
         for part in (f"siglip models pull {NAME}", "--model demo", str(room.cache_root())):
-            assert part in str(caught.value)
-        assert "\n" not in str(caught.value)
+            assert part in with_remedy(caught.value)
+        assert "--" not in str(caught.value)
+        assert "\n" not in with_remedy(caught.value)
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
@@ -176,7 +178,7 @@ def test_the_environment_can_forbid_the_network(
     """With HF_HUB_OFFLINE nothing is asked, not even by pull."""
     monkeypatch.setenv(variable, "1")
     for get in (locate, pull):
-        with pytest.raises(OfflineError, match="HF_HUB_OFFLINE"):
+        with pytest.raises(OfflineError, match="the network is switched off"):
             get(NAME, cache_dir=notes)
     assert server.requests == []
 

@@ -21,7 +21,9 @@ REMEDIES: dict[str, str] = {
     "image": "",
     "model": "",
     "unknown_model": "",
-    "offline": "",
+    "offline": "Where there is a network run `siglip models pull {model}` and copy {cache} here, or give a model "
+    "folder, or try --model demo.",
+    "unknown_name": "A model is a name from `siglip models list`, a folder, hf-hub:ORG/NAME, or demo.",
     "checkpoint": "",
     "config": "",
     "damaged_download": "Run `siglip models pull {model} --force`.",

@@ -162,10 +162,7 @@ def unknown(name: str) -> UnknownModelError:
     """Return the error for a name that is no model: what comes near it, and what a model may be."""
     near = " or ".join(_nearest(name))
     guess = f"; did you mean {near}?" if near else "."
-    return UnknownModelError(
-        f"there is no model {name!r}{guess} A model is a name from `siglip models list`, "
-        "a folder, hf-hub:ORG/NAME, or demo."
-    )
+    return UnknownModelError(f"there is no model {name!r}{guess}", code="unknown_name", name=name)
 
 
 def _nearest(name: str) -> list[str]:

@@ -120,7 +120,7 @@ class Hub:
         if repo not in self._listings:
             if self.offline:
                 raise self._offline(
-                    f"the files of {repo} are not here, and --offline or HF_HUB_OFFLINE is set"
+                    f"the files of {repo} are not on this machine, and the network is switched off"
                 )
             with self._translated(repo):
                 self._listings[repo] = _list(repo)
@@ -186,10 +186,7 @@ class Hub:
         return refusal or self._offline(f"{repo} cannot be fetched from the hub ({_reason(error)})")
 
     def _offline(self, why: str) -> OfflineError:
-        return OfflineError(
-            f"{why}. Where there is a network run `siglip models pull {self._model}` and copy "
-            f"{cache_root()} here, or give a model folder, or try --model demo."
-        )
+        return OfflineError(f"{why}.", model=self._model, cache=str(cache_root()))
 
 
 def _list(repo: str) -> _Listing:
