@@ -44,7 +44,9 @@ IMPORTS: dict[str, set[str]] = {
     "session": {"encoders", "numpy", "pipeline", "store"},
     "embedding_files": {"numpy", "outputs", "pipeline"},
     "evaluation": {"inputs", "labels", "matplotlib", "numpy", "scoring", "sklearn"},
-    "outputs": {"PIL", "digits", "evaluation", "images", "numpy", "pyarrow", "rich", "scoring"},
+    "outputs": {
+        "PIL", "digits", "evaluation", "images", "inputs", "numpy", "pyarrow", "rich", "scoring",
+    },
     "arguments": {"PIL", "images", "inputs", "labels", "numpy", "scoring"},
     "api": {
         "arguments", "embedding_files", "encoders", "numpy", "pipeline", "scoring", "search", "store",

@@ -154,6 +154,8 @@ def examine(
     output: Path | None,
     engine: ModelOptions,
     terminal: Terminal,
+    *,
+    force: bool = True,
 ) -> Run:
     """Encode the images and the prompts, each once, and hold them against each other.
 
@@ -164,7 +166,7 @@ def examine(
     from siglipcli.evaluation import comparison, scored
     from siglipcli.evaluation.prompts import once
 
-    known = examples.read(given, output)
+    known = examples.read(given, output, force=force)
     names = [each.names for each in known.examples]
     truths = [examples.truth(given, names, each.labels) for each in sets]
     tally = Tally()

@@ -26,6 +26,7 @@ from siglipcli.cli.terminal import Terminal
 from siglipcli.cli.values import one_of, probability
 from siglipcli.encoders.spec import PRECISIONS
 from siglipcli.errors import UsageError
+from siglipcli.outputs import safety
 from siglipcli.outputs.fields import utf8
 from siglipcli.outputs.json_lines import failed, named
 from siglipcli.outputs.output import is_same, open_output
@@ -229,6 +230,7 @@ def _check_output(target: Target, labels: LabelOptions) -> None:
     output = target.output
     if output and not target.force and any(is_same(name, output) for name in labels.labels or ()):
         raise UsageError(f"the output {output} is the label set that is read; --force replaces it")
+    safety.check_label_set(output, force=target.force)
 
 
 def _check_form(written: _Written, right: NDArray[np.bool_], fitting: Fitting) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from siglipcli import outputs
-from siglipcli.cli import label_sets, reporting, setup
+from siglipcli.cli import label_sets, output, reporting, setup
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.label_sets import CalibratedLabelOptions  # noqa: TC001  # Typer reads the annotations
@@ -17,7 +16,7 @@ from siglipcli.cli.options import (
     TopOptions,
     VerbosityOptions,
 )
-from siglipcli.cli.output import Tally, write
+from siglipcli.cli.output import Tally
 from siglipcli.cli.reporting import Reporting  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
@@ -48,8 +47,9 @@ def classify(
     3 could not go on.
     """
     read = [*(inputs.paths or ()), inputs.files_from, saved.saved, *(labels.labels or ())]
-    reporting.check(report, answers.output, read)
+    reporting.check(report, answers, read)
     form = setup.output_format(answers)
+    output.check(answers, form, read)
     terminal = Terminal(verbosity, rows_on_screen=form == "table" and answers.output is None)
     label_sets.read_stdin_once(labels.labels or (), inputs.files_from, *(inputs.paths or ()))
     sets = setup.label_sets(labels, terminal)
@@ -68,8 +68,11 @@ def classify(
             results = page.passing(
                 classifier.classify(sources.stream(), embedded_sets, page.selection)
             )
-            header = _header(classifier.encoder.name, sets, asked.selection)
-            write(tally.adding(counted(results)), form, answers, header)
+            header = output.header(
+                answers, form, classifier.encoder, sets, **_columns(sets, asked.selection)
+            )
+            results = tally.adding(counted(results))
+            output.write(results, form, answers, header, tally, sources, terminal)
         sources.report(terminal)
         tally.report(terminal)
     tally.leave()
@@ -89,7 +92,8 @@ def _scoring(choice: TopOptions) -> ScoringOptions:
     )
 
 
-def _header(model: str, sets: Sequence[LabelSet], options: ScoringOptions) -> outputs.Header:
+def _columns(sets: Sequence[LabelSet], options: ScoringOptions) -> dict[str, Any]:
+    """Return the names that can occur, and from which score each label is a tag."""
     from siglipcli.digits import shortest
     from siglipcli.scoring import thresholds
 
@@ -100,9 +104,8 @@ def _header(model: str, sets: Sequence[LabelSet], options: ScoringOptions) -> ou
             each.labels, shortest(thresholds(each, options)).tolist(), strict=True
         )
     }
-    return outputs.Header(
-        model=model,
-        sets=tuple(each.name for each in sets),
-        labels=tuple(label for _, label in limits),
-        thresholds=limits,
-    )
+    return {
+        "sets": tuple(each.name for each in sets),
+        "labels": tuple(label for _, label in limits),
+        "thresholds": limits,
+    }

@@ -49,7 +49,9 @@ def compare(
     sets = judging.label_sets(labels, 2, _USAGE)
     judging.refuse_inputs(answer.output, sets)
     as_json = answer.is_json
-    run = judging.examine(given, sets, resampling, answer.output, engine, terminal)
+    run = judging.examine(
+        given, sets, resampling, answer.output, engine, terminal, force=answer.force
+    )
     with terminal.waiting("comparing"):
         found = _compared(run)
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from siglipcli import demo as bundled
@@ -57,7 +58,7 @@ def demo(answers: OutputOptions, verbosity: VerbosityOptions, cache_dir: CacheDi
         | vars(SavedOptions())
         | vars(CalibratedLabelOptions(labels=["labels.yaml"]))
         | vars(TopOptions(top=3))
-        | vars(OutputOptions(answers.output_format, output))
+        | vars(replace(answers, output=output))
         | vars(Reporting())
         | vars(ModelOptions(model="demo", cache_dir=cache_dir))
         | vars(verbosity)

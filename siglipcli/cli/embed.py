@@ -15,6 +15,7 @@ from siglipcli.cli.groups import grouped
 from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.options import InputOptions, ModelOptions, VerbosityOptions
 from siglipcli.cli.output import Tally
+from siglipcli.cli.replacing import AllowEmpty, Force
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
 
@@ -48,6 +49,8 @@ class Embedding:
             help="Write to FILE: .npz, .npy, .parquet or .jsonl.  [default: jsonl on stdout]",
         ),
     ] = None
+    force: Force = False
+    allow_empty: AllowEmpty = False
 
 
 @grouped
@@ -65,7 +68,8 @@ def embed(
 
     output = None if str(embedding.output) == "-" else embedding.output
     if output:
-        vectors.check(output)
+        read = () if embedding.text else (*(inputs.paths or ()), inputs.files_from)
+        vectors.check(output, read, force=embedding.force)
     terminal = Terminal(verbosity, rows_on_screen=output is None)
     texts = _texts(inputs) if embedding.text else None
     sources = None if texts else Inputs(inputs, output=output)
@@ -79,7 +83,10 @@ def embed(
             else classifier.embed_texts(label_sets.watched_texts(texts or (), encoder, terminal))
         )
         with terminal.progress(sources.total if sources else lambda: None) as counted:
-            _write(counted(tally.adding_batches(batches)), output, about, terminal)
+            counting = counted(tally.adding_batches(batches))
+            with signals.put_away(), vectors.save(output, about) as sink:
+                _write(counting, sink, _has_failures(output), terminal)
+                tally.require_inputs(sources, terminal, allow_empty=embedding.allow_empty)
         if sources:
             sources.report(terminal)
         tally.report(terminal)
@@ -98,14 +105,17 @@ def _texts(given: InputOptions) -> Iterator[str]:
     return (line for line in lines if line.strip())
 
 
-def _write(
-    batches: Iterable[Batch], output: Path | None, about: vectors.About, terminal: Terminal
-) -> None:
+def _has_failures(output: Path | None) -> bool:
+    """Whether the form has a place for failures: JSON Lines has."""
     from siglipcli import embedding_files as vectors
 
-    has_rows = output is None or vectors.for_path(output) == "lines"
-    with signals.put_away(), vectors.save(output, about) as sink:
-        for batch in batches:
-            sink.write(batch)
-            for failure in () if has_rows else batch.failures:
-                terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")
+    return output is None or vectors.for_path(output) == "lines"
+
+
+def _write(
+    batches: Iterable[Batch], sink: vectors.Sink, has_failures: bool, terminal: Terminal
+) -> None:
+    for batch in batches:
+        sink.write(batch)
+        for failure in () if has_failures else batch.failures:
+            terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")

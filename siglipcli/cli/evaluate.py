@@ -63,10 +63,10 @@ def evaluate(
         from siglipcli.outputs import evaluation_page as evaluate_page  # likewise
     from siglipcli.scoring import ScoringOptions
 
-    reporting.check(report, answer.output, [examples.data, *(labels.labels or ())])
+    reporting.check(report, answer, [examples.data, *(labels.labels or ())])
     terminal = Terminal(verbosity, rows_on_screen=False)
     asked = _one_set(labels, answer.output, terminal)
-    data = read(examples, answer.output)
+    data = read(examples, answer.output, force=answer.force)
     right = truth(examples, [each.names for each in data.examples], asked)
     as_json = answer.is_json
     selection, tally = ScoringOptions(threshold=cut.threshold, bias_shift=cut.bias_shift), Tally()

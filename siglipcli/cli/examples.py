@@ -11,6 +11,7 @@ import typer
 from siglipcli.cli.inputs import walking
 from siglipcli.cli.options import WalkOptions
 from siglipcli.errors import UsageError
+from siglipcli.outputs import safety
 from siglipcli.outputs.output import check, is_same
 from siglipcli.results import Source
 
@@ -55,11 +56,11 @@ class Examples(WalkOptions):
     ] = None
 
 
-def read(given: Examples, output: Path | None = None) -> Data:
+def read(given: Examples, output: Path | None = None, *, force: bool = True) -> Data:
     """Read what DATA lists, no image yet.
 
-    Raises UsageError, also where `output` would take the place of a part of it; OutputError where no file
-    can be.
+    Raises UsageError, also where `output` would take the place of a part of it or, without `force`, of a
+    file that this program did not write; OutputError where no file can be.
     """
     from siglipcli.evaluation import data
 
@@ -70,6 +71,8 @@ def read(given: Examples, output: Path | None = None) -> Data:
     known = data.read(given.data, walking(given))
     if output and output.is_file() and any(_is(each.input, output) for each in known.examples):
         raise UsageError(f"the output {output} is one of the images in DATA")
+    plain = output is not None and output.suffix.lower() != ".json"
+    safety.check(output, force=force, plain=plain)
     check(output)
     return known
 

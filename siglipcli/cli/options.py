@@ -14,6 +14,7 @@ import typer
 from siglipcli import outputs
 from siglipcli.cli import completion
 from siglipcli.cli.progress import MODES
+from siglipcli.cli.replacing import AllowEmpty, Force, WithProvenance
 from siglipcli.cli.values import Size, auto_or_count, device, moderate, probability, words
 from siglipcli.encoders.spec import CLEANINGS, PRECISIONS, RUNTIMES
 from siglipcli.errors import UsageError
@@ -382,6 +383,9 @@ class OutputOptions:
             help="Write to FILE, in the format its ending names; replaced only when complete.",
         ),
     ] = None
+    force: Force = False
+    allow_empty: AllowEmpty = False
+    provenance: WithProvenance = False
 
 
 @dataclass(frozen=True)
@@ -405,6 +409,8 @@ class DocumentOptions:
             "--output", "-o", metavar="FILE", help="Write to FILE; replaced only when complete."
         ),
     ] = None
+
+    force: Force = False
 
     @property
     def is_json(self) -> bool:

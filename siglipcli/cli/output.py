@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from siglipcli import outputs
 from siglipcli.cli import signals
 from siglipcli.cli.status import ExitStatus
+from siglipcli.cli.terminal import complain
+from siglipcli.errors import UsageError
+from siglipcli.outputs import provenance, safety
 from siglipcli.outputs.documents import document
 from siglipcli.outputs.output import open_output
 from siglipcli.results import Failure, Match
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator
 
+    from siglipcli.cli.inputs import Inputs
     from siglipcli.cli.options import OutputOptions
     from siglipcli.cli.terminal import Terminal
+    from siglipcli.encoders import Encoder
+    from siglipcli.labels import LabelSet
     from siglipcli.pipeline import Batch
     from siglipcli.results import Result
 
-__all__ = ["Tally", "print_json", "write"]
+__all__ = ["Tally", "check", "header", "print_json", "write"]
 
 R = TypeVar("R", bound="Result")
 
@@ -67,7 +74,7 @@ class Tally:
 
     def report(self, terminal: Terminal) -> None:
         """Say the counts on stderr; nothing for one image that has a result."""
-        count = self.encoded + self.stored + self.failed
+        count = self.count
         if count == 0:
             terminal.note("no images found" if self.things == "images" else f"no {self.things}")
         elif count > 1 or self.failed:
@@ -77,19 +84,79 @@ class Tally:
                 f" {rate:,.1f} {self.things}/s"
             )
 
+    @property
+    def count(self) -> int:
+        """All inputs so far."""
+        return self.encoded + self.stored + self.failed
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts by name."""
+        return {"encoded": self.encoded, "stored": self.stored, "failed": self.failed}
+
+    def require_inputs(
+        self, inputs: Inputs | None, terminal: Terminal, *, allow_empty: bool
+    ) -> None:
+        """End the command with status 1 where there was no input at all: an earlier output stays."""
+        if self.count or allow_empty:
+            return
+        if inputs:
+            inputs.report(terminal)
+        complain(f"no {self.things} found: nothing is written, and an earlier output stays")
+        raise typer.Exit(ExitStatus.SOME_INPUTS_FAILED)
+
     def leave(self) -> None:
         """End the command with status 1 where inputs failed."""
         if self.failed:
             raise typer.Exit(ExitStatus.SOME_INPUTS_FAILED)
 
 
-def write(
-    results: Iterable[Result], form: str, options: OutputOptions, header: outputs.Header
+def check(
+    options: OutputOptions, form: str, inputs: Iterable[str | os.PathLike[str] | None]
 ) -> None:
-    """Write results to where they were asked for, one by one. Raises OutputError."""
-    with signals.put_away(), outputs.opened(form, options.output, header) as sink:
+    """Refuse an output that would replace something that is not ours to replace. Raises UsageError."""
+    path = options.output
+    plain = form in {"table", "paths", "paths0"}
+    safety.check(path, inputs, force=options.force, plain=plain)
+    if not options.provenance:
+        return
+    if path is None or str(path) == "-":
+        raise UsageError("--provenance is written beside --output FILE: name a file")
+    safety.check(provenance.beside(path), inputs, force=options.force)
+
+
+def header(
+    options: OutputOptions,
+    form: str,
+    encoder: Encoder,
+    label_sets: Iterable[LabelSet] = (),
+    /,
+    **more: Any,
+) -> outputs.Header:
+    """Return what holds for the whole run; with what it was made with where there is a place for that."""
+    has_place = options.provenance or form == "parquet"
+    facts = provenance.provenance(encoder, label_sets) if has_place else {}
+    return outputs.Header(encoder.name, provenance=facts, **more)
+
+
+def write(
+    results: Iterable[Result],
+    form: str,
+    options: OutputOptions,
+    head: outputs.Header,
+    tally: Tally,
+    inputs: Inputs,
+    terminal: Terminal,
+) -> None:
+    """Write results to where they were asked for, one by one; without an input, nothing.
+
+    Raises OutputError, and Typer's Exit with status 1 where no input was found.
+    """
+    with signals.put_away(), outputs.opened(form, options.output, head) as sink:
         for result in results:
             sink.write(result)
+        tally.require_inputs(inputs, terminal, allow_empty=options.allow_empty)
+    if options.provenance and options.output:
+        provenance.write(options.output, {**head.provenance, "images": tally.counts()})
 
 
 def print_json(value: object) -> None:

@@ -56,7 +56,9 @@ def prompts(
             f"each label of {sets[0]} has one prompt, so none can be left out; give the set"
             " more templates, or its labels more prompts"
         )
-    run = judging.examine(given, sets, resampling, answer.output, engine, terminal)
+    run = judging.examine(
+        given, sets, resampling, answer.output, engine, terminal, force=answer.force
+    )
     with terminal.waiting("trying prompts"):
         found = _tried(run)
     if as_json:

@@ -46,6 +46,8 @@ REMEDIES: dict[str, str] = {
     "unknown_ending": "Or give --format.",
     "stdout_closed": "Name a file with --output.",
     "output_is_folder": "Name a file with --output.",
+    "output_is_input": "Choose another name.",
+    "foreign_output": "Choose another name, or replace it with --force.",
     "not_a_file": "Name a file with --output.",
 }
 """Code → a sentence with the options of the command line; `{fact}` is filled in. "" where the message says all."""

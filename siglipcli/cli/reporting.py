@@ -12,6 +12,7 @@ import typer
 
 from siglipcli.cli import signals
 from siglipcli.errors import UsageError
+from siglipcli.outputs import safety
 from siglipcli.outputs.output import is_same, open_output
 from siglipcli.text import visible
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from siglipcli.api import Classifier
-    from siglipcli.cli.options import InputOptions, SavedOptions
+    from siglipcli.cli.options import (
+        DocumentOptions,
+        InputOptions,
+        OutputOptions,
+        SavedOptions,
+    )
     from siglipcli.labels import LabelSet
     from siglipcli.outputs.html import Section, Sheet
     from siglipcli.results import Result
@@ -60,20 +66,20 @@ class Reporting:
     ] = 20_000
 
 
-def check(given: Reporting, output: Path | None, read: Iterable[str | Path | None]) -> None:
-    """Complain of a report that would take the place of something the run reads or writes.
-
-    Raises UsageError.
-    """
-    report = given.report
+def check(
+    options: Reporting,
+    output: OutputOptions | DocumentOptions,
+    inputs: Iterable[str | Path | None],
+) -> None:
+    """Refuse a report that would replace something that the run reads or writes. Raises UsageError."""
+    report = options.report
     if report is None:
         return
     if report.suffix.lower() not in {".html", ".htm"}:  # so it takes the place of no image
         raise UsageError(f"--report writes a page: {str(report)!r} should end in .html")
-    if output and is_same(report, output):
+    if output.output and is_same(report, output.output):
         raise UsageError(f"--report and --output are both {report}")
-    if report.is_file() and any(name and is_same(report, name) for name in read):
-        raise UsageError(f"the report {report} is one of the inputs")
+    safety.check(report, inputs, force=output.force)
 
 
 def title(inputs: InputOptions, saved: SavedOptions) -> str:

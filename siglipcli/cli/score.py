@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli import outputs
-from siglipcli.cli import label_sets, setup
+from siglipcli.cli import label_sets, output, setup
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.options import (
@@ -19,7 +18,7 @@ from siglipcli.cli.options import (
     SavedOptions,
     VerbosityOptions,
 )
-from siglipcli.cli.output import Tally, write
+from siglipcli.cli.output import Tally
 from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
 from siglipcli.results import ImageTextScores
@@ -81,14 +80,18 @@ def score(
     form = setup.output_format(answers)
     images, texts = _sides(inputs, sides, saved)
     terminal = Terminal(verbosity, rows_on_screen=form == "table" and answers.output is None)
+    output.check(answers, form, [*(images.paths or ()), images.files_from, saved.saved])
     sources = Inputs(images, saved, answers.output)
     tally = Tally(origin=sources.origin)
     with setup.classifier(engine, images, terminal) as classifier:
         label_sets.warn_of_texts(texts, classifier.encoder, terminal)
-        header = outputs.Header(classifier.encoder.name, labels=tuple(texts), kind=ImageTextScores)
+        header = output.header(
+            answers, form, classifier.encoder, labels=tuple(texts), kind=ImageTextScores
+        )
         results = classifier.score(sources.stream(), texts)
         with terminal.progress(sources.total) as counted:
-            write(tally.adding(counted(results)), form, answers, header)
+            scored = tally.adding(counted(results))
+            output.write(scored, form, answers, header, tally, sources, terminal)
         sources.report(terminal)
         tally.report(terminal)
     tally.leave()

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli import outputs
-from siglipcli.cli import label_sets, setup
+from siglipcli.cli import label_sets, output, setup
 from siglipcli.cli.groups import grouped
 from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.options import (
@@ -137,11 +136,14 @@ def search(
     """
     from siglipcli.search import rank
 
-    form = None if found.bare or found.bare0 else setup.output_format(answers)
-    if answers.output_format and form is None:
+    form = _format(found, answers)
+    bare = found.bare or found.bare0
+    if answers.output_format and bare:
         raise UsageError("--paths and --print0 are formats of their own: leave out --format")
     query, inputs = _query(inputs, saved, wanted)
     terminal = Terminal(verbosity, rows_on_screen=False)
+    read = [*(inputs.paths or ()), *(wanted.image or ()), inputs.files_from, saved.saved]
+    output.check(answers, form, read)
     sources = Inputs(inputs, saved, answers.output)
     tally = Tally(origin=sources.origin)
     with setup.classifier(engine, inputs, terminal) as classifier:
@@ -154,12 +156,12 @@ def search(
             batches = counted(tally.adding_batches(classifier.batches(sources.stream())))
             # Whole before the first is written: the bar is gone by then.
             results = list(rank(batches, vector, encoder.head, chosen, is_text=query.is_text))
-        header = _header(encoder.name, chosen.threshold)
-        with outputs.opened(_format(form, found), answers.output, header) as sink:
-            for result in results:
-                if form is None and isinstance(result, Failure):
-                    terminal.note(f"{result.file}: {result.kind}: {result.message}")
-                sink.write(result)
+        for failure in results if bare else ():
+            if isinstance(failure, Failure):
+                terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")
+        least = {} if chosen.threshold is None else {("", ""): chosen.threshold}
+        header = output.header(answers, form, encoder, kind=Match, thresholds=least)
+        output.write(results, form, answers, header, tally, sources, terminal)
         _report(tally, results, terminal)
     tally.leave()
 
@@ -204,13 +206,10 @@ def _ranking(found: MatchOptions) -> Ranking:
     return Ranking(None if found.every else top, found.threshold)
 
 
-def _format(form: str | None, found: MatchOptions) -> str:
-    return form or ("paths0" if found.bare0 else "paths")
-
-
-def _header(model: str, threshold: float | None) -> outputs.Header:
-    least = {} if threshold is None else {("", ""): threshold}
-    return outputs.Header(model, kind=Match, thresholds=least)
+def _format(found: MatchOptions, answers: OutputOptions) -> str:
+    if found.bare or found.bare0:
+        return "paths0" if found.bare0 else "paths"
+    return setup.output_format(answers)
 
 
 def _report(tally: Tally, results: Sequence[Result], terminal: Terminal) -> None:

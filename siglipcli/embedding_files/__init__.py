@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 
 from siglipcli.embedding_files.form import About, SavedVectors, Sink
 from siglipcli.errors import UsageError
+from siglipcli.outputs import safety
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import os
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -40,8 +42,17 @@ def for_path(path: Path) -> str:
         ) from None
 
 
-def check(path: Path) -> None:
-    """Raise UsageError where nothing could be written: an unknown ending, or pyarrow is missing."""
+def check(
+    path: Path, inputs: Iterable[str | os.PathLike[str] | None] = (), *, force: bool = False
+) -> None:
+    """Raise UsageError where nothing may be written: an unknown ending, or pyarrow is missing.
+
+    So it is where the file, or the names beside a .npy, would replace one of `inputs`, or a file that
+    this program did not write (`force`: only the former).
+    """
+    files = [path, path.with_name(f"{path.name}.jsonl")] if for_path(path) == "npy" else [path]
+    for file in files:
+        safety.check(file, inputs, force=force)
     if for_path(path) == "parquet":
         from siglipcli.outputs.parquet import libraries
 
