@@ -395,12 +395,13 @@ def test_all_failed_is_status_1_too() -> None:
 
 
 def test_an_empty_folder_has_no_rows() -> None:
-    """Nothing to answer is no failure; it is said on stderr."""
+    """Without an input there is no result: status 1, and a word on stderr."""
     Path("empty").mkdir()
     result = run("empty", *THREE)
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert result.stdout == ""
-    assert result.stderr == "siglip: no images found\n"
+    assert result.stderr == "siglip: no images found; an earlier output stays as it was\n"
+    assert run("empty", *THREE, "--allow-empty").exit_code == 0
     assert json.loads(run("empty", *THREE, "-q", "-f", "json").stdout) == []
 
 
@@ -497,7 +498,7 @@ def test_an_output_that_is_the_list_is_refused() -> None:
     name = write("list.txt", HEART)
     result = run("--files-from", name, *THREE, "-o", "./list.txt")
     assert result.exit_code == 2
-    assert "is the list that --files-from reads" in result.stderr
+    assert "is one of the inputs" in result.stderr
     assert Path(name).read_text() == HEART
 
 
@@ -505,7 +506,7 @@ def test_the_output_inside_the_folder_is_not_read() -> None:
     """A file of answers in the scanned folder is no input, whatever its ending."""
     folder = copies("images", "a.jpg")
     for _ in range(2):
-        result = run(folder, *THREE, "-o", folder / "out.png", "-f", "jsonl")
+        result = run(folder, *THREE, "-o", folder / "out.png", "-f", "jsonl", "--force")
         assert result.exit_code == 0
         (line,) = (folder / "out.png").read_text().splitlines()
         assert json.loads(line)["file"] == "images/a.jpg"
@@ -514,12 +515,13 @@ def test_the_output_inside_the_folder_is_not_read() -> None:
 
 def test_the_old_output_stays_until_the_new_one_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that cannot go on leaves the old file; one with failed inputs replaces it."""
-    write("out.jsonl", "old\n")
+    old = '{"file": "old.jpg", "status": "ok"}\n'
+    write("out.jsonl", old)
     assert run(HEART, "-l", "nonsense", "-o", "out.jsonl").exit_code == 2
     with monkeypatch.context() as patch:
         patch.setattr(Tally, "add", lambda tally, result: 1 / 0)
         assert isinstance(run(HEART, *THREE, "-o", "out.jsonl").exception, ZeroDivisionError)
-    assert Path("out.jsonl").read_text() == "old\n"
+    assert Path("out.jsonl").read_text() == old
     assert run("gone.jpg", HEART, *THREE, "-o", "out.jsonl").exit_code == 1
     assert len(Path("out.jsonl").read_text().splitlines()) == 2
     assert names_in(".") == ["out.jsonl"]

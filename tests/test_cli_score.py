@@ -125,14 +125,14 @@ def test_an_image_on_stdin() -> None:
     assert row["texts"][0]["score"] > 0.5
 
 
-def test_an_empty_folder_is_no_failure() -> None:
-    """No rows, status 0, said."""
+def test_an_empty_folder_is_status_1() -> None:
+    """No rows, and a word."""
     Path("empty").mkdir()
     result = score("a star", "empty")
     assert (result.exit_code, result.stdout, result.stderr) == (
-        0,
+        1,
         "",
-        "siglip: no images found\n",
+        "siglip: no images found; an earlier output stays as it was\n",
     )
 
 

@@ -172,8 +172,8 @@ def test_an_empty_folder_has_no_matches() -> None:
     """As everywhere."""
     Path("empty").mkdir()
     result = search("a dog", "empty")
-    assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == "siglip: no images found\n"
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "siglip: no images found; an earlier output stays as it was\n"
 
 
 # --- answers --------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ class Tally:
             return
         if inputs:
             inputs.report(terminal)
-        complain(f"no {self.things} found: nothing is written, and an earlier output stays")
+        complain(f"no {self.things} found; an earlier output stays as it was")
         raise typer.Exit(ExitStatus.SOME_INPUTS_FAILED)
 
     def leave(self) -> None:

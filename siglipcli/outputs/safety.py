@@ -51,7 +51,7 @@ def check(
     for name in inputs:
         if name is not None and str(name) != "-" and is_same(name, output):
             raise UsageError(
-                f"the output {output} is one of the inputs: {name}",
+                f"The output {output} is one of the inputs.",
                 code="output_is_input",
                 path=str(output),
             )

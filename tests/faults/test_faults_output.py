@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
+OLD = '{"file": "old.jpg", "status": "ok"}\n'  # as an earlier run wrote it
 CLASSIFY = ("classify", "--model", "demo", *LABELS)
 
 
@@ -75,11 +76,11 @@ def test_a_disk_that_fills(siglip: Siglip, tmp_path: Path) -> None:
     """A disk that fills while --output is written: status 3, the old file stays, no draft is left."""
     folder = tmp_path / "out"
     folder.mkdir()
-    (folder / "a.jsonl").write_text("old\n")
+    (folder / "a.jsonl").write_text(OLD)
     run = (*CLASSIFY, "--no-cache", "-o", folder / "a.jsonl", *[demo.IMAGES] * 5)
     done = siglip(*run, code=FULL.format(bytes=4096))
     assert_write_error(done.status, done.stderr)
-    assert (folder / "a.jsonl").read_text() == "old\n"
+    assert (folder / "a.jsonl").read_text() == OLD
     assert [path.name for path in folder.iterdir()] == ["a.jsonl"]
 
 
@@ -197,7 +198,7 @@ def test_killed_while_writing(siglip: Siglip, tmp_path: Path) -> None:
     """`kill -9` while --output is written: the old file, whole; without one, none."""
     folder = tmp_path / "out"
     folder.mkdir()
-    for old in (None, "old\n"):
+    for old in (None, OLD):
         if old:
             (folder / "a.jsonl").write_text(old)
         (tmp_path / str(old is None)).mkdir()
@@ -269,6 +270,6 @@ scoring.rank = rank
     assert done.status == 3
     assert len(done.rows) > 0
     assert "this is a bug in siglip: AssertionError: third" in done.stderr
-    (tmp_path / "a.csv").write_text("old")
+    (tmp_path / "a.csv").write_text("file,score\n")
     done = siglip.classify(*[HEART] * 600, "--no-cache", "-o", tmp_path / "a.csv", code=code)
-    assert (done.status, (tmp_path / "a.csv").read_text()) == (3, "old")
+    assert (done.status, (tmp_path / "a.csv").read_text()) == (3, "file,score\n")
