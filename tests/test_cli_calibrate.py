@@ -489,14 +489,14 @@ def test_an_output_that_cannot_be_written_is_status_3(known: Path) -> None:
 def test_nothing_that_can_be_read_is_status_1() -> None:
     """As with every command: each failure is said; there is nothing to fit, and the old file stays."""
     write_manifest(Path("d.csv"), {"gone.jpg": ["red circle"]})
-    Path("x.yaml").write_text("old")
+    Path("x.yaml").write_text("labels: [old]\n")
     for more in ((), ("-f", "json"), ("-o", "x.yaml"), ("-o", "-")):
         result = calibrate("d.csv", "-l", "set.yaml", *more)
         assert result.exit_code == 1
         assert result.stdout == ""
         assert "gone.jpg: vanished: " in result.stderr
         assert "none of the images could be read: there is nothing to calibrate" in result.stderr
-    assert Path("x.yaml").read_text() == "old"
+    assert Path("x.yaml").read_text() == "labels: [old]\n"
 
 
 def test_text_that_takes_no_numbers_is_refused_at_once(known: Path) -> None:

@@ -262,7 +262,8 @@ def test_an_interrupt_keeps_the_old_output(env: dict[str, str], tmp_path: Path) 
     """Ctrl-C while --output is written: the old file stays, nothing is left beside it."""
     folder = tmp_path / "out"
     folder.mkdir()
-    (folder / "a.jsonl").write_text("old\n")
+    old = '{"file": "old.jpg", "status": "ok"}\n'
+    (folder / "a.jsonl").write_text(old)
     run = Slow(env, tmp_path, "--output", str(folder / "a.jsonl"))
     run.name(HEART, "gone.jpg")
     end = time.monotonic() + DEADLINE
@@ -272,7 +273,7 @@ def test_an_interrupt_keeps_the_old_output(env: dict[str, str], tmp_path: Path) 
     assert run.end(signal.SIGINT)[0] == 130
     run.close()
     assert [p.name for p in folder.iterdir()] == ["a.jsonl"]
-    assert (folder / "a.jsonl").read_text() == "old\n"
+    assert (folder / "a.jsonl").read_text() == old
 
 
 def test_an_interrupted_array_is_closed(env: dict[str, str], tmp_path: Path) -> None:
