@@ -23,17 +23,15 @@ __all__ = [
     "DEFAULT_LIMIT",
     "CacheDir",
     "CacheLimit",
-    "OutputOptions",
-    "ThresholdOptions",
-    "TopOptions",
-]
-__all__ += [
     "DocumentOptions",
     "InputOptions",
     "JsonOrTable",
     "LabelOptions",
     "ModelOptions",
+    "OutputOptions",
     "SavedOptions",
+    "ThresholdOptions",
+    "TopOptions",
     "VerbosityOptions",
     "WalkOptions",
 ]
