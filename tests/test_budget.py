@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
 import threading
@@ -110,10 +109,10 @@ from siglipcli.results import Source
 from siglipcli.session import Session
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-with Session(FakeEncoder(), LoadOptions(workers=8), decoding_memory={memory}) as session:
+with Session(FakeEncoder(), LoadOptions(workers=6), decoding_memory={memory}) as session:
     list(session.batches([Source({small!r})]))
     before = peak()
-    (*_, last) = session.batches([Source({path!r}) for _ in range(8)])
+    (*_, last) = session.batches([Source({path!r}) for _ in range(6)])
     assert not last.failures
     print(peak() - before)
 """
@@ -121,8 +120,8 @@ with Session(FakeEncoder(), LoadOptions(workers=8), decoding_memory={memory}) as
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts as Linux does")
 def test_images_that_are_large_together_do_not_fill_the_memory(tmp_path: Path) -> None:
-    """Eight transparent PNGs of 25 MB each in 8 threads: one at a time where the budget is for one."""
-    Image.new("RGBA", (2500, 2500), (1, 2, 3, 4)).save(tmp_path / "a.png", compress_level=1)
+    """Six transparent PNGs of 36 MB each in 6 threads: one at a time where the budget is for one."""
+    Image.new("RGBA", (3000, 3000), (1, 2, 3, 4)).save(tmp_path / "a.png", compress_level=1)
     Image.new("RGBA", (9, 9)).save(tmp_path / "b.png")
     peaks = {}
     for memory in (64 << 20, 4 << 30):
@@ -131,12 +130,11 @@ def test_images_that_are_large_together_do_not_fill_the_memory(tmp_path: Path) -
             small=str(tmp_path / "b.png"), path=str(tmp_path / "a.png"),
         )  # fmt: skip
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=False,
-            env=os.environ | {"MALLOC_ARENA_MAX": "1"},
-        )  # fmt: skip
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         peaks[memory] = int(done.stdout)
-    assert peaks[64 << 20] < 120 < peaks[4 << 30], peaks
+    assert peaks[64 << 20] < 200 < peaks[4 << 30], peaks
 
 
 def test_an_image_that_is_given_up_gives_its_memory_back() -> None:
