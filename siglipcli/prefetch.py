@@ -1,4 +1,8 @@
-"""A stream that is run ahead of whoever takes from it, on a thread of its own."""
+"""A stream that is run ahead of whoever takes from it, on a thread of its own.
+
+`queue.Queue` in its place takes 3.3 µs of processor time per item against 1.4 µs (300,000 integers): 0.19 s
+of the 5.4 s that 100,000 stored files take, 3.5 %. Nor does it know pauses, heavy items or `close`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ _FEW = 16
 
 
 class Prefetcher(Generic[T]):
-    """A stream run on a thread of its own, at most `ahead` items before the one asked for.
+    """A stream run on a thread of its own, at most `ahead` items before the one that is taken.
 
     Where it had to wait, it goes on when `refill` of them are left. Items that are heavy are drawn few
     at a time. One thread may take, one by one or in chunks. `close` may be called from any thread.

@@ -40,7 +40,7 @@ def serve() -> None:
     ends_with_parent = _die_with_parent()
     _leave_no_core()
     _hear_alarms()
-    held = _held()
+    own_bytes = _own_bytes()
     with suppress(BrokenPipeError):
         replies.write(READY)
         replies.flush()
@@ -48,7 +48,7 @@ def serve() -> None:
             n_bytes, size, megapixels, seconds, *flags = REQUEST.unpack(head)
             data = requests.read(n_bytes)
             _wake_up_in(0 if ends_with_parent else seconds)
-            _bound(held + _MEMORY + megapixels * 1e6 * _MEMORY_A_PIXEL + 2 * n_bytes)
+            _bound(own_bytes + _MEMORY + megapixels * 1e6 * _MEMORY_A_PIXEL + 2 * n_bytes)
             kind, payload = _decoded(data, size, images.Limits(megapixels), *flags)
             _wake_up_in(0)
             replies.write(REPLY.pack(kind, len(payload)))
@@ -89,7 +89,7 @@ def _decoded(
     except ImageError as error:
         kind = NO_MEMORY if isinstance(error.__context__, MemoryError) else ERROR
         return kind, f"{error.kind}\n{error}".encode(errors="replace")
-    except Exception as error:  # noqa: BLE001  # told where it can be seen
+    except Exception as error:  # noqa: BLE001  # shown where it can be seen
         return BUG, f"{type(error).__name__}: {error}".encode(errors="replace")[:1000]
 
 
@@ -117,8 +117,8 @@ def _hear_alarms() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
 
 
-def _held() -> int:
-    """Return the bytes of memory of its own that this process has; 0 where that is not told."""
+def _own_bytes() -> int:
+    """Return the bytes of memory of its own that this process has; 0 where that is unknown."""
     if sys.platform == "linux":
         with suppress(OSError), open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
             return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
