@@ -284,7 +284,7 @@ with suppress(AttributeError, OSError):  # a Pillow that does not show its libti
 # Pillow allocates large images in blocks of 16 MB, which glibc keeps for the thread that freed them: six
 # PNGs of 100 megapixels, one after another in six threads, took 4.2 GB, with blocks over 32 MB 1.2 GB.
 with suppress(AttributeError):  # of a later Pillow: then PILLOW_BLOCK_SIZE is the user's to set
-    Image.core.set_block_size(64 << 20)
+    _imaging.set_block_size(64 << 20)
 
 
 def _settle_pillow(limits: Limits) -> None:
