@@ -7,7 +7,6 @@ the items of a lazy stream are checked when their turn comes.
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from PIL import ExifTags, Image
 from siglipcli.errors import UsageError
 from siglipcli.images.formats import DECODER_ERRORS
 from siglipcli.inputs import expand
-from siglipcli.labels import LabelSet, parse
+from siglipcli.labels import LabelSet
 from siglipcli.results import Failure, Source
 from siglipcli.scoring import LabelEmbeddings
 
@@ -188,9 +187,7 @@ def as_label_sets(labels: Labels) -> list[LabelSet | LabelEmbeddings]:
 def _label_set(labels: Any) -> LabelSet | LabelEmbeddings:
     if isinstance(labels, (LabelSet, LabelEmbeddings)):
         return labels
-    if isinstance(labels, Mapping):  # JSON is YAML
-        return parse(json.dumps(labels, ensure_ascii=False), "labels")
-    return LabelSet.load(labels)
+    return LabelSet.from_dict(labels) if isinstance(labels, Mapping) else LabelSet.load(labels)
 
 
 def _no_labels(item: object) -> str:

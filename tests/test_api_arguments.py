@@ -225,6 +225,7 @@ def test_a_string_is_never_split_in_letters(clf: Classifier, red: Path) -> None:
     (scored,) = clf.score(red, "red circle")
     assert isinstance(scored, ImageTextScores)
     assert [pair.text for pair in scored.pairs] == ["red circle"]
+    assert [label.path for label in LabelSet.of("cat").labels] == ["cat"]
     assert clf.encode_texts("red circle").shape == (1, 4)
     assert clf.encode_texts(["red circle", "cat"]).shape == (2, 4)
     assert Query("a dog") == Query(["a dog"])
@@ -274,7 +275,7 @@ def test_what_is_no_label_raises_at_the_call(clf: Classifier, red: Path) -> None
         ([["a"]], TypeError, "list"),
         ([], ValueError, "no label"),
         ({"labels": []}, ValueError, "empty list"),
-        (["a", "a"], ValueError, "given twice"),
+        (["a", "a"], ValueError, "there twice"),
         ("animls", ValueError, "nearest built-in is animals"),
         ([{"labels": ["a"]}, {"labels": ["b"]}], UsageError, "two label sets are called"),
     ]
@@ -324,6 +325,7 @@ def test_results_and_records_compare_pickle_and_print_in_a_line(clf: Classifier,
         *clf.search(red, "x"),
         *(item for items in clf.embed(red) for item in items),
         clf.encode_labels(labels),
+        labels,
         Query("x", images=["y.png"]),
         ScoringOptions(),
         Source("image 0", bytes(100_000)),
