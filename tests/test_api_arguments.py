@@ -276,7 +276,7 @@ def test_what_is_no_label_raises_at_the_call(clf: Classifier, red: Path) -> None
         ([], ValueError, "no label"),
         ({"labels": []}, ValueError, "empty list"),
         (["a", "a"], ValueError, "there twice"),
-        ("animls", ValueError, "nearest built-in is animals"),
+        ("animls", ValueError, "nearest built-in set is .animals"),
         ([{"labels": ["a"]}, {"labels": ["b"]}], UsageError, "two label sets are called"),
     ]
     for labels, kind, why in wrong:
