@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path  # Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,17 +9,21 @@ import typer
 
 from siglipcli.cli import label_sets
 from siglipcli.cli.command import Command, group
+from siglipcli.cli.options import JsonOrTable
 from siglipcli.cli.output import print_json
 from siglipcli.cli.remedies import with_remedy
 from siglipcli.cli.status import ExitStatus
+from siglipcli.cli.values import words
 from siglipcli.errors import LabelError, OfflineError, OutputError, UsageError
+from siglipcli.outputs.label_set import counted
+from siglipcli.outputs.plain_table import print_table
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from siglipcli.encoders.tokens import Tokenizer
-    from siglipcli.labels import Calibration, Label, LabelSet
+    from siglipcli.labels import LabelSet
     from siglipcli.labels.model_view import View
 
 __all__ = ["app"]
@@ -31,32 +34,15 @@ DEFAULT_MODEL = "ViT-B-16-SigLIP-384"
 app = group("labels", "List, show, check and start label sets.")
 
 
-class ListFormat(str, Enum):
-    """How `list` prints."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-class ShowFormat(str, Enum):
-    """How `show` prints."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-
-
 @app.command("list", cls=Command)
 def list_sets(
-    output_format: Annotated[
-        ListFormat, typer.Option("--format", "-f", help="A table, or JSON for programs.")
-    ] = ListFormat.TABLE,
+    output_format: JsonOrTable = "table",
 ) -> None:
     """List the label sets that come with the program."""
     from siglipcli import labels as sets
 
     builtin = [(name, sets.load(name)) for name in sets.builtin_names()]
-    if output_format is ListFormat.JSON:
+    if output_format == "json":
         print_json(
             [
                 {"name": name, "labels": len(one.labels), "description": one.description}
@@ -65,7 +51,7 @@ def list_sets(
         )
         return
     rows = [[name, str(len(one.labels)), one.description] for name, one in builtin]
-    _print_table(["name", "labels", "description"], rows)
+    print_table(["name", "labels", "description"], rows, right={"labels"})
 
 
 @app.command(cls=Command)
@@ -75,11 +61,14 @@ def show(
         typer.Argument(metavar="SET", help="A built-in set's name, a label file, or - for stdin."),
     ],
     output_format: Annotated[
-        ShowFormat,
+        str,
         typer.Option(
-            "--format", "-f", help="A table, JSON for programs, or the YAML to start from."
+            "--format",
+            "-f",
+            **words("table", "json", "yaml"),
+            help="A table, JSON for programs, or the YAML to start from.",
         ),
-    ] = ShowFormat.TABLE,
+    ] = "table",
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Show what the model reads of each prompt.")
     ] = False,
@@ -92,18 +81,19 @@ def show(
 ) -> None:
     """Show a set's labels, prompts and thresholds."""
     from siglipcli import labels as sets
+    from siglipcli.outputs.label_set import as_json, print_set
 
-    if tokens and output_format is ShowFormat.YAML:
+    if tokens and output_format == "yaml":
         raise UsageError("--tokens is for the table and JSON, not for --format yaml")
     text, file = label_sets.read(label_set)
     labels = sets.parse(text, file)
     read = _reader(model) if tokens else None
-    if output_format is ShowFormat.YAML:
+    if output_format == "yaml":
         typer.echo(text, nl=not text.endswith("\n"))
-    elif output_format is ShowFormat.JSON:
-        print_json(_as_json(labels, read))
+    elif output_format == "json":
+        print_json(as_json(labels, read))
     else:
-        _print_set(labels, read)
+        print_set(labels, read)
 
 
 @app.command(cls=Command)
@@ -142,11 +132,10 @@ def new(
     ] = False,
 ) -> None:
     """Write a commented label set to start from."""
-    import json
-
     from siglipcli import labels as sets
+    from siglipcli.labels.starter import starter
 
-    text = _STARTER.format(name=json.dumps(name, ensure_ascii=False))
+    text = starter(name)
     sets.parse(text, name)
     if output is None and Path(name).name != name:
         raise UsageError(f"{visible(name)} is not a file name here; give the file with --output.")
@@ -167,7 +156,7 @@ def _check_one(file: str, view: View) -> bool:
         return False
     prompts = sum(len(label.prompts) for label in labels.labels)
     typer.echo(
-        f"{visible(file)}: {_count(len(labels.labels), 'label')}, {_count(prompts, 'prompt')}"
+        f"{visible(file)}: {counted(len(labels.labels), 'label')}, {counted(prompts, 'prompt')}"
     )
     _warn(visible(file), labels, view)
     return True
@@ -211,10 +200,6 @@ def _reader(model: str) -> Callable[[str], list[str]]:
     return lambda prompt: list(tokenizer.pieces(prompt))
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def _write(path: Path, text: str, *, force: bool) -> None:
     try:
         with path.open("w" if force else "x", encoding="utf-8") as stream:
@@ -223,93 +208,3 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         raise UsageError(f"{visible(str(path))} is already there; --force replaces it.") from None
     except OSError as error:
         raise OutputError(f"write error: {visible(str(path))}: {error.strerror}.") from error
-
-
-def _as_json(labels: LabelSet, read: Callable[[str], list[str]] | None) -> dict[str, object]:
-    from dataclasses import asdict
-
-    document = asdict(labels)
-    if read:
-        for label in document["labels"]:
-            label["tokens"] = [read(prompt) for prompt in label["prompts"]]
-    return document
-
-
-def _print_set(labels: LabelSet, read: Callable[[str], list[str]] | None) -> None:
-    facts = [f"aggregate: {labels.aggregate}"]
-    if labels.threshold is not None:
-        facts.append(f"threshold: {labels.threshold:g}")
-    if labels.bias_shift:
-        facts.append(f"bias_shift: {labels.bias_shift:+g}")
-    if labels.exclusive:
-        facts.append("exclusive")
-    typer.echo(
-        f"{visible(labels.name)}: {_count(len(labels.labels), 'label')} ({', '.join(facts)})"
-    )
-    if labels.calibrated:
-        typer.echo(visible(_fitted_on(labels.calibrated)))
-    if labels.description:
-        typer.echo(visible(labels.description))
-    rows = [_row(label, read) for label in labels.labels]
-    titles = ["label", "threshold", "kind", "prompts", "the model reads"]
-    used = [at for at, _ in enumerate(titles) if any(row[at] for row in rows)]
-    _print_table([titles[at] for at in used], [[row[at] for at in used] for row in rows])
-
-
-def _fitted_on(fitted: Calibration) -> str:
-    details = [
-        fitted.precision,
-        _count(fitted.images, "image") if fitted.images else "",
-        fitted.date,
-    ]
-    known = ", ".join(detail for detail in details if detail)
-    return f"calibrated for {fitted.model}{f' ({known})' if known else ''}"
-
-
-def _row(label: Label, read: Callable[[str], list[str]] | None) -> list[str]:
-    threshold = "" if label.threshold is None else f"{label.threshold:g}"
-    kind = "negative" if label.negative else ""
-    tokens = [" ".join(map(visible, read(prompt))) for prompt in label.prompts] if read else []
-    return [label.path, threshold, kind, "\n".join(map(visible, label.prompts)), "\n".join(tokens)]
-
-
-def _print_table(titles: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in titles:
-        numeric = title in {"labels", "threshold"}
-        table.add_column(title, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        # Text, not str: a name such as [bold] is no markup.
-        table.add_row(*(Text("\n".join(map(visible, cell.split("\n")))) for cell in row))
-    Console().print(table)
-
-
-_STARTER = """\
-# A label set for `siglip classify --labels`. Quotes are needed only where a text holds
-# any of : # {{ }} [ ] , or begins with one of & * ! @ % - ?
-name: {name}
-description: What these labels are for, in a line
-
-# Each label's name is filled in for {{}}; the embeddings of the results are averaged.
-templates: ["a photo of a {{}}.", "a close up photo of a {{}}."]
-# aggregate: max        # take the best prompt instead of the mean
-
-# Scores from here on count as a tag. SigLIP's scores are small: begin low.
-threshold: 0.1
-# exclusive: true       # only the best label can be a tag
-
-labels:
-  - cat                                   # the short form
-  - name: dog
-    prompts: ["a dog", "a puppy"]         # in place of the templates
-    threshold: 0.2                        # in place of the set's
-  - name: bird
-    children: [sparrow, owl]              # the results say bird/sparrow and bird/owl
-  - name: not a live animal
-    prompts: ["a stuffed animal toy", "a statue of an animal"]
-    negative: true                        # never a tag; a label that scores below it is none
-"""
