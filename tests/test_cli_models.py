@@ -85,7 +85,7 @@ def test_pull_then_list_and_info(server: HubStandIn) -> None:
     server.requests.clear()
     shown = json.loads(models("info", DEFAULT, "-f", "json").stdout)
     assert server.requests == []
-    assert shown["bias"] == -12.5
+    assert shown["logit_bias"] == -12.5
     assert shown["repo"] == REPO
     assert len(shown["fingerprint"]) == 32
     assert [file["file"] for file in shown["files"]] == NAMES

@@ -98,5 +98,10 @@ def say() -> None:
     words, _State.words = _State.words, None
     if sys.stderr is None or words is None:
         return
-    start = _CURSOR if sys.stderr.isatty() else ""
-    os.write(sys.stderr.fileno(), f"{start}siglip: {words()}\n".encode(errors="replace"))
+    line = f"{_CURSOR if sys.stderr.isatty() else ''}siglip: {words()}\n"
+    try:
+        number = sys.stderr.fileno()
+    except (OSError, ValueError):  # a stream that is no file
+        sys.stderr.write(line)
+        return
+    os.write(number, line.encode(errors="replace"))  # the signal may have come inside a write

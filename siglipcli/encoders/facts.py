@@ -1,0 +1,54 @@
+"""What is known of a model, as plain values: for listing and for JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from siglipcli.encoders.catalog import DEFAULT
+
+if TYPE_CHECKING:
+    from siglipcli.encoders.catalog import Entry
+    from siglipcli.encoders.checkpoint import Checkpoint, File
+
+__all__ = ["checkpoint_facts", "entry_facts", "file_facts"]
+
+
+def entry_facts(entry: Entry) -> dict[str, Any]:
+    """Return what the catalogue knows of a model, as JSON has it."""
+    return {
+        "name": entry.name,
+        "default": entry.name == DEFAULT,
+        "family": entry.family,
+        "image_size": entry.image_size,
+        "context_length": entry.context_length,
+        "embed_dim": entry.embed_dim,
+        "image_parameters_millions": entry.image_params,
+        "text_parameters_millions": entry.text_params,
+        "imagenet_top1": entry.imagenet,
+        "multilingual": entry.multilingual,
+        "download_mb": entry.download_mb,
+        "repo": entry.repo,
+        "tokenizer_repo": entry.tokenizer_repo,
+    }
+
+
+def checkpoint_facts(found: Checkpoint) -> dict[str, Any]:
+    """Return what only the files themselves tell."""
+    return {
+        "image_size": found.preprocess.size,
+        "context_length": found.context_length,
+        "embed_dim": found.config["model_cfg"].get("embed_dim"),
+        "logit_scale": found.head.logit_scale,
+        "logit_bias": found.head.logit_bias,
+        "fingerprint": found.fingerprint,
+    }
+
+
+def file_facts(file: File) -> dict[str, Any]:
+    """Return where a file of a model is, and its size in bytes; None where it is not here."""
+    return {
+        "file": file.name,
+        "from": file.home,
+        "path": str(file.path) if file.path else None,
+        "bytes": file.path.stat().st_size if file.path else None,
+    }
