@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check browser fuzz bench format docs clean
+.PHONY: demo test check browser fuzz bench simulate format docs clean
 
 demo: .venv/installed
 	@$(BIN)/siglip demo --format table
@@ -38,6 +38,10 @@ fuzz: .venv/developed
 # About 20 minutes on 2 cores, alone on the machine; BENCH=--quick only tries it.
 bench: .venv/developed
 	$(BIN)/python benchmarks/bench.py $(BENCH)
+
+# What calibrate and compare promise, tried on thousands of simulated data sets; some minutes.
+simulate: .venv/developed
+	$(BIN)/python benchmarks/simulate.py
 
 format: .venv/developed
 	$(BIN)/ruff format

@@ -10,7 +10,7 @@ import pytest
 from fake_encoder import FakeEncoder
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ IMPORTS: dict[str, set[str]] = {
     "pipeline": {"images", "numpy", "prefetch", "store"},
     "session": {"encoders", "numpy", "pipeline", "store"},
     "embedding_files": {"numpy", "outputs", "pipeline"},
-    "evaluation": {"inputs", "labels", "matplotlib", "numpy", "scoring", "sklearn"},
+    "evaluation": {"inputs", "labels", "matplotlib", "numpy", "scipy", "scoring", "sklearn"},
     "outputs": {
         "PIL", "digits", "evaluation", "images", "inputs", "numpy", "pyarrow", "rich", "scoring",
     },

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from siglipcli import labels as labelsets
 from siglipcli.cli import app
-from siglipcli.cli.calibrate import _threshold
 from siglipcli.cli.output import print_json
+from siglipcli.outputs.calibration_report import threshold
 
 if TYPE_CHECKING:
     from typer.testing import Result
@@ -136,7 +136,7 @@ def test_the_set_is_written_back_with_all_that_was_in_it(known: Path) -> None:
     assert re.fullmatch(
         r"# what the drawings show\nname: drawings\n"
         r'templates: \["a \{\}\.", "a photo of a \{\}\."\]\n'
-        rf"{number}\nbias_shift: -?[0-9.]+ +# the test's\nlabels:\n"
+        rf"{number}\ncalibrated: .*\nbias_shift: -?[0-9.]+ +# the test's\nlabels:\n"
         rf"  - name: red circle  +# round\n    {number}\n"
         rf'  - name: blue star\n    {number}\n    prompts: \["a blue star"\]   # one\n'
         rf"  - name: shapes\n(    {number}\n)?"
@@ -145,6 +145,10 @@ def test_the_set_is_written_back_with_all_that_was_in_it(known: Path) -> None:
         r"  - green star\n  - purple star\n",
         text,
     )
+    made = labelsets.load("fitted.yaml").calibrated
+    assert made is not None
+    assert (made.model, made.images) == ("demo", len(NAMES) * PER_CLASS + 2)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", made.date)
     for found in re.findall(r"threshold: ([0-9.e-]+)", text):
         lacking = min(float(found), 1 - float(found))
         assert float(f"{lacking:.3g}") == pytest.approx(lacking, rel=1e-6)
@@ -165,7 +169,6 @@ def test_labels_left_alone_keep_their_tags(known: Path, shared: Path) -> None:
 
     kept = [[x for x in row if x != "blue star"] for row in tags("set.yaml")]
     assert [[x for x in row if x != "blue star"] for row in tags("fitted.yaml")] == kept
-    assert label(report(known, "-l", "set.yaml", "--min-examples", "2"), "green star")["fitted"]
     few = report(known, "-l", "set.yaml", "--min-examples", "9")
     left = {x["label"] for x in few["labels"] if x["kept"] == "too few examples"}
     assert left == {
@@ -175,7 +178,7 @@ def test_labels_left_alone_keep_their_tags(known: Path, shared: Path) -> None:
         "shapes/yellow triangle",
         "green star",
     }
-    assert [x["label"] for x in few["labels"] if x["fitted"]] == ["shapes"]
+    assert [x["label"] for x in few["labels"] if x["held_out"]] == ["shapes"]
     assert all(x["held_out"] is None for x in few["labels"] if x["label"] in left)
 
 
@@ -206,7 +209,9 @@ def test_the_table_says_examples_thresholds_and_gain_of_each_label(known: Path) 
         r" and tag as in the set\.",
         lines[-1],
     )
-    assert result.stderr.count("\n") == 1
+    assert result.stderr.count("\n") == 2
+    shift = labelsets.load("fitted.yaml").bias_shift
+    assert result.stderr.endswith(f"wrote fitted.yaml: 4 thresholds and bias_shift {shift:g}\n")
 
 
 def test_the_table_shows_the_thresholds_that_are_written(known: Path) -> None:
@@ -221,7 +226,7 @@ def test_the_table_shows_the_thresholds_that_are_written(known: Path) -> None:
         *((0.9999971, "0.999997"), (0.99999971, "0.9999997"), (1.5e-09, "1.5e-09")),
         *((0.12345678, "0.123457"), (1e-320, "1e-320")),
     ):
-        assert _threshold(value) == text
+        assert threshold(value) == text
 
 
 def test_one_label_is_no_labels(known: Path) -> None:
@@ -307,16 +312,21 @@ def test_the_gain_can_be_held_against_another_flat_threshold(known: Path) -> Non
     assert Path("same.yaml").read_text() == LABELS
 
 
-def test_precision_can_be_asked_for(known: Path) -> None:
-    """--precision P: the tags held out are that right, and the table says how many are found."""
-    found = report(known, "-l", "set.yaml", "--precision", "0.9")
-    fitted = [each for each in found["labels"] if each["fitted"]]
-    assert len(fitted) >= 4
-    assert all(each["held_out"]["precision"] > 0.8 for each in fitted)
-    shown = calibrate(known, "-l", "set.yaml", "--precision", "0.9").stdout
+def test_a_precision_can_be_asked_for(known: Path) -> None:
+    """--min-precision P: labels that show it are fitted and marked, the others are left alone and counted."""
+    found = report(known, "-l", "set.yaml", "--min-precision", "0.5")
+    reached = [each for each in found["labels"] if each.get("reached")]
+    assert found["reached"] == len(reached) >= 4
+    assert all(each["precision_at_least"] >= 0.5 for each in reached)
+    most = report(known, "-l", "set.yaml", "--min-precision", "0.95")
+    assert (most["reached"], most["not_reached"]) == (0, 5)
+    assert label(most, "red circle")["kept"] == "precision not reached"
+    shown = calibrate(known, "-l", "set.yaml", "--min-precision", "0.95").stdout
     assert shown.splitlines()[0].split() == [
         "label", "examples", "threshold", "precision", "recall", "gain",
     ]  # fmt: skip
+    assert "precision 0.95 reached by 0 labels, not reached by 5" in shown
+    assert "takes 50 right images of a label or more" in shown
 
 
 def test_names_act_on_no_terminal(known: Path) -> None:
@@ -421,9 +431,15 @@ def test_images_without_a_label_count_as_wrong_for_all(known: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "calibrate takes one label set, and none is given: --labels FILE"),
-        (["-l", "set.yaml", "-l", "animals"], "one label set, and several are given"),
-        (["-l", "set.yaml", "-L", "cat"], "one label set, and several are given"),
+        ([], "calibrate takes one label set: give --labels FILE; none given"),
+        (
+            ["-l", "set.yaml", "-l", "animals"],
+            "calibrate takes one label set: give --labels FILE; 2 given",
+        ),
+        (
+            ["-l", "set.yaml", "-L", "cat"],
+            "calibrate takes one label set: give --labels FILE; 2 given",
+        ),
         (["-l", "animals"], "match no label of the set 'animals'"),
         (["-l", "set.yaml", "-o", "-", "-f", "json"], "would both write to stdout"),
         (["-l", "set.yaml", "-o", "set.yaml"], "is the label set that is read; --force replaces"),
@@ -441,12 +457,12 @@ def test_what_makes_no_sense_is_refused(arguments: list[str], message: str, know
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--precision", "1.5"], "is not a number from 0 to 1"),
-        (["--precision", "high"], "'high' is not a number from 0 to 1"),
-        (["--precision", "nan"], "is not a number from 0 to 1"),
-        (["--precision", "fp32"], "here --arithmetic"),
-        (["--folds", "1"], "--folds"),
-        (["--min-examples", "1"], "--min-examples"),
+        (["--min-precision", "1.5"], "--min-precision"),
+        (["--min-precision", "high"], "--min-precision"),
+        (["--min-precision", "nan"], "--min-precision"),
+        (["--precision", "0.9"], "--precision"),
+        (["--folds", "2"], "--folds"),
+        (["--min-examples", "2"], "--min-examples"),
     ],
 )
 def test_values_out_of_range_are_refused(arguments: list[str], message: str, known: Path) -> None:
@@ -487,49 +503,38 @@ def test_an_output_that_cannot_be_written_is_status_3(known: Path) -> None:
 
 
 def test_nothing_that_can_be_read_is_status_1() -> None:
-    """As with every command: each failure is said; there is nothing to fit, and the old file stays."""
+    """As with every command: each failure is said, the document is of the usual kind, and the old file stays."""
     write_manifest(Path("d.csv"), {"gone.jpg": ["red circle"]})
     Path("x.yaml").write_text("labels: [old]\n")
     for more in ((), ("-f", "json"), ("-o", "x.yaml"), ("-o", "-")):
         result = calibrate("d.csv", "-l", "set.yaml", *more)
         assert result.exit_code == 1
-        assert result.stdout == ""
         assert "gone.jpg: vanished: " in result.stderr
         assert "none of the images could be read: there is nothing to calibrate" in result.stderr
+        if "json" in more:
+            found = json.loads(result.stdout)
+            assert (found["images"], len(found["failures"])) == (0, 1)
+            assert {each["kept"] for each in found["labels"]} == {"no examples"}
+        if "-" in more:
+            assert result.stdout == ""
     assert Path("x.yaml").read_text() == "labels: [old]\n"
 
 
-def test_text_that_takes_no_numbers_is_refused_at_once(known: Path) -> None:
-    """Before a model is looked for, if numbers may come where none can be written; else it goes on."""
-    text = "labels:\n- ? name\n  : {}\n- {}\n"
-    Path("odd.yaml").write_text(text.format("red circle", "blue star"))
-    images = {str(path): [path.parent.name] for path in sorted(known.glob("blue star/*"))}
-    write_manifest(Path("blue.csv"), images)
-    write_manifest(
-        Path("both.csv"), images | {str(known / "red circle" / "000.png"): ["red circle"]}
-    )
-    arguments = ("-l", "odd.yaml", "-m", "no-such-model")
-    result = calibrate("both.csv", *arguments, "-o", "x.yaml")
-    assert result.exit_code == 2
-    assert "odd.yaml: thresholds cannot be written into its form" in result.stderr
-    for more in (("blue.csv", "-o", "x.yaml"), ("both.csv",)):
-        result = calibrate(*more, *arguments)
-        assert result.exit_code == 3
-        assert "no-such-model" in result.stderr
+def test_explicit_keys_take_numbers_too(known: Path) -> None:
+    """`? name` is no reason to refuse: the run goes on to look for the model."""
+    Path("odd.yaml").write_text("labels:\n- ? name\n  : red circle\n- blue star\n")
+    rows = {str(path): [path.parent.name] for path in sorted(known.glob("blue star/*"))}
+    write_manifest(Path("d.csv"), rows | {str(known / "red circle" / "000.png"): ["red circle"]})
+    result = calibrate("d.csv", "-l", "odd.yaml", "-m", "no-such-model", "-o", "x.yaml")
+    assert result.exit_code == 3
+    assert "no-such-model" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("room", "library"),
-    [("siglipcli.evaluation.calibration", "sklearn.model_selection")],
-)
 def test_without_the_extra_it_says_what_to_install(
-    room: str, library: str, known: Path, monkeypatch: pytest.MonkeyPatch
+    known: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Status 2 and the command that installs what is missing, before any image is read."""
-    package, _, name = room.rpartition(".")
-    monkeypatch.delattr(sys.modules[package], name, raising=False)
-    monkeypatch.delitem(sys.modules, room, raising=False)
-    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     result = calibrate(known, "-l", "set.yaml", "-m", "no-such-model")
     assert result.exit_code == 2
-    assert 'pip install "siglipcli[eval]"' in result.stderr
+    assert "pip install 'siglipcli[eval]'" in result.stderr

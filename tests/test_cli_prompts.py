@@ -24,7 +24,7 @@ GOOD, BAD = "a blue heart.", "a green star!"
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with drawings and label sets, and what was encoded before."""
     folder = tmp_path_factory.mktemp("prompts")
-    labelled.draw_folder(folder / "drawings", SHAPES, per_class=6)
+    labelled.draw_folder(folder / "drawings", SHAPES, per_class=12)
     heart = {"name": "blue heart", "prompts": [GOOD, BAD]}
     mixed = [heart if name == "blue heart" else name for name in SHAPES]
     labelled.write_labels(folder / "mixed.yaml", mixed)
@@ -54,7 +54,7 @@ def test_a_bad_prompt_hurts_and_a_good_one_helps() -> None:
     """Leaving the one out gains, leaving the other out costs; the intervals are away from 0."""
     found = answer("drawings", "-l", "mixed.yaml")
     label = found["labels"][1]
-    assert (label["label"], label["examples"]) == ("blue heart", 6)
+    assert (label["label"], label["examples"]) == ("blue heart", 12)
     good, bad = label["prompts"]
     assert (good["prompt"], bad["prompt"]) == (GOOD, BAD)
     assert (good["verdict"], bad["verdict"]) == ("helps", "hurts")
@@ -87,12 +87,12 @@ def test_the_answer_says_what_it_is_about() -> None:
     """Data, model, set and the resampling; the keys of each part stay."""
     found = answer("drawings", "-l", "mixed.yaml", "--resamples", "150", "--seed", "2")
     assert list(found) == [
-        "dataset", "model", "images", "failures", "resamples", "seed", "confidence", "set",
+        "dataset", "model", "made_with", "images", "failures", "resamples", "seed", "confidence", "set",
         "metrics", "expected_by_chance", "templates", "labels",
     ]  # fmt: skip
-    assert (found["dataset"], found["model"], found["images"]) == ("drawings", "demo", 36)
+    assert (found["dataset"], found["model"], found["images"]) == ("drawings", "demo", 72)
     assert (found["set"], found["resamples"], found["seed"]) == ("mixed", 150, 2)
-    assert found["expected_by_chance"] == 0.6
+    assert found["expected_by_chance"] == 0.1
     assert list(found["labels"][0]) == ["label", "examples", "average_precision", "prompts"]
     assert list(found["labels"][0]["prompts"][0]) == [
         "prompt", "template", "average_precision", "difference", "interval", "verdict", "acc1",
@@ -130,14 +130,14 @@ def test_the_table_says_helps_and_hurts() -> None:
     result = prompts("drawings", "-l", "mixed.yaml")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[0] == "mixed (mixed.yaml) on drawings: 36 images, demo"
+    assert lines[0] == "mixed (mixed.yaml) on drawings: 72 images, demo"
     start = next(i for i, line in enumerate(lines) if line.startswith("label and prompt"))
     assert lines[start].split() == ["label", "and", "prompt", "alone", "without", "effect", "95", "%", "interval"]  # fmt: skip
-    assert lines[start + 1] == "blue heart (6 images)"
+    assert lines[start + 1] == "blue heart (12 images)"
     rows = {line[2:20].rstrip(): line for line in lines[start + 2 : start + 4]}
     assert rows[GOOD].endswith("helps")
     assert rows[BAD].endswith("hurts")
-    assert "2 of 12 effects of prompts clear; by chance alone it would be about 0.6" in lines
+    assert "2 of 2 effects of prompts clear; by chance alone it would be about 0.1" in lines
     assert any(line.startswith("a photo of a {}. (5 labels)") for line in lines)
     assert max(map(len, lines)) <= 80
 
@@ -162,7 +162,7 @@ def test_a_second_run_opens_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("siglipcli.images.load_bytes", None)
     again = prompts("drawings", "-l", "mixed.yaml")
     assert again.stdout == first.stdout
-    assert "0 encoded, 36 from the store" in again.stderr
+    assert "0 encoded, 72 from the store" in again.stderr
 
 
 def test_labels_with_one_prompt_are_listed() -> None:
@@ -193,7 +193,7 @@ def test_the_answer_goes_to_a_file() -> None:
             ["-L", "red circle", "-L", "blue heart"],
             "each label of labels has one prompt, so none can be left out; give the set more ",
         ),
-        (["-l", "gone.yaml"], "no file and no built-in label set 'gone.yaml'; `siglip labels"),
+        (["-l", "gone.yaml"], "there is no file and no built-in label set 'gone.yaml'. `siglip labels"),
         (["-l", "mixed.yaml", "-o", "mixed.yaml"], "the output mixed.yaml is a label set that is read"),
     ],
 )  # fmt: skip

@@ -207,7 +207,7 @@ def test_paths_in_a_manifest_are_relative_to_it() -> None:
         ("file,label\n,cat\n", "m.csv:2: file: expected a path, found nothing"),
         ("file,label\na.jpg\n", "m.csv:2: expected 2 fields, as in the first line, found 1; put a text that holds a comma in quotes"),
         ("file,label\na.jpg,cat,x\n", "m.csv:2: expected 2 fields, as in the first line, found 3; put a text that holds a comma in quotes"),
-        ("file,label\na.jpg,cat\n\na.jpg,dog\n", "m.csv:4: file: 'a.jpg' is already on line 2"),
+        ("file,label\na.jpg,cat\n\na.jpg,dog\n", "m.csv:4: file: 'a.jpg' is already on line 2, with other labels; keep one of the two"),
         ('file,label\n"x\ny.jpg",cat\n"a.jpg,cat\n', "m.csv:4: not CSV: unexpected end of data"),
         ('file,label\n"a"b,cat\n', "m.csv:2: not CSV: ',' expected after '\"'"),
     ],
@@ -230,7 +230,10 @@ def test_a_csv_manifest_that_cannot_be_used(text: str, message: str) -> None:
         ('{"file": "b.jpg", "label": "", "labels": []}', "expected label or labels, found both"),
         ('{"file": "b.jpg", "label": true}', "label: expected a text, found true"),
         ('{"file": "b.jpg", "labels": ["cat", null]}', "labels: expected a text, found nothing"),
-        ('{"file": "a.jpg", "label": "dog"}', "file: 'a.jpg' is already on line 1"),
+        (
+            '{"file": "a.jpg", "label": "dog"}',
+            "file: 'a.jpg' is already on line 1, with other labels; keep one of the two",
+        ),
     ],
 )
 def test_a_jsonl_manifest_that_cannot_be_used(line: str, message: str) -> None:
@@ -403,3 +406,27 @@ def test_a_name_means_one_label_or_is_refused(paths: list[str], name: str) -> No
     elif not known:
         with pytest.raises(UsageError, match="1 name in DATA matches no label of the set"):
             data.truth([(name,)], labels, {})
+
+
+def test_one_image_under_two_spellings_is_one(tmp_path: Path) -> None:
+    """`a.png` and `./a.png` with the same labels are one image; with other labels that is an error with both lines."""
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("file,label\na.png,cat\n./a.png,Cat\nx/../a.png,cat\nb.png,dog\n")
+    assert [each.names for each in data.read(manifest).examples] == [("cat",), ("dog",)]
+    manifest.write_text("file,label\na.png,cat\nb.png,dog\n./a.png,dog\n")
+    with pytest.raises(
+        UsageError, match=r"m.csv:4: file: './a.png' is already on line 2, with other"
+    ):
+        data.read(manifest)
+
+
+def test_classes_can_be_left_out(tmp_path: Path) -> None:
+    """Images of an ignored name, or of one below it, are no part of the data; others keep their other names."""
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("file,label\na.png,cat\nb.png,misc/blurred\nc.png,cat;Misc\nd.png,\n")
+    whole = data.read(manifest)
+    kept = data.without(whole, ["misc"])
+    assert [each.names for each in kept.examples] == [("cat",), ("cat",), ()]
+    assert data.without(whole, []) is whole
+    with pytest.raises(UsageError, match="no name 'kat' to leave out; the nearest is 'cat'"):
+        data.without(whole, ["kat"])

@@ -1,4 +1,4 @@
-"""What `evaluate`, `calibrate`, `compare` and `prompts` share: labelled images, encoded once."""
+"""What evaluate, calibrate, compare and prompts share: the options that name images, and the run over them."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from siglipcli.cli import completion
+from siglipcli.cli import label_sets as label_input
 from siglipcli.cli.inputs import walking
-from siglipcli.cli.options import WalkOptions
+from siglipcli.cli.options import LabelOptions, WalkOptions
 from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
 from siglipcli.outputs.output import check, is_same
 from siglipcli.results import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Iterable, Sequence
 
     from siglipcli.api import Classifier
     from siglipcli.cli.output import Tally
     from siglipcli.cli.terminal import Terminal
-    from siglipcli.evaluation.data import Data
-    from siglipcli.evaluation.scored import Collection
+    from siglipcli.evaluation.run import Known, Run
     from siglipcli.labels import LabelSet
+    from siglipcli.outputs.bootstrap_report import Named
+    from siglipcli.pipeline import Batch
     from siglipcli.results import Failure
 
-__all__ = ["Examples", "collection", "read", "say_failures", "truth"]
+__all__ = ["Examples", "OneLabelSet", "Resampling", "label_sets", "read", "references", "run"]
 
-_SAID = 10
+_SHOWN = 10  # failures on stderr, one by one
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,103 @@ class Examples(WalkOptions):
             help="What a name in DATA is called in the label set; repeatable.",
         ),
     ] = None
+    ignored: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore-class",
+            metavar="NAME",
+            help="Leave out the images of this name in DATA, and of names below it; repeatable.",
+        ),
+    ] = None
 
 
-def read(given: Examples, output: Path | None = None, *, force: bool = True) -> Data:
+@dataclass(frozen=True)
+class OneLabelSet(LabelOptions):
+    """The one label set that a command works on."""
+
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--labels",
+            "-l",
+            metavar="SET",
+            autocompletion=completion.label_sets,
+            envvar="SIGLIP_LABELS",
+            help="The label set: a YAML file or a built-in set (siglip labels list).",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How sure a difference is."""
+
+    resamples: Annotated[
+        int,
+        typer.Option(
+            min=100,
+            max=10_000,
+            metavar="N",
+            help="How many times the images are drawn anew for the intervals.",
+        ),
+    ] = 1000
+    seed: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Where the draws begin: one seed, one result."),
+    ] = 0
+
+
+def references(options: LabelOptions, count: int, usage: str) -> list[str]:
+    """Return the label sets that are named; labels on the spot are one more. Raises UsageError, with `usage`."""
+    found = len(options.labels or ()) + bool(options.label)
+    if found != count:
+        raise UsageError(f"{usage}; {found or 'none'} given")
+    return list(options.labels or ())
+
+
+def label_sets(
+    options: LabelOptions, count: int, usage: str, output: Path | None = None
+) -> list[Named]:
+    """Load so many sets. Raises UsageError, also where `output` would take the place of one."""
+    from siglipcli.outputs.bootstrap_report import Named
+
+    named = references(options, count, usage)
+    label_input.read_stdin_once(named)
+    sets = [Named(label_input.load(each, options.template), each) for each in named]
+    if options.label:
+        spot = label_input.spot_labels(options)
+        sets.append(Named(spot, spot.name))
+    if output and output.is_file() and any(is_same(name, output) for name in named):
+        raise UsageError(f"the output {output} is a label set that is read")
+    return sets
+
+
+def read(
+    options: Examples,
+    sets: Sequence[LabelSet],
+    output: Path | None = None,
+    *,
+    force: bool = True,
+) -> Known:
     """Read what DATA lists, no image yet.
 
     Raises UsageError, also where `output` would take the place of a part of it or, without `force`, of a
     file that this program did not write; OutputError where no file can be.
     """
-    from siglipcli.evaluation import data
+    from siglipcli.evaluation import run
 
-    if given.data is None:
+    if options.data is None:
         raise UsageError("nothing to read: give DATA, a folder per class, or a CSV or JSONL file")
-    if output and is_same(output, given.data):
+    if output and is_same(output, options.data):
         raise UsageError(f"the output {output} is DATA")
-    known = data.read(given.data, walking(given))
-    if output and output.is_file() and any(_is(each.input, output) for each in known.examples):
+    known = run.read(
+        options.data,
+        sets,
+        renames=_renames(options.renamed or ()),
+        ignored=options.ignored or (),
+        options=walking(options),
+    )
+    if output and output.is_file() and any(_is(x.input, output) for x in known.data.examples):
         raise UsageError(f"the output {output} is one of the images in DATA")
     plain = output is not None and output.suffix.lower() != ".json"
     safety.check(output, force=force, plain=plain)
@@ -77,27 +158,34 @@ def read(given: Examples, output: Path | None = None, *, force: bool = True) -> 
     return known
 
 
-def truth(given: Examples, names: list[tuple[str, ...]], labels: LabelSet) -> NDArray[np.bool_]:
-    """Tell which labels are right, bool[n, n_labels]. Raises UsageError for names that no label matches."""
-    from siglipcli.evaluation import data
+def run(
+    classifier: Classifier,
+    known: Known,
+    tally: Tally,
+    terminal: Terminal,
+    *,
+    bias_shift: float = 0.0,
+) -> Run:
+    """Encode and score what DATA lists, with a progress bar; say on stderr what could not be read."""
+    from siglipcli.evaluation import run as evaluation_run
 
-    return data.truth(names, labels, _renames(given.renamed or ()))
+    label_input.warn_of_prompts(known.sets, classifier.encoder, terminal)
+    with terminal.progress(lambda: len(known.data.examples)) as counted:
+
+        def watch(batches: Iterable[Batch]) -> Iterable[Batch]:
+            return counted(tally.adding_batches(batches))
+
+        done = evaluation_run.run(classifier, known, bias_shift=bias_shift, watch=watch)
+    _say_failures(done.collection.failures, terminal)
+    tally.report(terminal)
+    return done
 
 
-def collection(known: Data, classifier: Classifier, tally: Tally, terminal: Terminal) -> Collection:
-    """Encode the images, those that the store does not know, with a progress bar."""
-    from siglipcli.evaluation import scored
-
-    batches = tally.adding_batches(classifier.batches(known.inputs()))
-    with terminal.progress(lambda: len(known.examples)) as counted:
-        return scored.collect(known, counted(batches))
-
-
-def say_failures(failures: Sequence[Failure], terminal: Terminal) -> None:
+def _say_failures(failures: Sequence[Failure], terminal: Terminal) -> None:
     """Say on stderr what could not be read: the first few, and how many more."""
-    for failure in failures[:_SAID]:
+    for failure in failures[:_SHOWN]:
         terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")
-    if (more := len(failures) - _SAID) > 0:
+    if (more := len(failures) - _SHOWN) > 0:
         terminal.note(f"{more:,} more like these")
 
 
@@ -105,7 +193,7 @@ def _is(item: Source | Failure, output: Path) -> bool:
     return isinstance(item, Source) and is_same(item.name, output)
 
 
-def _renames(pairs: list[str] | tuple[()]) -> dict[str, str]:
+def _renames(pairs: Sequence[str]) -> dict[str, str]:
     renames: dict[str, str] = {}
     for pair in pairs:
         name, _, label = (part.strip() for part in pair.partition("="))

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     Row: TypeAlias = tuple[int, str, tuple[str, ...]]  # line, file, names
 
-__all__ = ["Data", "Example", "read", "truth"]
+__all__ = ["Data", "Example", "read", "truth", "without"]
 
 _LISTED = 5  # names that an error spells out
 _SHOWN = 60  # characters of each
@@ -94,6 +94,31 @@ def read(path: Path, options: Options | None = None) -> Data:
     return Data(name[: -len(path.suffix)], _in_manifest(path, reader))
 
 
+def without(data: Data, ignored: Sequence[str]) -> Data:
+    """Return the data without the images of the names `ignored`, and of names below them (`bird/owl` of `bird`).
+
+    An image that has other names too keeps those. Raises UsageError for a name that the data does not have, and
+    where no image is left.
+    """
+    if not ignored:
+        return data
+    keys = {_key(name): name for name in ignored}
+    names = {name for each in data.examples for name in each.names}
+    above = {name: {_key(name), *_above(_key(name))} & keys.keys() for name in names}
+    if unknown := [keys[key] for key in keys if not any(key in found for found in above.values())]:
+        near = difflib.get_close_matches(unknown[0], names, n=1, cutoff=_NEAR)
+        hint = f"; the nearest is {_quoted(near[0])}" if near else ""
+        raise UsageError(f"the data has no name {_quoted(unknown[0])} to leave out{hint}")
+    kept = [
+        Example(each.input, tuple(name for name in each.names if not above[name]))
+        for each in data.examples
+        if not each.names or any(not above[name] for name in each.names)
+    ]
+    if not kept:
+        raise UsageError("there are no images left in the data")
+    return Data(data.name, kept)
+
+
 # --- folders --------------------------------------------------------------------------------------
 
 
@@ -134,12 +159,16 @@ def _class_of(item: Source | Failure, root: str) -> tuple[str, ...]:
 def _in_manifest(path: Path, reader: Callable[[str, str], Iterator[Row]]) -> list[Example]:
     shown = os.fspath(path)
     examples: list[Example] = []
-    lines: dict[str, int] = {}
+    first: dict[str, tuple[int, frozenset[str]]] = {}
     for line, file, names in reader(_text(path), shown):
-        if file in lines:
-            raise _wrong(shown, line, "file", f"{_quoted(file)} is already on line {lines[file]}")
-        lines[file] = line
-        examples.append(Example(Source(_beside(shown, file)), names))
+        at, known = first.setdefault(os.path.normpath(file), (line, frozenset(map(_key, names))))
+        if at == line:
+            examples.append(Example(Source(_beside(shown, file)), names))
+        elif known != frozenset(map(_key, names)):
+            what = (
+                f"{_quoted(file)} is already on line {at}, with other labels; keep one of the two"
+            )
+            raise _wrong(shown, line, "file", what)
     if not examples:
         raise UsageError(f"there are no images in {path}")
     return examples

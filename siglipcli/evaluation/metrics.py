@@ -21,16 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siglipcli import scoring
-from siglipcli.errors import UsageError
-
-try:
-    from sklearn.metrics import (
-        average_precision_score,
-        precision_score,
-        recall_score,
-    )
-except ImportError as missing:
-    raise UsageError('this needs scikit-learn: pip install "siglipcli[eval]"') from missing
+from siglipcli.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,7 +33,7 @@ if TYPE_CHECKING:
     from siglipcli.scoring import ScoringOptions
 
 __all__ = ["Bin", "Confusion", "LabelMeasures", "Measures", "average_precision", "confusion"]
-__all__ += ["measure", "ranked", "ranks", "relevant", "reliability", "top1"]
+__all__ += ["measure", "need_library", "ranked", "ranks", "relevant", "reliability", "top1"]
 
 BINS = 15
 FILES = 3  # examples of each confusion
@@ -94,7 +85,7 @@ class Measures:
     """Everything at once, for images that were answered; shares from 0 to 1.
 
     acc1, acc5: the share of images with a label in which a right one is among the 1 or 5 ranked first (with
-    several labels an image: hit at k). mean_per_class_recall: the mean of `recall1` over labels that occur, for
+    several labels an image: hit at k). acc5 is None for fewer than five labels, as in CLIP_benchmark. mean_per_class_recall: the mean of `recall1` over labels that occur, for
     one label an image the balanced accuracy. mean_average_precision: the mean over labels that an image has,
     itself or as a parent.
 
@@ -139,7 +130,7 @@ def measure(scored: Scored, selection: ScoringOptions) -> Measures:
     return Measures(
         images=len(scored.truth),
         acc1=_mean(rank[labelled] == 0),
-        acc5=_mean(rank[labelled] < _FIRST),
+        acc5=_mean(rank[labelled] < _FIRST) if scored.truth.shape[1] >= _FIRST else None,
         mean_per_class_recall=_mean(each.recall1 for each in labels if each.recall1 is not None),
         mean_average_precision=_mean(
             each.average_precision for each in labels if each.average_precision is not None
@@ -155,6 +146,15 @@ def measure(scored: Scored, selection: ScoringOptions) -> Measures:
         confused=_confusions(scored, rows[~hits], columns[~hits], wrong[rows[~hits]]),
         reliability=bins,
     )
+
+
+def need_library() -> Any:
+    """Return `sklearn.metrics`. Raises MissingExtraError."""
+    try:
+        from sklearn import metrics
+    except ImportError as missing:
+        raise MissingExtraError("Measuring", library="scikit-learn", extra="eval") from missing
+    return metrics
 
 
 # --- what is right --------------------------------------------------------------------------------
@@ -268,8 +268,11 @@ def _confusions(
 
 
 def average_precision(right: NDArray[np.bool_], values: NDArray[np.floating[Any]]) -> float | None:
-    """Return the average precision of one label, from bool[n] and scores or logits [n]; None if none is right."""
-    return float(average_precision_score(right, values)) if right.any() else None
+    """Return the average precision of one label, from bool[n] and scores or logits [n]; None if none is right.
+
+    Raises MissingExtraError without scikit-learn.
+    """
+    return float(need_library().average_precision_score(right, values)) if right.any() else None
 
 
 def _labels(
@@ -277,9 +280,10 @@ def _labels(
 ) -> tuple[LabelMeasures, ...]:
     right, tags = relevant(scored), _tags(scored, selection)
     thresholds = scoring.thresholds(scored.labels, selection)
-    precision = _per_label(precision_score, right, tags)
+    library = need_library()
+    precision = _per_label(library.precision_score, right, tags)
     # What can be no tag is not missed: a negative label that the data names.
-    recall = _per_label(recall_score, right & ~_negative(scored.labels), tags)
+    recall = _per_label(library.recall_score, right & ~_negative(scored.labels), tags)
     first = np.bincount(columns, weights=hits, minlength=len(precision))
     rows = []
     for j, label in enumerate(scored.labels.labels):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.metrics import precision_recall_curve
 
-from siglipcli.errors import UsageError
+from siglipcli.errors import MissingExtraError
 from siglipcli.evaluation import metrics
 from siglipcli.text import visible
 
@@ -25,7 +25,9 @@ try:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 except ImportError as missing:
-    raise UsageError('this needs matplotlib: pip install "siglipcli[eval]"') from missing
+    raise MissingExtraError(
+        "The report of evaluate", library="matplotlib", extra="eval"
+    ) from missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,10 +17,11 @@ import numpy as np
 from siglipcli import scoring
 from siglipcli.evaluation import comparison, metrics
 from siglipcli.evaluation.comparison import Difference, Means, average_precisions, difference
+from siglipcli.evaluation.run import once
 from siglipcli.labels import Label, LabelSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,7 +37,6 @@ __all__ = [
     "Race",
     "SetTrial",
     "TemplateTrial",
-    "once",
     "templates",
     "trial",
 ]
@@ -119,14 +119,6 @@ def trial(
         return np.asarray(raw + np.float32(labels.bias_shift), np.float32)
 
     return _Trial(scored, counts, logits).run()
-
-
-def once(sets: Iterable[LabelSet], encode: Encode) -> Encode:
-    """Encode each prompt of the sets, once for all that share it; return what looks them up."""
-    prompts = (prompt for each in sets for label in each.labels for prompt in label.prompts)
-    texts = list(dict.fromkeys(prompts))
-    known = dict(zip(texts, encode(texts), strict=True))
-    return lambda wanted: np.stack([known[text] for text in wanted])
 
 
 def templates(labels: LabelSet) -> list[tuple[str | None, ...]]:
@@ -239,12 +231,13 @@ class _Trial:
         for i, (prompt, name) in enumerate(zip(label.prompts, self._named[column], strict=True)):
             lost = average_precisions(without[i], right, self._counts)
             only = average_precisions(alone[i], right, self._counts[:, :1])
-            effect = difference(lost, with_all, examples)
+            apart = comparison.differing(without[i], whole, right)
+            effect = difference(lost, with_all, examples, apart)
             accuracies = [self._acc1(column, variant[i]) for variant in (alone, without)]
             if len(label.prompts) == 1:
                 effect, accuracies[1] = Difference(), None
             elif name is not None and name not in self._named[column][:i]:
-                self._templates[name].means.add(lost, with_all, examples)
+                self._templates[name].means.add(lost, with_all, examples, apart)
                 self._templates[name].alone.append(float(only[0]))
             trials.append(PromptTrial(prompt, name, effect, _known(only[0]), *accuracies))
         self._run_templates(column, whole, alone, without)
@@ -282,15 +275,12 @@ class _Trial:
     def _template(self, name: str, found: _Template) -> TemplateTrial:
         alone, without = (self._race.hits(winners) for winners in found.winners)
         whole = self._race.hits(self._race.winners)
-        judged = ~np.isnan(whole)
-        counts = self._counts[judged]
-        acc1 = [comparison.accuracies(each[judged], counts) for each in (without, whole)]
         return TemplateTrial(
             name,
             found.means.labels,
             found.means.difference(),
             _mean(np.array(found.alone)),
-            difference(acc1[0], acc1[1], int(judged.sum())),
+            comparison.paired_shares(without, whole),
             _mean(alone),
         )
 
