@@ -202,7 +202,7 @@ def test_another_models_vectors_are_refused() -> None:
         pass
     result = run("classify", "--from", "v.npz", *LABELS)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "use --model ViT-B-16-SigLIP-384" in result.stderr
+    assert "Use --model ViT-B-16-SigLIP-384" in result.stderr
 
 
 def test_vectors_of_texts_are_no_images() -> None:

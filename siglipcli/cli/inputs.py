@@ -38,6 +38,7 @@ class Inputs:
     saved: SavedOptions | None = None
     output: Path | None = None
     overlooked: Overlooked = field(default_factory=Overlooked)
+    _embeddings: SavedVectors | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         paths, listed = self.options.paths or (), self.options.files_from
@@ -61,10 +62,8 @@ class Inputs:
 
     def stream(self) -> Iterator[Source | Failure] | SavedVectors:
         """Return the inputs, lazily and never the output file; or the embeddings."""
-        if self._saved:
-            from siglipcli import embedding_files
-
-            return embedding_files.load(self._saved)
+        if self._embeddings is not None:
+            return self._embeddings
         from siglipcli.inputs import expand
 
         names = _but_not(self._names(), self.output)
@@ -103,6 +102,9 @@ class Inputs:
             raise UsageError("--from takes the place of images: give one or the other")
         if self.output and _same(saved, self.output):
             raise UsageError(f"the output {self.output} is the file that --from reads")
+        from siglipcli import embedding_files
+
+        self._embeddings = embedding_files.load(saved)
 
     def _names(self) -> Iterator[str]:
         return chain(self.options.paths or (), _listed(self.options))
