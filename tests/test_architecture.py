@@ -51,9 +51,10 @@ IMPORTS: dict[str, set[str]] = {
     "api": {
         "arguments", "embedding_files", "encoders", "numpy", "pipeline", "scoring", "search", "store",
     },
+    "terminal": {"rich", "typer"},
     "cli": {
         "api", "demo", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "labels", "outputs",
-        "pipeline", "rich", "scoring", "search", "store", "typer",
+        "pipeline", "scoring", "search", "store", "terminal", "typer",
     },
 }  # fmt: skip
 

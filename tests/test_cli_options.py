@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from siglipcli import outputs
 from siglipcli.cli import app
-from siglipcli.cli.groups import grouped
-from siglipcli.cli.values import one_of
+from siglipcli.terminal.groups import grouped
+from siglipcli.terminal.values import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

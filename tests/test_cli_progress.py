@@ -8,8 +8,8 @@ from itertools import count
 
 import pytest
 
-from siglipcli.cli import progress
-from siglipcli.cli.progress import Progress, plain, shown_as
+from siglipcli.terminal import progress
+from siglipcli.terminal.progress import Progress, plain, shown_as
 
 
 class Screen(io.StringIO):

@@ -11,8 +11,8 @@ import pytest
 import siglipcli
 from siglipcli import errors
 from siglipcli.cli.remedies import REMEDIES, with_remedy
-from siglipcli.cli.status import ExitStatus, status_of
 from siglipcli.errors import ImageError, LabelError, MissingExtraError, OutputError, SiglipError
+from siglipcli.terminal.status import ExitStatus, status_of
 
 PACKAGE = Path(siglipcli.__file__).parent
 

@@ -19,10 +19,10 @@ from typer.main import get_command
 
 from siglipcli import images, labels, outputs, scoring
 from siglipcli.cli import app
-from siglipcli.cli.status import ExitStatus
 from siglipcli.encoders.catalog import DEFAULT
 from siglipcli.evaluation import metrics
 from siglipcli.labels import schema
+from siglipcli.terminal.status import ExitStatus
 
 ROOT = Path(__file__).parent.parent
 PAGES = {

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from siglipcli import demo
-from siglipcli.cli.status import ExitStatus, status_of
 from siglipcli.encoders import ModelSpec, open_encoder, torch_runtime
 from siglipcli.encoders.checkpoint import Checkpoint, locate
 from siglipcli.encoders.torch_runtime import (
@@ -24,6 +23,7 @@ from siglipcli.encoders.torch_runtime import (
     pick_precision,
 )
 from siglipcli.errors import CheckpointError, DeviceError
+from siglipcli.terminal.status import ExitStatus, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

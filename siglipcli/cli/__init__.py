@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from siglipcli import __version__
-from siglipcli.cli import signals
-from siglipcli.cli.command import Commands, Group
+from siglipcli.cli.help import EXAMPLES, HEADINGS
 from siglipcli.cli.remedies import with_remedy
-from siglipcli.cli.status import ExitStatus, status_of
-from siglipcli.cli.terminal import complain
 from siglipcli.errors import OutputError, SiglipError
+from siglipcli.terminal import signals
+from siglipcli.terminal.commands import Commands, Group
+from siglipcli.terminal.screen import complain
+from siglipcli.terminal.status import ExitStatus, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,9 +62,11 @@ _COMMANDS = {
 class _Commands(Group):
     """Every command, run where errors are translated; help is printed while a context is made."""
 
+    headings, examples = HEADINGS, EXAMPLES
+
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands: Any = Commands(_COMMANDS)
+        self.commands: Any = Commands("siglipcli.cli", _COMMANDS)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _translated():

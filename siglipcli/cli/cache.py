@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siglipcli.cli.command import Command, group
 from siglipcli.cli.options import DEFAULT_LIMIT, CacheDir, CacheLimit, JsonOrTable
 from siglipcli.cli.output import print_json
-from siglipcli.cli.values import Size
 from siglipcli.machine import cache_folder
+from siglipcli.terminal.commands import Command, group
+from siglipcli.terminal.values import Size
 from siglipcli.text import visible
 
 if TYPE_CHECKING:

@@ -15,19 +15,14 @@ from siglipcli.cli.examples import (  # noqa: TC001  # Typer reads the annotatio
     Examples,
     OneLabelSet,
 )
-from siglipcli.cli.groups import grouped
-from siglipcli.cli.options import (
-    JsonOrTable,
-    LabelOptions,
-    ModelOptions,
-    VerbosityOptions,
-)
+from siglipcli.cli.options import JsonOrTable, LabelOptions, ModelOptions
 from siglipcli.cli.output import Tally
-from siglipcli.cli.terminal import Terminal
-from siglipcli.cli.values import probability
 from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
 from siglipcli.outputs.output import is_same, open_output
+from siglipcli.terminal.groups import grouped
+from siglipcli.terminal.screen import Terminal, VerbosityOptions
+from siglipcli.terminal.values import probability
 
 if TYPE_CHECKING:
     from siglipcli.evaluation.calibration import Aim, Calibration

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from siglipcli.cli import label_sets, output, reporting, setup
-from siglipcli.cli.groups import grouped
 from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.label_sets import CalibratedLabelOptions  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.options import (
@@ -14,12 +13,12 @@ from siglipcli.cli.options import (
     OutputOptions,
     SavedOptions,
     TopOptions,
-    VerbosityOptions,
 )
 from siglipcli.cli.output import Tally
 from siglipcli.cli.reporting import Reporting  # noqa: TC001  # Typer reads the annotations
-from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
+from siglipcli.terminal.groups import grouped
+from siglipcli.terminal.screen import Terminal, VerbosityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from siglipcli.cli import examples, setup
 from siglipcli.cli.examples import Examples, Resampling  # noqa: TC001  # Typer reads the annotations
-from siglipcli.cli.groups import grouped
-from siglipcli.cli.options import DocumentOptions, LabelOptions, ModelOptions, VerbosityOptions
+from siglipcli.cli.options import DocumentOptions, LabelOptions, ModelOptions
 from siglipcli.cli.output import Tally
-from siglipcli.cli.terminal import Terminal
+from siglipcli.terminal.groups import grouped
+from siglipcli.terminal.screen import Terminal, VerbosityOptions
 
 __all__ = ["compare"]
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from siglipcli import demo as bundled
 from siglipcli.cli.classify import classify
-from siglipcli.cli.groups import grouped
 from siglipcli.cli.label_sets import CalibratedLabelOptions
 from siglipcli.cli.options import (
     CacheDir,
@@ -18,10 +17,10 @@ from siglipcli.cli.options import (
     OutputOptions,
     SavedOptions,
     TopOptions,
-    VerbosityOptions,
 )
 from siglipcli.cli.reporting import Reporting
-from siglipcli.cli.terminal import complain
+from siglipcli.terminal.groups import grouped
+from siglipcli.terminal.screen import VerbosityOptions, complain
 
 if TYPE_CHECKING:
     from pathlib import Path

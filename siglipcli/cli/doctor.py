@@ -12,9 +12,9 @@ import typer
 
 from siglipcli import __version__
 from siglipcli.cli import setup
-from siglipcli.cli.groups import grouped
-from siglipcli.cli.options import InputOptions, ModelOptions, VerbosityOptions
-from siglipcli.cli.terminal import Terminal
+from siglipcli.cli.options import InputOptions, ModelOptions
+from siglipcli.terminal.groups import grouped
+from siglipcli.terminal.screen import Terminal, VerbosityOptions
 from siglipcli.text import visible
 
 if TYPE_CHECKING:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli.cli import label_sets, setup, signals
-from siglipcli.cli.groups import grouped
+from siglipcli.cli import label_sets, setup
 from siglipcli.cli.inputs import Inputs
-from siglipcli.cli.options import InputOptions, ModelOptions, VerbosityOptions
+from siglipcli.cli.options import InputOptions, ModelOptions
 from siglipcli.cli.output import Tally
 from siglipcli.cli.replacing import AllowEmpty, Force
-from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
+from siglipcli.terminal import signals
+from siglipcli.terminal.groups import grouped
+from siglipcli.terminal.screen import Terminal, VerbosityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from siglipcli.api import Classifier
     from siglipcli.cli.output import Tally
-    from siglipcli.cli.terminal import Terminal
     from siglipcli.evaluation.run import Known, Run
     from siglipcli.labels import LabelSet
     from siglipcli.outputs.bootstrap_report import Named
     from siglipcli.pipeline import Batch
     from siglipcli.results import Failure
+    from siglipcli.terminal.screen import Terminal
 
 __all__ = ["Examples", "OneLabelSet", "Resampling", "label_sets", "read", "references", "run"]
 

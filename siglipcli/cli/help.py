@@ -1,11 +1,8 @@
-"""How help looks: options under headings, two examples at the end; plain text, as Rich's tables cost a start."""
+"""The words of the help that are no command's own: the order of headings, and two examples for each command."""
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
-__all__ = ["EXAMPLES", "HEADINGS", "write_examples", "write_options"]
+__all__ = ["EXAMPLES", "HEADINGS"]
 
 HEADINGS = (
     "Query",
@@ -18,9 +15,6 @@ HEADINGS = (
     "Messages",
 )
 """The order of an option's headings; what belongs to the command itself comes before, as Options."""
-_OWN = "Options"
-_CHOICES = re.compile(r"<([^<>]*\|[^<>]*)>")
-_TYPE = re.compile(r"\s+<[^<>]*>")  # of a Python type, which Typer puts behind an argument's name
 
 EXAMPLES: dict[str, tuple[str, str]] = {
     "": ("siglip demo", "siglip classify photo.jpg --labels animals"),
@@ -73,34 +67,3 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "doctor": ("siglip doctor", "siglip doctor --model demo"),
 }  # fmt: skip
 """Command → two examples that may be typed as they are, but for the names of files."""
-
-
-def write_options(command: Any, ctx: Any, formatter: Any) -> None:
-    """Write arguments and options, each under its heading."""
-    sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], _OWN: []}
-    sections |= {heading: [] for heading in HEADINGS}
-    for param in command.get_params(ctx):
-        record = param.get_help_record(ctx)
-        if record is None:
-            continue
-        name, text = _CHOICES.sub(r"\1", record[0]), record[1]
-        if param.param_type_name == "argument":
-            sections["Arguments"].append((_TYPE.sub("", name), text))
-        else:
-            sections[getattr(param, "rich_help_panel", None) or _OWN].append((name, text))
-    for heading, rows in sections.items():
-        if rows:
-            with formatter.section(heading):
-                formatter.write_dl(rows)
-
-
-def write_examples(ctx: Any, formatter: Any) -> None:
-    """Write the command's two examples."""
-    words: list[str] = []
-    while ctx.parent:
-        words.insert(0, ctx.info_name)
-        ctx = ctx.parent
-    if examples := EXAMPLES.get(" ".join(words)):
-        with formatter.section("Examples"):
-            for example in examples:
-                formatter.write(f"{'':>{formatter.current_indent}}{example}\n")

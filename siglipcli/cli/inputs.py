@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from siglipcli.cli.options import InputOptions, SavedOptions, WalkOptions
-    from siglipcli.cli.terminal import Terminal
     from siglipcli.embedding_files import SavedVectors
     from siglipcli.results import Failure, Source
+    from siglipcli.terminal.screen import Terminal
 
 __all__ = ["Inputs", "walking"]
 

@@ -17,10 +17,10 @@ from siglipcli.errors import LabelError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from siglipcli.cli.terminal import Terminal
     from siglipcli.encoders import Encoder
     from siglipcli.labels import LabelSet
     from siglipcli.labels.model_view import TextWarning
+    from siglipcli.terminal.screen import Terminal
 
 __all__ = [
     "CalibratedLabelOptions",

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siglipcli.cli import label_sets
-from siglipcli.cli.command import Command, group
 from siglipcli.cli.options import JsonOrTable
 from siglipcli.cli.output import print_json
 from siglipcli.cli.remedies import with_remedy
-from siglipcli.cli.status import ExitStatus
-from siglipcli.cli.values import words
 from siglipcli.errors import LabelError, OfflineError, OutputError, UsageError
 from siglipcli.outputs.label_set import counted
 from siglipcli.outputs.plain_table import print_table
+from siglipcli.terminal.commands import Command, group
+from siglipcli.terminal.status import ExitStatus
+from siglipcli.terminal.values import words
 from siglipcli.text import visible
 
 if TYPE_CHECKING:

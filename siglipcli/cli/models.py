@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from siglipcli.cli.command import Command, group
 from siglipcli.cli.completion import models as completed
-from siglipcli.cli.options import CacheDir, JsonOrTable, VerbosityOptions
+from siglipcli.cli.options import CacheDir, JsonOrTable
 from siglipcli.cli.output import print_json
-from siglipcli.cli.terminal import Terminal
 from siglipcli.outputs.plain_table import print_table
+from siglipcli.terminal.commands import Command, group
+from siglipcli.terminal.screen import Terminal, VerbosityOptions
 from siglipcli.text import visible
 
 if TYPE_CHECKING:

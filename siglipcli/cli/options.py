@@ -13,11 +13,18 @@ import typer
 
 from siglipcli import outputs
 from siglipcli.cli import completion
-from siglipcli.cli.progress import MODES
 from siglipcli.cli.replacing import AllowEmpty, Force, WithProvenance
-from siglipcli.cli.values import Size, auto_or_count, device, moderate, probability, words
 from siglipcli.encoders.spec import CLEANINGS, PRECISIONS, RUNTIMES
 from siglipcli.errors import UsageError
+from siglipcli.terminal.values import (
+    Size,
+    auto_or_count,
+    choices,
+    device,
+    moderate,
+    probability,
+    words,
+)
 
 __all__ = [
     "DEFAULT_LIMIT",
@@ -32,7 +39,6 @@ __all__ = [
     "SavedOptions",
     "ThresholdOptions",
     "TopOptions",
-    "VerbosityOptions",
     "WalkOptions",
 ]
 
@@ -285,7 +291,7 @@ class ModelOptions:
         typer.Option(
             metavar="auto|cpu|cuda|cuda:N|mps",
             callback=device,
-            autocompletion=completion.choices("auto", "cpu", "cuda", "mps"),
+            autocompletion=choices("auto", "cpu", "cuda", "mps"),
             envvar="SIGLIP_DEVICE",
             help="Where it runs.",
         ),
@@ -421,29 +427,3 @@ class DocumentOptions:
                 f"the ending of {str(self.output)!r} names no format; use .json or .txt, or give --format"
             )
         return ending == ".json"
-
-
-@dataclass(frozen=True)
-class VerbosityOptions:
-    """What is said on stderr."""
-
-    heading = "Messages"
-
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = (
-        False
-    )
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say on stderr what is used, and when.")
-    ] = False
-    progress: Annotated[
-        str,
-        typer.Option(
-            **words(*MODES),
-            envvar="SIGLIP_PROGRESS",
-            help="A bar, plain lines (one per minute, for logs), or none; auto: what fits stderr.",
-        ),
-    ] = "auto"
-    no_progress: Annotated[
-        bool,
-        typer.Option("--no-progress", envvar="SIGLIP_NO_PROGRESS", help="As --progress none."),
-    ] = False

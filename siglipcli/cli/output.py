@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from siglipcli import outputs
-from siglipcli.cli import signals
-from siglipcli.cli.status import ExitStatus
-from siglipcli.cli.terminal import complain
 from siglipcli.errors import UsageError
 from siglipcli.outputs import provenance, safety
 from siglipcli.outputs.documents import document
 from siglipcli.outputs.output import open_output
 from siglipcli.results import Failure, Match
+from siglipcli.terminal import signals
+from siglipcli.terminal.screen import complain
+from siglipcli.terminal.status import ExitStatus
 
 if TYPE_CHECKING:
     import os
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from siglipcli.cli.inputs import Inputs
     from siglipcli.cli.options import OutputOptions
-    from siglipcli.cli.terminal import Terminal
     from siglipcli.encoders import Encoder
     from siglipcli.labels import LabelSet
     from siglipcli.pipeline import Batch
     from siglipcli.results import Result
+    from siglipcli.terminal.screen import Terminal
 
 __all__ = ["Tally", "check", "header", "print_json", "write"]
 

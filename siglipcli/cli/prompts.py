@@ -8,11 +8,11 @@ from siglipcli.cli.examples import (  # noqa: TC001  # Typer reads the annotatio
     OneLabelSet,
     Resampling,
 )
-from siglipcli.cli.groups import grouped
-from siglipcli.cli.options import DocumentOptions, ModelOptions, VerbosityOptions
+from siglipcli.cli.options import DocumentOptions, ModelOptions
 from siglipcli.cli.output import Tally
-from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
+from siglipcli.terminal.groups import grouped
+from siglipcli.terminal.screen import Terminal, VerbosityOptions
 
 __all__ = ["prompts"]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli.cli import signals
 from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
 from siglipcli.outputs.output import is_same, open_output
+from siglipcli.terminal import signals
 from siglipcli.text import visible
 
 if TYPE_CHECKING:

@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siglipcli.cli import label_sets, output, setup
-from siglipcli.cli.groups import grouped
 from siglipcli.cli.inputs import Inputs
-from siglipcli.cli.options import (
-    InputOptions,
-    ModelOptions,
-    OutputOptions,
-    SavedOptions,
-    VerbosityOptions,
-)
+from siglipcli.cli.options import InputOptions, ModelOptions, OutputOptions, SavedOptions
 from siglipcli.cli.output import Tally
-from siglipcli.cli.terminal import Terminal
 from siglipcli.errors import UsageError
 from siglipcli.results import ImageTextScores
+from siglipcli.terminal.groups import grouped
+from siglipcli.terminal.screen import Terminal, VerbosityOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from siglipcli.cli import label_sets as label_input
-from siglipcli.cli import signals
 from siglipcli.errors import UsageError
+from siglipcli.terminal import signals
 
 if TYPE_CHECKING:
     from siglipcli.api import Classifier
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
         OutputOptions,
         WalkOptions,
     )
-    from siglipcli.cli.terminal import Terminal
     from siglipcli.labels import LabelSet
     from siglipcli.store import Store
+    from siglipcli.terminal.screen import Terminal
 
 __all__ = ["classifier", "label_sets", "output_format"]
 

@@ -6,9 +6,13 @@ import logging
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-from siglipcli.cli.progress import Progress, shown_as
+import typer
+
+from siglipcli.terminal.progress import MODES, Progress, shown_as
+from siglipcli.terminal.values import words
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
@@ -16,10 +20,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from siglipcli.cli.options import VerbosityOptions
     from siglipcli.encoders.checkpoint import Progress as FetchProgress
 
-__all__ = ["Terminal", "complain"]
+__all__ = ["Terminal", "VerbosityOptions", "complain"]
 
 T = TypeVar("T")
 
@@ -30,6 +33,32 @@ def complain(message: str) -> None:
         print(f"siglip: {visible(message)}", file=sys.stderr)  # noqa: T201
     except (OSError, ValueError, AttributeError):
         return
+
+
+@dataclass(frozen=True)
+class VerbosityOptions:
+    """What is said on stderr."""
+
+    heading = "Messages"
+
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = (
+        False
+    )
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say on stderr what is used, and when.")
+    ] = False
+    progress: Annotated[
+        str,
+        typer.Option(
+            **words(*MODES),
+            envvar="SIGLIP_PROGRESS",
+            help="A bar, plain lines (one per minute, for logs), or none; auto: what fits stderr.",
+        ),
+    ] = "auto"
+    no_progress: Annotated[
+        bool,
+        typer.Option("--no-progress", envvar="SIGLIP_NO_PROGRESS", help="As --progress none."),
+    ] = False
 
 
 class Terminal:
@@ -104,7 +133,7 @@ class Terminal:
 
         `total` is called on a thread of its own; None where it cannot be known.
         """
-        from siglipcli.cli import progress
+        from siglipcli.terminal import progress
 
         if self.shown_as == "none":
             yield self.done.count

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from siglipcli.cli.help import write_examples, write_options
+from siglipcli.terminal.help import write_examples, write_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,17 +26,18 @@ __all__ = ["Command", "Commands", "Group", "group", "spare_checks"]
 class Commands(Mapping[str, Any]):
     """A group's commands by name, in order; each is imported when it is first asked for.
 
-    `helps` is name → short help. The command `name` is the function `name` of the module
-    `siglipcli.cli.name`, or that module's `app`.
+    `helps` is name → short help. The command `name` is the function `name` of the module `name` in
+    `package`, or that module's `app`.
     """
 
-    def __init__(self, helps: Mapping[str, str]) -> None:
+    def __init__(self, package: str, helps: Mapping[str, str]) -> None:
+        self._package = package
         self._helps = helps
         self._made: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._made:
-            self._made[name] = _command(name, self._helps[name])
+            self._made[name] = _command(self._package, name, self._helps[name])
         return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -46,8 +47,8 @@ class Commands(Mapping[str, Any]):
         return len(self._helps)
 
 
-def _command(name: str, short_help: str) -> Any:
-    module = import_module(f"siglipcli.cli.{name}")
+def _command(package: str, name: str, short_help: str) -> Any:
+    module = import_module(f"{package}.{name}")
     group = getattr(module, "app", None)
     if group is None:
         group = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -16,7 +16,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from siglipcli.cli.status import ExitStatus
+from siglipcli.terminal.status import ExitStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

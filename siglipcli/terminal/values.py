@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from siglipcli.cli.completion import choices
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["Size", "auto_or_count", "device", "moderate", "one_of", "probability", "words"]
+__all__ = [
+    "Size",
+    "auto_or_count",
+    "beginning",
+    "choices",
+    "device",
+    "moderate",
+    "one_of",
+    "probability",
+    "words",
+]
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -53,6 +61,16 @@ def one_of(*words: str) -> Callable[[str | None], str | None]:
         return value
 
     return check
+
+
+def choices(*values: str) -> Callable[[str], list[str]]:
+    """Return what completes to one of these words."""
+    return lambda incomplete: beginning(values, incomplete)
+
+
+def beginning(values: Iterable[str], incomplete: str) -> list[str]:
+    """Return the values that begin so, whatever their case."""
+    return [value for value in values if value.lower().startswith(incomplete.lower())]
 
 
 def words(*values: str) -> dict[str, Any]:
