@@ -108,8 +108,8 @@ def test_intervals_hold_the_truth_wherever_they_are_shown(
 @pytest.mark.parametrize("shares", [(0.9, 0.9), (0.97, 0.9), (1.0, 0.95), (0.6, 0.6)])
 def test_intervals_of_accuracy_hold_the_truth(n: int, shares: tuple[float, float]) -> None:
     """From 20 images on and near 1: at least 90 % hold it, at most 5 % of equals seem to differ."""
-    found = simulate.share_intervals(1, 2000, n, shares)
-    assert found.shown == 2000
+    found = simulate.share_intervals(1, 4000, n, shares)
+    assert found.shown == 4000
     assert found.holding >= 0.9 * found.shown
     if shares[0] == shares[1]:
         assert found.clear <= 0.05 * found.shown
