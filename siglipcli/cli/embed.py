@@ -12,9 +12,8 @@ import typer
 
 from siglipcli.cli import label_sets, setup
 from siglipcli.cli.inputs import Inputs
-from siglipcli.cli.options import InputOptions, ModelOptions
+from siglipcli.cli.options import AllowEmpty, Force, InputOptions, ModelOptions
 from siglipcli.cli.output import Tally
-from siglipcli.cli.replacing import AllowEmpty, Force
 from siglipcli.errors import UsageError
 from siglipcli.terminal import signals
 from siglipcli.terminal.groups import grouped

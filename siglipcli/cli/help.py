@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EXAMPLES", "HEADINGS"]
+__all__ = ["EXAMPLES", "HEADINGS", "OPTIONS"]
 
 HEADINGS = (
     "Query",
@@ -67,3 +67,49 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "doctor": ("siglip doctor", "siglip doctor --model demo"),
 }  # fmt: skip
 """Command → two examples that may be typed as they are, but for the names of files."""
+
+OPTIONS: dict[str, str] = {
+    "allow_empty": "With no input, write an empty output and end with status 0.",
+    "allow_truncated": "Score what is there of an image that was cut short.",
+    "batch_size": "Images encoded at a time.",
+    "bias_shift": "Add X to every logit.",
+    "cache_dir": "The folder of stored embeddings and compiled engines.",
+    "cache_limit": "What stored embeddings may take (500M, 8G); the least recently used go first.",
+    "color_management": "Convert colors to sRGB by the image's color profile.",
+    "device": "Where it runs.",
+    "document": "Write to FILE; replaced only when complete.",
+    "document_format": "Tables, or JSON for programs.  [default: table; json where --output ends in .json]",
+    "every": "Show every label, negative ones too.",
+    "exact_decode": "Decode large JPEGs in full, not at a reduced scale.",
+    "exclude": "In folders, skip what matches; repeatable.",
+    "ext": "In folders, read these endings only: jpg, jpg,png or '*.jp*g'; repeatable.",
+    "files_from": "Read paths from FILE, one per line; - for stdin.",
+    "force": "Replace an existing output that siglip did not write; never an input.",
+    "hidden": "In folders, read names that start with a dot too.",
+    "image_timeout": "Timeout for one image, in seconds; 0 for none.",
+    "isolate": "Decode every image in worker processes, or none.  [default: all but JPEG and PNG]",
+    "json_or_table": "A table, or JSON for programs.",
+    "label": "A label, or cat,dog; repeatable.",
+    "labels": "A built-in set (siglip labels list), a YAML or JSON file, a text file with one label per line, or - for stdin; repeatable.",
+    "max_megapixels": "Refuse larger images.",
+    "model": "A name from siglip models list, a model folder, hf-hub:ORG/NAME, or demo.",
+    "no_cache": "Neither use nor keep stored embeddings.",
+    "null": "Paths in --files-from end with NUL.",
+    "offline": "Use only model files that are here.",
+    "output": "Write to FILE, in the format its ending names; replaced only when complete.",
+    "output_format": "The output format.  [default: table on a terminal, jsonl in a pipe]",
+    "paths": "Images, folders (read recursively), or - for one image's bytes on stdin.",
+    "precision": "The towers' arithmetic; the head is always fp32.",
+    "provenance": "Also write FILE.meta.json beside --output FILE: version, model, label sets' digests.",
+    "recursive": "Read folders with all below them.",
+    "runtime": "What runs it.",
+    "saved": "In place of images, use the embeddings that siglip embed saved in FILE.",
+    "tags_only": "Show the labels that are tags, and no other.",
+    "template": "Fill labels into TEXT at {}; repeatable.",
+    "text_cleaning": "How prompts are cleaned before they are tokenized.  [default: as the model's config says]",
+    "threshold": "The score that makes a tag; a label's own threshold wins.  [default: the set's, or 0.2; 0<=x<=1]",
+    "top": "The N best labels of each set, and every tag beyond them.",
+    "verify": "Read every file, even one whose size and times are known.",
+    "workers": "Threads that read and decode.  [default: one per processor]",
+}
+"""Option → its help, the same in every command."""

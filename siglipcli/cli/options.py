@@ -1,19 +1,20 @@
 """The options that commands share, in groups: same name, same meaning, same help everywhere.
 
-A command takes whole groups as parameters; `groups.grouped` spreads their fields out for Typer.
+A command takes whole groups as parameters; `terminal.groups.grouped` spreads their fields out for Typer.
+What an option's help says is in `cli.help`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path  # Typer reads the annotations
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from siglipcli import outputs
 from siglipcli.cli import completion
-from siglipcli.cli.replacing import AllowEmpty, Force, WithProvenance
+from siglipcli.cli.help import OPTIONS
 from siglipcli.encoders.spec import CLEANINGS, PRECISIONS, RUNTIMES
 from siglipcli.errors import UsageError
 from siglipcli.terminal.values import (
@@ -28,9 +29,11 @@ from siglipcli.terminal.values import (
 
 __all__ = [
     "DEFAULT_LIMIT",
+    "AllowEmpty",
     "CacheDir",
     "CacheLimit",
     "DocumentOptions",
+    "Force",
     "InputOptions",
     "JsonOrTable",
     "LabelOptions",
@@ -40,41 +43,33 @@ __all__ = [
     "ThresholdOptions",
     "TopOptions",
     "WalkOptions",
+    "option",
 ]
+
+MOST_SECONDS = 86_400.0  # a day; NaN is refused with what is more
+DEFAULT_LIMIT = Size(8 * 10**9)  # about 2.5 million images
+CACHE, DECODING = "Cache", "Decoding"  # headings of options in groups of another heading
+
+
+def option(
+    name: str, *names: str, env: bool = False, heading: str | None = None, **more: Any
+) -> Any:
+    """Return a Typer option with the help that `OPTIONS` has; `env`: SIGLIP_NAME sets it too."""
+    if env:
+        more["envvar"] = f"SIGLIP_{name.upper()}"
+    return typer.Option(*names, help=OPTIONS[name], rich_help_panel=heading, **more)
 
 
 CacheDir = Annotated[
     Path | None,
-    typer.Option(
-        metavar="DIR",
-        rich_help_panel="Cache",
-        envvar="SIGLIP_CACHE_DIR",
-        show_default=False,
-        help="The folder of stored embeddings and compiled engines.",
-    ),
+    option("cache_dir", metavar="DIR", env=True, heading=CACHE, show_default=False),
 ]
-MOST_SECONDS = 86_400.0  # a day; NaN is refused with what is more
-DEFAULT_LIMIT = Size(8 * 10**9)  # about 2.5 million images
 CacheLimit = Annotated[
-    Size,
-    typer.Option(
-        "--cache-limit",
-        parser=Size.parse,
-        metavar="SIZE",
-        rich_help_panel="Cache",
-        envvar="SIGLIP_CACHE_LIMIT",
-        help="What stored embeddings may take (500M, 8G); the least recently used go first.",
-    ),
+    Size, option("cache_limit", parser=Size.parse, metavar="SIZE", env=True, heading=CACHE)
 ]
-JsonOrTable = Annotated[
-    str,
-    typer.Option(
-        "--format",
-        "-f",
-        **words("table", "json"),
-        help="A table, or JSON for programs.",
-    ),
-]
+JsonOrTable = Annotated[str, option("json_or_table", "--format", "-f", **words("table", "json"))]
+Force = Annotated[bool, option("force", "--force")]
+AllowEmpty = Annotated[bool, option("allow_empty", "--allow-empty")]
 
 
 @dataclass(frozen=True)
@@ -83,71 +78,28 @@ class WalkOptions:
 
     heading = "Inputs"
 
-    recursive: Annotated[bool, typer.Option(help="Read folders with all below them.")] = True
-    ext: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="EXT",
-            help="In folders, read these endings only: jpg, jpg,png or '*.jp*g'; repeatable.",
-        ),
-    ] = None
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(metavar="GLOB", help="In folders, skip what matches; repeatable."),
-    ] = None
-    hidden: Annotated[
-        bool, typer.Option("--hidden", help="In folders, read names that start with a dot too.")
-    ] = False
+    recursive: Annotated[bool, option("recursive")] = True
+    ext: Annotated[list[str] | None, option("ext", metavar="EXT")] = None
+    exclude: Annotated[list[str] | None, option("exclude", metavar="GLOB")] = None
+    hidden: Annotated[bool, option("hidden", "--hidden")] = False
     max_megapixels: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            metavar="N",
-            rich_help_panel="Decoding",
-            envvar="SIGLIP_MAX_MEGAPIXELS",
-            help="Refuse larger images.",
-        ),
+        float, option("max_megapixels", min=0, metavar="N", env=True, heading=DECODING)
     ] = 100.0
-    exact_decode: Annotated[
-        bool,
-        typer.Option(
-            "--exact-decode",
-            rich_help_panel="Decoding",
-            help="Decode large JPEGs in full, not at a reduced scale.",
-        ),
-    ] = False
-    color_management: Annotated[
-        bool,
-        typer.Option(
-            envvar="SIGLIP_COLOR_MANAGEMENT",
-            help="Convert colors to sRGB by the image's color profile.",
-        ),
-    ] = True
+    exact_decode: Annotated[bool, option("exact_decode", "--exact-decode", heading=DECODING)] = (
+        False
+    )
+    color_management: Annotated[bool, option("color_management", env=True, heading=DECODING)] = True
     allow_truncated: Annotated[
-        bool,
-        typer.Option(
-            "--allow-truncated", help="Score what is there of an image that was cut short."
-        ),
+        bool, option("allow_truncated", "--allow-truncated", heading=DECODING)
     ] = False
     image_timeout: Annotated[
         float,
-        typer.Option(
-            min=0,
-            max=MOST_SECONDS,
-            metavar="SECONDS",
-            rich_help_panel="Decoding",
-            envvar="SIGLIP_IMAGE_TIMEOUT",
-            help="Timeout for one image, in seconds; 0 for none.",
+        option(
+            "image_timeout", min=0, max=MOST_SECONDS, metavar="SECONDS", env=True, heading=DECODING
         ),
     ] = 60.0
     isolate: Annotated[
-        bool | None,
-        typer.Option(
-            rich_help_panel="Decoding",
-            envvar="SIGLIP_ISOLATE",
-            show_default=False,
-            help="Decode every image in worker processes, or none.  [default: all but JPEG and PNG]",
-        ),
+        bool | None, option("isolate", env=True, heading=DECODING, show_default=False)
     ] = None
 
 
@@ -159,23 +111,10 @@ class InputOptions(WalkOptions):
 
     paths: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="PATHS",
-            show_default=False,
-            help="Images, folders (read recursively), or - for one image's bytes on stdin.",
-        ),
+        typer.Argument(metavar="PATHS", show_default=False, help=OPTIONS["paths"]),
     ] = None
-    files_from: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Read paths from FILE, one per line; - for stdin.",
-            show_default=False,
-        ),
-    ] = None
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="Paths in --files-from end with NUL.")
-    ] = False
+    files_from: Annotated[str | None, option("files_from", metavar="FILE")] = None
+    null: Annotated[bool, option("null", "--null", "-0")] = False
 
 
 @dataclass(frozen=True)
@@ -184,43 +123,28 @@ class SavedOptions:
 
     heading = "Inputs"
 
-    saved: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="FILE",
-            show_default=False,
-            help="In place of images, use the embeddings that siglip embed saved in FILE.",
-        ),
-    ] = None
+    saved: Annotated[Path | None, option("saved", "--from", metavar="FILE")] = None
 
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """What to ask for."""
+    """Which labels to score."""
 
     heading = "Labels"
 
     labels: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "labels",
             "--labels",
             "-l",
             metavar="SET",
             autocompletion=completion.label_sets,
-            envvar="SIGLIP_LABELS",
-            help="A built-in set (siglip labels list), a YAML or JSON file, a text file with one label"
-            " per line, or - for stdin; repeatable.",
+            env=True,
         ),
     ] = None
-    label: Annotated[
-        list[str] | None,
-        typer.Option("--label", "-L", metavar="NAME", help="A label, or cat,dog; repeatable."),
-    ] = None
-    template: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TEXT", help="Fill labels into TEXT at {}; repeatable."),
-    ] = None
+    label: Annotated[list[str] | None, option("label", "--label", "-L", metavar="NAME")] = None
+    template: Annotated[list[str] | None, option("template", metavar="TEXT")] = None
 
 
 @dataclass(frozen=True)
@@ -230,43 +154,20 @@ class ThresholdOptions:
     heading = "Labels"
 
     threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold",
-            "-t",
-            metavar="P",
-            callback=probability,
-            help="The score that makes a tag; a label's own threshold wins."
-            "  [default: the set's, or 0.2; 0<=x<=1]",
-        ),
+        float | None, option("threshold", "--threshold", "-t", metavar="P", callback=probability)
     ] = None
-    bias_shift: Annotated[
-        float, typer.Option(metavar="X", callback=moderate, help="Add X to every logit.")
-    ] = 0.0
+    bias_shift: Annotated[float, option("bias_shift", metavar="X", callback=moderate)] = 0.0
 
 
 @dataclass(frozen=True)
 class TopOptions(ThresholdOptions):
-    """Which labels an answer holds."""
+    """Which labels a result has."""
 
     heading = "Labels"
 
-    top: Annotated[
-        int,
-        typer.Option(
-            "--top",
-            "-k",
-            min=1,
-            metavar="N",
-            help="The N best labels of each set, and every tag beyond them.",
-        ),
-    ] = 5
-    every: Annotated[bool, typer.Option("--all", help="Show every label, negative ones too.")] = (
-        False
-    )
-    tags_only: Annotated[
-        bool, typer.Option("--tags-only", help="Show the labels that are tags, and no other.")
-    ] = False
+    top: Annotated[int, option("top", "--top", "-k", min=1, metavar="N")] = 5
+    every: Annotated[bool, option("every", "--all")] = False
+    tags_only: Annotated[bool, option("tags_only", "--tags-only")] = False
 
 
 @dataclass(frozen=True)
@@ -277,119 +178,49 @@ class ModelOptions:
 
     model: Annotated[
         str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            autocompletion=completion.models,
-            envvar="SIGLIP_MODEL",
-            help="A name from siglip models list, a model folder, hf-hub:ORG/NAME, or demo.",
+        option(
+            "model", "--model", "-m", metavar="MODEL", autocompletion=completion.models, env=True
         ),
     ] = "ViT-B-16-SigLIP-384"
     device: Annotated[
         str,
-        typer.Option(
+        option(
+            "device",
             metavar="auto|cpu|cuda|cuda:N|mps",
             callback=device,
             autocompletion=choices("auto", "cpu", "cuda", "mps"),
-            envvar="SIGLIP_DEVICE",
-            help="Where it runs.",
+            env=True,
         ),
     ] = "auto"
-    runtime: Annotated[
-        str,
-        typer.Option(
-            **words(*RUNTIMES),
-            envvar="SIGLIP_RUNTIME",
-            help="What runs it.",
-        ),
-    ] = "auto"
-    precision: Annotated[
-        str,
-        typer.Option(
-            **words(*PRECISIONS),
-            envvar="SIGLIP_PRECISION",
-            help="The towers' arithmetic; the head is always fp32.",
-        ),
-    ] = "auto"
-    text_cleaning: Annotated[
-        str | None,
-        typer.Option(
-            **words(*CLEANINGS),
-            show_default=False,
-            help="How prompts are cleaned before they are tokenized.  [default: as the model's config says]",
-        ),
-    ] = None
+    runtime: Annotated[str, option("runtime", **words(*RUNTIMES), env=True)] = "auto"
+    precision: Annotated[str, option("precision", **words(*PRECISIONS), env=True)] = "auto"
+    text_cleaning: Annotated[str | None, option("text_cleaning", **words(*CLEANINGS))] = None
     batch_size: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|N",
-            callback=auto_or_count,
-            envvar="SIGLIP_BATCH_SIZE",
-            help="Images encoded at a time.",
-        ),
+        str, option("batch_size", metavar="auto|N", callback=auto_or_count, env=True)
     ] = "auto"
     workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel="Decoding",
-            envvar="SIGLIP_WORKERS",
-            help="Threads that read and decode.  [default: one per processor]",
-        ),
+        int | None, option("workers", min=1, metavar="N", env=True, heading=DECODING)
     ] = None
-    no_cache: Annotated[
-        bool,
-        typer.Option(
-            "--no-cache", rich_help_panel="Cache", help="Neither use nor keep stored embeddings."
-        ),
-    ] = False
+    no_cache: Annotated[bool, option("no_cache", "--no-cache", heading=CACHE)] = False
     cache_limit: CacheLimit = DEFAULT_LIMIT
-    verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify",
-            rich_help_panel="Cache",
-            help="Read every file, even one whose size and times are known.",
-        ),
-    ] = False
-    offline: Annotated[
-        bool,
-        typer.Option(
-            "--offline", envvar="SIGLIP_OFFLINE", help="Use only model files that are here."
-        ),
-    ] = False
+    verify: Annotated[bool, option("verify", "--verify", heading=CACHE)] = False
+    offline: Annotated[bool, option("offline", "--offline", env=True)] = False
     cache_dir: CacheDir = None
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Where answers go, and how they are written."""
+    """Where results go, and how they are written."""
 
     heading = "Output"
 
     output_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            "-f",
-            **words(*outputs.names()),
-            help="The output format.  [default: table on a terminal, jsonl in a pipe]",
-        ),
+        str | None, option("output_format", "--format", "-f", **words(*outputs.names()))
     ] = None
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write to FILE, in the format its ending names; replaced only when complete.",
-        ),
-    ] = None
+    output: Annotated[Path | None, option("output", "--output", "-o", metavar="FILE")] = None
     force: Force = False
     allow_empty: AllowEmpty = False
-    provenance: WithProvenance = False
+    provenance: Annotated[bool, option("provenance", "--provenance")] = False
 
 
 @dataclass(frozen=True)
@@ -399,21 +230,9 @@ class DocumentOptions:
     heading = "Output"
 
     output_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            "-f",
-            **words("table", "json"),
-            help="Tables, or JSON for programs.  [default: table; json where --output ends in .json]",
-        ),
+        str | None, option("document_format", "--format", "-f", **words("table", "json"))
     ] = None
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Write to FILE; replaced only when complete."
-        ),
-    ] = None
-
+    output: Annotated[Path | None, option("document", "--output", "-o", metavar="FILE")] = None
     force: Force = False
 
     @property
