@@ -24,7 +24,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "python-api.md"
 WIDTH = 100
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "The classifier": ("Classifier", "ModelSpec", "LoadOptions", "Limits", "Store"),
+    "The classifier": ("Classifier", "ModelSpec", "LoadOptions", "Limits", "Session", "Store"),
     "Labels": ("LabelSet", "Label", "LabelEmbeddings", "ScoringOptions"),
     "Results": ("Prediction", "Score", "Failure", "ImageTextScores", "Pair", "Match"),
     "Search": ("Query", "Ranking"),
@@ -139,7 +139,7 @@ siglipcli.errors.UsageError: there is no label; give at least one
 ...     Classifier("ViT-B-16-SigLIP-383")
 ... except SiglipError as error:
 ...     print(error.code)
-unknown_model
+unknown_name
 ```
 
 A score depends on its image and its prompt alone: not on the batch, the other labels, or the number of threads.

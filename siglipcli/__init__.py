@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from siglipcli.scoring import LabelEmbeddings, ScoringOptions
     from siglipcli.search import Query, Ranking
+    from siglipcli.session import Session
     from siglipcli.store import Store
 
 __version__ = "0.1.0"
@@ -76,6 +77,7 @@ __all__ = [
     "SavedVectors",
     "Score",
     "ScoringOptions",
+    "Session",
     "SiglipError",
     "Source",
     "Store",
@@ -110,6 +112,7 @@ _HOME = {
     "SavedVectors": "embedding_files",
     "Score": "results",
     "ScoringOptions": "scoring",
+    "Session": "session",
     "SiglipError": "errors",
     "Source": "results",
     "Store": "store",

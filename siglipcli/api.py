@@ -6,21 +6,22 @@ import logging
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from siglipcli import pipeline, scoring, search
+from siglipcli import scoring, search
 from siglipcli.arguments import InMemory, as_image, as_images, as_label_sets, as_texts
 from siglipcli.embedding_files.form import SavedVectors
-from siglipcli.encoders import ModelSpec, open_encoder
-from siglipcli.errors import ImageError, ModelError, UsageError
-from siglipcli.pipeline import Batch, Embedded, LoadOptions
+from siglipcli.encoders import ModelSpec
+from siglipcli.errors import ImageError, UsageError
+from siglipcli.pipeline import Batch, Embedded
 from siglipcli.results import Failure, ImageTextScores, Prediction, Source
 from siglipcli.scoring import LabelEmbeddings, ScoringOptions
 from siglipcli.search import Query, Ranking
-from siglipcli.store import Entry, text_digest
+from siglipcli.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from siglipcli.encoders import Encoder
     from siglipcli.encoders.checkpoint import Progress
     from siglipcli.labels import LabelSet
+    from siglipcli.pipeline import LoadOptions
     from siglipcli.results import Match
-    from siglipcli.store import Space, Store
+    from siglipcli.store import Store
 
     Images: TypeAlias = ImageInput | Iterable[ImageInput] | SavedVectors
     Counting: TypeAlias = Callable[[int, int], None]
@@ -45,7 +47,7 @@ __all__ = ["Classifier"]
 T = TypeVar("T")
 
 DEFAULT_MODEL = "ViT-B-16-SigLIP-384"
-_TEXTS = 256  # encoded between two looks at the store
+_TEXTS = 256  # in one batch of a lazy stream of texts
 
 logger = logging.getLogger("siglipcli")
 
@@ -54,8 +56,8 @@ class Classifier:
     """Zero-shot image classification with one model.
 
     >>> from siglipcli import Classifier, demo
-    >>> with Classifier("demo") as clf:
-    ...     clf.classify_one(demo.IMAGES / "blue-heart.jpg", ["red circle", "blue heart"]).best.label
+    >>> clf = Classifier("demo")
+    >>> clf.classify_one(demo.IMAGES / "blue-heart.jpg", ["red circle", "blue heart"]).best.label
     'blue heart'
 
     Images are one or many of: a path (of a file, a folder, a pattern such as `photos/*.jpg`), the bytes of
@@ -76,12 +78,17 @@ class Classifier:
     cuda:N or mps; `runtime` auto, torch or openvino; `precision` the arithmetic: auto, fp32, bf16 or fp16.
     Missing files are downloaded unless `offline`; `cache_dir` holds engines and digests (None: the user's
     cache folder); `progress` is called with what is fetched. `load_options` say how images are read. With a
-    `store`, nothing is encoded twice. Raises ModelError or DeviceError.
+    `store`, nothing is encoded twice. `keep_towers`: whether the parts for images and for texts both stay
+    loaded, or (None) where they take at most a quarter of the memory. Raises ModelError or DeviceError.
+
+    A classifier may be used from several threads at once, and keeps its worker processes from call to call.
+    `close`, or leaving `with Classifier(…) as clf:`, ends them. Given a `Session` for `model`, it shares that
+    one, and leaves it open.
     """
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | ModelSpec | Encoder = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | ModelSpec | Session | Encoder = DEFAULT_MODEL,
         load_options: LoadOptions | None = None,
         store: Store | None = None,
         *,
@@ -92,21 +99,30 @@ class Classifier:
         offline: bool = False,
         cache_dir: Path | None = None,
         progress: Progress | None = None,
+        keep_towers: bool | None = None,
     ) -> None:
-        self.spec: ModelSpec | None = None
+        spec = ModelSpec("", device, runtime, precision, cache_dir, offline, text_cleaning)
         if isinstance(model, (str, os.PathLike)):
-            model = ModelSpec(
-                os.fspath(model), device, runtime, precision, cache_dir, offline, text_cleaning
-            )
+            model = replace(spec, name=os.fspath(model))
+        elif spec != ModelSpec(""):
+            raise TypeError("a model's device, runtime and the like are its ModelSpec's")
+        self._is_owner = not isinstance(model, Session)
         if isinstance(model, ModelSpec):
-            self.spec = model
-            model = open_encoder(model, progress)
-        elif not hasattr(model, "encode_images"):
+            model = Session.open(
+                model, load_options, store=store, progress=progress, keep_towers=keep_towers
+            )
+        elif isinstance(model, Session):
+            if store:
+                raise TypeError("a session has its own store")
+        elif hasattr(model, "encode_images"):
+            model = Session(model, load_options, store)
+        else:
             kind = type(model).__name__
-            raise TypeError(f"a model is a name, a folder, a ModelSpec or an encoder, not {kind}")
-        self.encoder: Encoder = model
-        self.load_options = load_options or LoadOptions()
-        self.store = store
+            raise TypeError(f"a model is a name, a folder, a ModelSpec or a Session, not {kind}")
+        self.session: Session = model
+        self.spec = model.spec
+        self.encoder = model.encoder
+        self.load_options = load_options or model.load_options
 
     @classmethod
     def load(
@@ -122,6 +138,7 @@ class Classifier:
         progress: Progress | None = None,
         load_options: LoadOptions | None = None,
         store: Store | None = None,
+        keep_towers: bool | None = None,
     ) -> Self:
         """Do what `Classifier(model, …)` does."""
         return cls(
@@ -135,15 +152,20 @@ class Classifier:
             offline=offline,
             cache_dir=cache_dir,
             progress=progress,
+            keep_towers=keep_towers,
         )
 
     def __repr__(self) -> str:
         return f"<Classifier {self.encoder.name!r}: {self.encoder.description}>"
 
     def close(self) -> None:
-        """Close the store; it is pruned to its limit."""
-        if self.store:
-            self.store.close()
+        """End every process and thread, and close the store, which is pruned to its limit.
+
+        Calls after that, and streams that are not at their end, raise UsageError (code `closed`). A session
+        that the classifier was given stays open.
+        """
+        if self._is_owner:
+            self.session.close()
 
     def __enter__(self) -> Self:
         return self
@@ -210,7 +232,9 @@ class Classifier:
     ) -> LabelEmbeddings:
         if isinstance(labels, LabelEmbeddings):
             return labels
-        return scoring.embed_labels(labels, lambda texts: self._texts(texts, progress)[0])
+        return scoring.embed_labels(
+            labels, lambda texts: self.session.encode_texts(texts, progress)[0]
+        )
 
     def _predictions(
         self,
@@ -345,7 +369,7 @@ class Classifier:
         >>> clf.encode_texts("a red circle").shape
         (1, 64)
         """
-        return self._texts(as_texts(texts))[0]
+        return self.session.encode_texts(as_texts(texts))[0]
 
     def embed(self, images: Images) -> Iterator[list[Embedded | Failure]]:
         """Yield lists of embeddings and failures, in input order; images as in `classify`."""
@@ -355,7 +379,7 @@ class Classifier:
         """Yield batches of texts' vectors, in order; a text's name is itself. `texts` may be a lazy stream."""
         rest = iter([texts] if isinstance(texts, str) else texts)
         while chunk := list(islice(rest, _TEXTS)):
-            vectors, stored = self._texts(chunk)
+            vectors, stored = self.session.encode_texts(chunk)
             yield Batch([Source(text, b"") for text in chunk], vectors, stored)
 
     def batches(self, images: Images) -> Iterator[Batch]:
@@ -366,31 +390,7 @@ class Classifier:
         if isinstance(images, SavedVectors):
             self._check(images)
             return images.batches()
-        space = self._space(_pixels_name(self.load_options))
-        return pipeline.batches(as_images(images), self.encoder, self.load_options, space)
-
-    def _texts(
-        self, texts: Sequence[str], progress: Counting | None = None
-    ) -> tuple[NDArray[np.float32], list[bool]]:
-        """Return the texts' vectors, and which of them the store had."""
-        space = self._space("text")
-        digests = [text_digest(text) for text in texts]
-        known = space.vectors(digests) if space else {}
-        stored = [digest in known for digest in digests]
-        missing = [
-            pair for pair in dict(zip(digests, texts, strict=True)).items() if pair[0] not in known
-        ]
-        for done in range(0, len(missing), _TEXTS):
-            part = dict(missing[done : done + _TEXTS])
-            if progress and done:
-                progress(done, len(missing))
-            rows = self.encoder.encode_texts(list(part.values()))
-            if not np.isfinite(rows).all():
-                raise ModelError("the model gives values that are not finite for these labels")
-            known |= dict(zip(part, rows, strict=True))
-            if space:
-                space.keep([Entry(digest, known[digest]) for digest in part])
-        return np.stack([known[digest] for digest in digests]), stored
+        return self.session.batches(as_images(images), self.load_options)
 
     def _check(self, saved: SavedVectors) -> None:
         about, encoder = saved.about, self.encoder
@@ -413,21 +413,6 @@ class Classifier:
                 "%s was made on another runtime or precision; scores may differ a little",
                 saved.path,
             )
-
-    def _space(self, kind: str) -> Space | None:
-        """Return the store's part for this model's vectors of one kind: texts, or a decode mode."""
-        if self.store is None:
-            return None
-        encoder = self.encoder
-        made_by = encoder.text_fingerprint if kind == "text" else encoder.fingerprint
-        return self.store.space(f"{made_by}-{kind}", encoder.name)
-
-
-def _pixels_name(options: LoadOptions) -> str:
-    """Name what decides an image's pixels; the number rises when they change for the same options."""
-    scale = "exact" if options.exact else "reduced"
-    colours = "srgb" if options.color_management else "unmanaged"
-    return f"2-{scale}-{colours}{'-partial' if options.allow_truncated else ''}"
 
 
 def _or_raise(result: T | Failure) -> T:

@@ -39,13 +39,20 @@ _TOWERS_PART = 4
 
 
 class Session:
-    """An open model with its helpers; a context manager.
+    """An open model with all that lives long beside it; any number of threads may share one.
 
-    >>> with Session.open(ModelSpec("demo")) as session:
-    ...     for batch in session.batches([Source("photo.jpg")]): ...
+    >>> from siglipcli import Classifier, LoadOptions, ModelSpec, Session, demo
+    >>> with Session.open(ModelSpec("demo", runtime="torch")) as session:
+    ...     sharing = [Classifier(session), Classifier(session, LoadOptions(exact=True))]
+    ...     images = [each.encode_images(demo.IMAGES / "blue-heart.jpg") for each in sharing]
+    ...     texts, stored = session.encode_texts(["a blue heart"])
+    >>> texts.shape, stored
+    ((1, 64), [False])
 
-    `decoding_memory`: bytes for all images that are read and decoded at once, by all calls together;
-    what needs more waits. By default an eighth of the machine's or cgroup's memory, 256 MiB to 1 GiB.
+    A `Classifier` opens one of its own; several share the one that they are given, each with its own
+    `LoadOptions`. `decoding_memory`: bytes for all images that are read and decoded at once, by all calls
+    together; what needs more waits. By default an eighth of the machine's or cgroup's memory, 256 MiB to
+    1 GiB. `spec` is what the encoder was opened by, if anything.
     """
 
     def __init__(
@@ -55,14 +62,17 @@ class Session:
         store: Store | None = None,
         *,
         decoding_memory: int | None = None,
+        spec: ModelSpec | None = None,
     ) -> None:
+        self.spec = spec
         self.encoder = encoder
         self.load_options = load_options or LoadOptions()
         self.store = store
         workers = self.load_options.workers or machine.available_cpus()
         self._resources = Resources(encoder.in_flight, workers, decoding_memory)
-        # for a session that nobody closes; the store needs no such care
-        weakref.finalize(self, self._resources.close)
+        # for a session that nobody closes, on whatever thread that is seen, so that it waits for none;
+        # the store needs no such care
+        weakref.finalize(self, self._resources.close, wait=False)
 
     @classmethod
     def open(
@@ -84,7 +94,7 @@ class Session:
         memory = machine.memory()
         tower_memory = {None: memory // _TOWERS_PART, True: memory, False: 0}[keep_towers]
         encoder = open_encoder(spec, progress, tower_memory=tower_memory)
-        return cls(encoder, load_options, store)
+        return cls(encoder, load_options, store, spec=spec)
 
     def batches(
         self, inputs: Iterable[Source | Failure], load_options: LoadOptions | None = None
@@ -96,8 +106,13 @@ class Session:
         """
         self._resources.check()
         options = load_options or self.load_options
-        space = self._space(self.encoder.fingerprint, "exact" if options.exact else "reduced")
-        return pipeline.batches(inputs, self.encoder, options, space, self._resources)
+        space = self._space(self.encoder.fingerprint, _pixels_name(options))
+        batches = pipeline.batches(inputs, self.encoder, options, space, self._resources)
+        return self._while_open(batches)
+
+    def _while_open(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Keep the session for as long as its stream is read, though nobody else may."""
+        yield from batches
 
     def encode_texts(
         self, texts: Sequence[str], progress: Counting | None = None
@@ -131,7 +146,7 @@ class Session:
         return rows
 
     def _space(self, fingerprint: str, kind: str) -> Space | None:
-        """Return the store's part for one kind of this model's embeddings: texts, or a decode mode."""
+        """Return the store's part for one kind of this model's embeddings: texts, or a way to decode."""
         return self.store.space(f"{fingerprint}-{kind}", self.encoder.name) if self.store else None
 
     def close(self) -> None:
@@ -149,3 +164,10 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _pixels_name(options: LoadOptions) -> str:
+    """Name what decides an image's pixels; the number rises when they change for the same options."""
+    scale = "exact" if options.exact else "reduced"
+    colours = "srgb" if options.color_management else "unmanaged"
+    return f"2-{scale}-{colours}{'-partial' if options.allow_truncated else ''}"

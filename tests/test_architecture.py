@@ -49,7 +49,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "arguments": {"PIL", "images", "inputs", "labels", "numpy", "scoring"},
     "api": {
-        "arguments", "embedding_files", "encoders", "numpy", "pipeline", "scoring", "search", "store",
+        "arguments", "embedding_files", "encoders", "numpy", "pipeline", "scoring", "search", "session",
     },
     "terminal": {"rich", "typer"},
     "cli": {

@@ -80,6 +80,7 @@ def classifier(engine: ModelOptions, given: WalkOptions, terminal: Terminal) -> 
             progress=progress,
             load_options=load_options,
             store=None if engine.no_cache else _store(engine),
+            keep_towers=False,  # texts, then images: one run never goes back
         )
     _held[:] = [found]
     terminal.detail(f"model {found.encoder.name}: {found.encoder.description}")
