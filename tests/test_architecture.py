@@ -45,7 +45,7 @@ IMPORTS: dict[str, set[str]] = {
     "embedding_files": {"numpy", "outputs", "pipeline"},
     "evaluation": {"inputs", "labels", "matplotlib", "numpy", "scipy", "scoring", "sklearn"},
     "outputs": {
-        "PIL", "digits", "evaluation", "images", "inputs", "numpy", "pyarrow", "rich", "scoring",
+        "PIL", "digits", "evaluation", "images", "inputs", "jinja2", "numpy", "pyarrow", "rich", "scoring",
     },
     "arguments": {"PIL", "images", "inputs", "labels", "numpy", "scoring"},
     "api": {

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from siglipcli import demo, scoring
+from siglipcli import demo, outputs, scoring
 from siglipcli.cli import app
 from siglipcli.cli.output import Tally
 from siglipcli.errors import ImageError, OutputError
@@ -30,8 +30,8 @@ from siglipcli.images import Limits
 from siglipcli.images.readers import Decoder
 from siglipcli.labels import Label, LabelSet
 from siglipcli.outputs import html as report
-from siglipcli.outputs.html import rows, sheet, thumbnails
-from siglipcli.outputs.output import open_output
+from siglipcli.outputs.html import report as html_report
+from siglipcli.outputs.html import rows, thumbnails
 from siglipcli.pipeline import LoadOptions
 from siglipcli.results import Failure, Head, Prediction, Source
 from siglipcli.scoring import LabelEmbeddings, ScoringOptions
@@ -113,17 +113,12 @@ def read(path: str | Path) -> Page:
 def written(results: Sequence[Prediction | Failure], **about: Any) -> Page:
     """The page of these results."""
     stream = io.StringIO()
-    heading = report.Heading(
-        about.pop("title", "images"),
-        "demo",
-        about.pop("sets", [PETS]),
-        about.pop("selection", ScoringOptions()),
-    )
+    about = {"title": "images", "label_sets": [PETS], "load_options": AS_IT_IS} | about
     sections = about.pop("sections", ())
-    with report.Sheet(heading, about.pop("load_options", AS_IT_IS), **about) as made:
+    with closing(report.ReportSink(stream, report.ReportHeader("demo", **about))) as sink:
+        sink.sections.extend(sections)
         for result in results:
-            made.add(result)
-        made.write(stream, sections)
+            sink.write(result)
     return Page(stream.getvalue())
 
 
@@ -203,7 +198,7 @@ def test_a_name_is_text_whatever_it_holds(name: str) -> None:
 def test_labels_and_sets_are_text_too() -> None:
     """A label called like markup is shown, not run."""
     odd = labels("<b>cat</b>", "</script>", name="<i>set</i>")
-    page = written(scored(np.ones((1, 2), np.float32), [odd], ScoringOptions()), sets=[odd])
+    page = written(scored(np.ones((1, 2), np.float32), [odd], ScoringOptions()), label_sets=[odd])
     assert page.data("about")["labels"] == ["<b>cat</b>", "</script>"]
     assert "<i>set</i>" in page.text
     assert not {"b", "i"} & {tag for tag, _ in page.elements}
@@ -225,12 +220,11 @@ def test_nothing_to_show_is_a_page_too() -> None:
     assert "0 images" in page.text
 
 
-def test_what_is_left_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_left_out_is_said() -> None:
     """Beyond the most images and errors that a page holds, it says how many there were."""
-    monkeypatch.setattr(sheet, "ERRORS", 2)
     failures = [Failure(f"bad-{i}", "missing", "Gone.") for i in range(5)]
     results = scored(np.zeros((7, 3), np.float32), [PETS], ScoringOptions())
-    page = written([*results, *failures], limit=4)
+    page = written([*results, *failures], limit=4, errors=2)
     assert [row[0] for row in page.data("rows")] == ["0.png", "1.png", "2.png", "3.png"]
     assert "7 images" in page.text
     assert "The first 4 images are here, and the counts are theirs; 3 more are not" in page.text
@@ -247,7 +241,7 @@ def test_a_full_disk_is_an_output_error(monkeypatch: pytest.MonkeyPatch) -> None
         def write(self, data: Any, /) -> int:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sheet.tempfile, "SpooledTemporaryFile", lambda *_: Full())
+    monkeypatch.setattr(html_report.tempfile, "SpooledTemporaryFile", lambda *_: Full())
     with pytest.raises(OutputError, match="No space left"):
         written(scored(np.zeros((1, 3), np.float32), [PETS], ScoringOptions()))
 
@@ -337,7 +331,7 @@ def test_a_page_keeps_few_of_many_labels() -> None:
     raw = np.full((1, 1000), -3, np.float32)
     raw[0, 900:930] = 5
     (prediction,) = scored(raw, [many], report.widened(ScoringOptions(), [many]))
-    page = written([prediction], sets=[many])
+    page = written([prediction], label_sets=[many])
     ((_, kept, scores, marks),) = page.data("rows")
     assert sorted(kept) == list(range(900, 930))
     assert marks == "t" * 30
@@ -437,7 +431,7 @@ def test_only_the_first_images_have_a_thumbnail(tmp_path: Path) -> None:
     first, second = (opened(each).getpixel((20, 20)) for each in page.thumbs())
     assert first[0] > 200 > first[1]
     assert second[1] > 200 > second[0]
-    assert "Thumbnails: the first 2 images" in page.text
+    assert "Only the first 2 images have a thumbnail." in page.text
     none = written(results, thumbs=0)
     assert none.thumbs() == []
     assert "There are no thumbnails" in none.text
@@ -500,7 +494,7 @@ def test_a_drawing_is_named_and_its_ids_are_its_own() -> None:
     (first,) = re.findall(r'<path id="([^"]+)"', one)
     assert first not in other
     assert f'xlink:href="#{first}"' in one
-    assert 'aria-label="the &quot;curve&quot;"' in one
+    assert 'aria-label="the &#34;curve&#34;"' in one
     assert "Drawn &lt;by&gt; us." in one
     assert '>id="a"</text>' in one
     for gone in ("<?xml", "<!DOCTYPE", "metadata", "<style"):
@@ -657,7 +651,7 @@ def test_a_title_names_what_was_read(here: Path) -> None:
     run(HEART, STAR, HEART, STAR, *THREE, "--report", "a.html", "--report-thumbs", "1")
     text = read("a.html").text
     assert f"{HEART}, {STAR}, {HEART} and 1 more" in text
-    assert "Thumbnails: the first 1 image (--report-thumbs)" in text
+    assert "Only the first 1 image has a thumbnail." in text
 
 
 def test_without_a_report_its_code_is_not_loaded(
@@ -670,13 +664,12 @@ def test_without_a_report_its_code_is_not_loaded(
 
 
 def test_the_stream_is_written_in_pieces(tmp_path: Path) -> None:
-    """A page of many thumbnails goes out piece by piece, and into a file through `open_output`."""
+    """A page of many thumbnails goes out piece by piece, and into a file as any output does."""
     results = [Prediction(image(tmp_path / "a.png"), ())] * 200
-    heading = report.Heading("many", "demo", [PETS])
-    with open_output(tmp_path / "a.html") as stream, report.Sheet(heading, AS_IT_IS) as made:
+    header = report.ReportHeader("demo", title="many", label_sets=[PETS], load_options=AS_IT_IS)
+    with outputs.opened("html", tmp_path / "a.html", header) as sink:
         for result in results:
-            made.add(result)
-        made.write(stream)
+            sink.write(result)
     page = read(tmp_path / "a.html")
     assert len(page.thumbs()) == 200
     assert all(page.thumbs())
@@ -689,16 +682,13 @@ def test_a_limit_of_the_page_is_said(here: Path) -> None:
     assert "1 more are not in it (--report-limit)" in result.stderr
     page = read("a.html")
     assert [row[0] for row in page.data("rows")] == [HEART]
-    assert "1 more are not (--report-limit)" in page.text
+    assert "1 more are not." in page.text
 
 
 def test_notes_stand_above_the_images() -> None:
     """What a reader must know of the run is said on the page, as text."""
-    stream = io.StringIO()
-    heading = report.Heading("a", "demo", [PETS], notes=["Fitted for <another> model."])
-    with report.Sheet(heading, AS_IT_IS) as made:
-        made.write(stream)
-    assert "Fitted for <another> model." in Page(stream.getvalue()).text
+    page = written([], notes=["Fitted for <another> model."])
+    assert "Fitted for <another> model." in page.text
 
 
 def test_names_lead_to_the_originals(here: Path) -> None:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -18,10 +18,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from siglipcli import scoring
+from siglipcli import outputs, scoring
 from siglipcli.labels import Label, LabelSet
 from siglipcli.outputs import html as report
-from siglipcli.outputs.output import open_output
 from siglipcli.pipeline import LoadOptions
 from siglipcli.results import Failure, Head, Prediction, Source
 from siglipcli.scoring import LabelEmbeddings, ScoringOptions
@@ -106,15 +105,14 @@ def tags(threshold: float | None, raw: NDArray[np.float32] = RAW) -> NDArray[np.
 def write(
     path: Path, results: Iterator[Prediction | Failure], sets: Sequence[LabelSet], **more: Any
 ) -> str:
-    heading = report.Heading("holiday", "demo", sets)
     sections = more.pop("sections", ())
-    with (
-        open_output(path) as stream,
-        report.Sheet(heading, LoadOptions(isolate=False), **more) as sheet,
-    ):
+    header = report.ReportHeader(
+        "demo", title="holiday", label_sets=sets, load_options=LoadOptions(isolate=False), **more
+    )
+    with outputs.opened("html", path, header) as sink:
+        cast("report.ReportSink", sink).sections.extend(sections)
         for result in results:
-            sheet.add(result)
-        sheet.write(stream, sections)
+            sink.write(result)
     return path.as_uri()
 
 

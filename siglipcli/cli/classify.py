@@ -15,15 +15,16 @@ from siglipcli.cli.options import (
     TopOptions,
 )
 from siglipcli.cli.output import Tally
-from siglipcli.cli.reporting import Reporting  # noqa: TC001  # Typer reads the annotations
+from siglipcli.cli.reporting import ReportOptions  # noqa: TC001  # Typer reads the annotations
 from siglipcli.errors import UsageError
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from siglipcli.labels import LabelSet
+    from siglipcli.results import Result
     from siglipcli.scoring import ScoringOptions
 
 __all__ = ["Tally", "classify"]
@@ -36,7 +37,7 @@ def classify(
     labels: CalibratedLabelOptions,
     choice: TopOptions,
     answers: OutputOptions,
-    report: Reporting,
+    report: ReportOptions,
     engine: ModelOptions,
     verbosity: VerbosityOptions,
 ) -> None:
@@ -59,16 +60,17 @@ def classify(
         label_sets.warn_of_prompts(sets, classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as told:
             embedded_sets = [classifier.encode_labels(each, told) for each in sets]
-        asked = reporting.Asked(reporting.title(inputs, saved), sets, _scoring(choice))
+        scoring = _scoring(choice)
         with (
-            reporting.reported(report, asked, classifier) as page,
+            reporting.report(report, sources.named(), sets, scoring, classifier) as page,
             terminal.progress(sources.total) as counted,
         ):
-            results = page.passing(
-                classifier.classify(sources.stream(), embedded_sets, page.selection)
+            results: Iterable[Result] = classifier.classify(
+                sources.stream(), embedded_sets, page.scoring if page else scoring
             )
+            results = page.passing(results) if page else results
             header = output.header(
-                answers, form, classifier.encoder, sets, **_columns(sets, asked.selection)
+                answers, form, classifier.encoder, sets, **_columns(sets, scoring)
             )
             results = tally.adding(counted(results))
             output.write(results, form, answers, header, tally, sources, terminal)

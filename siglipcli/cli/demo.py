@@ -18,7 +18,7 @@ from siglipcli.cli.options import (
     SavedOptions,
     TopOptions,
 )
-from siglipcli.cli.reporting import Reporting
+from siglipcli.cli.reporting import ReportOptions
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import VerbosityOptions, complain
 
@@ -58,7 +58,7 @@ def demo(answers: OutputOptions, verbosity: VerbosityOptions, cache_dir: CacheDi
         | vars(CalibratedLabelOptions(labels=["labels.yaml"]))
         | vars(TopOptions(top=3))
         | vars(replace(answers, output=output))
-        | vars(Reporting())
+        | vars(ReportOptions())
         | vars(ModelOptions(model="demo", cache_dir=cache_dir))
         | vars(verbosity)
     )

@@ -12,7 +12,7 @@ from siglipcli.cli import examples, label_sets, reporting, setup
 from siglipcli.cli.examples import Examples, OneLabelSet
 from siglipcli.cli.options import DocumentOptions, ModelOptions, ThresholdOptions
 from siglipcli.cli.output import Tally
-from siglipcli.cli.reporting import Reporting  # noqa: TC001  # Typer reads the annotations
+from siglipcli.cli.reporting import ReportOptions  # noqa: TC001  # Typer reads the annotations
 from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
 from siglipcli.outputs.output import check, is_same, open_output
@@ -21,7 +21,6 @@ from siglipcli.terminal.screen import Terminal, VerbosityOptions
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
-    from siglipcli.cli.reporting import Reported
     from siglipcli.evaluation.metrics import Measures
     from siglipcli.evaluation.run import Run
 
@@ -55,7 +54,7 @@ def evaluate(
     labels: Measured,
     thresholds: ThresholdOptions,
     document: Predictions,
-    report: Reporting,
+    report: ReportOptions,
     engine: ModelOptions,
     verbosity: VerbosityOptions,
 ) -> None:
@@ -71,7 +70,7 @@ def evaluate(
     from siglipcli.scoring import ScoringOptions
 
     if report.report:
-        from siglipcli.outputs import evaluation_page  # noqa: F401  # its library is needed: said before the work
+        from siglipcli.outputs import evaluation_page  # its library is needed: said before the work
     metrics.need_library()
     terminal, tally = Terminal(verbosity, rows_on_screen=False), Tally()
     (chosen,) = examples.label_sets(labels, 1, _USAGE, document.output)
@@ -80,10 +79,10 @@ def evaluate(
     as_json = document.is_json
     _check_predictions(document, [options.data, *(labels.labels or ())])
     scoring = ScoringOptions(threshold=thresholds.threshold, bias_shift=thresholds.bias_shift)
-    on_page = reporting.Asked(visible(known.data.name), [chosen.labels], scoring)
+    names = [visible(known.data.name)]
     with (
         setup.classifier(engine, options, terminal) as classifier,
-        reporting.reported(report, on_page, classifier) as page,
+        reporting.report(report, names, known.sets, scoring, classifier) as page,
     ):
         label_sets.check_calibration(
             known.sets, classifier.encoder, terminal.note, strict=labels.strict
@@ -91,7 +90,8 @@ def evaluate(
         run = examples.run(classifier, known, tally, terminal, bias_shift=thresholds.bias_shift)
         with terminal.waiting("measuring"):
             measures = metrics.measure(run.scored[0], scoring)
-            _fill(page, run, measures)
+            if page:
+                evaluation_page.fill(page, run, measures)
     if document.predictions:
         from siglipcli.outputs.evaluation_report import write_predictions
 
@@ -111,17 +111,6 @@ def _check_predictions(document: Predictions, read: list[str | Path | None]) -> 
         raise UsageError(f"the predictions {path} would replace what is read or written")
     safety.check(path, force=document.force, plain=False)
     check(path)
-
-
-def _fill(page: Reported, run: Run, measures: Measures) -> None:
-    """Put the images and the figures on the page, if there is one."""
-    if page.sheet is None:
-        return
-    from siglipcli.outputs import evaluation_page
-
-    scored, embeddings = run.scored[0], run.embeddings[0]
-    evaluation_page.fill(page.sheet, run.collection, scored, embeddings, run.head, page.selection)
-    page.sections.extend(evaluation_page.sections(scored, measures))
 
 
 def _write(run: Run, measures: Measures, output: Path | None, *, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from siglipcli.errors import UsageError
 from siglipcli.inputs.options import Options, Overlooked
+from siglipcli.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,6 +60,13 @@ class Inputs:
     def origin(self) -> str:
         """Where embeddings come from that are not made now."""
         return str(self._saved) if self._saved else "the store"
+
+    def named(self) -> list[str]:
+        """Name what is read, for people."""
+        names = [visible(name) for name in self.options.paths or ()]
+        if self.options.files_from:
+            names.append(f"images listed in {visible(self.options.files_from)}")
+        return [*names, visible(self._saved.name)] if self._saved else names
 
     def stream(self) -> Iterator[Source | Failure] | SavedVectors:
         """Return the inputs, lazily and never the output file; or the embeddings."""

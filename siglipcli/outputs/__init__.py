@@ -5,7 +5,8 @@
             sink.write(result)
 
 Help text, the check of a format's name, the guess from a file's ending and the dispatch all read
-`FORMATS`. A new format is one new module and one entry there. The HTML report (`html`) is a sink too.
+`FORMATS`. A new format is one new module and one entry there. The HTML report is a sink too; it takes an
+`html.ReportHeader`.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ class Sink(Protocol):
         """Write one result. Raises OutputError or BrokenPipeError, as the stream does."""
 
     def close(self) -> None:
-        """Write what ends the output, also after an interrupt. The stream stays open."""
+        """Write what ends the output, also after an interrupt. The stream stays open.
+
+        A sink with a method `abort` has that called instead where the run failed.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ FORMATS: dict[str, Format] = {
             "paths0", (), "bare paths, each ended by NUL", "paths:NulPathsSink", binary=True,
             by_name=False,
         ),
+        # Needs a `ReportHeader`, and predictions of its wider scoring: beside another format, not instead of one.
+        Format("html", (), "a page for a browser", "html:ReportSink", by_name=False),
     )
 }  # fmt: skip
 
@@ -152,8 +158,11 @@ def opened(name: str, path: Path | None, header: Header) -> Iterator[Sink]:
         sink = entry.make(stream, header)
         try:
             yield sink
-        finally:
-            sink.close()
+        except BaseException:
+            # What gathers everything for its end has nothing to show of a run that failed.
+            getattr(sink, "abort", sink.close)()
+            raise
+        sink.close()
 
 
 def _entry(name: str) -> Format:

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from siglipcli.evaluation.metrics import LabelMeasures, Measures
-    from siglipcli.evaluation.scored import Collection, Scored
-    from siglipcli.outputs.html import Sheet
-    from siglipcli.results import Head
-    from siglipcli.scoring import LabelEmbeddings, ScoringOptions
+    from siglipcli.evaluation.run import Run
+    from siglipcli.evaluation.scored import Scored
+    from siglipcli.outputs.html import ReportSink
 
 __all__ = ["fill", "sections"]
 
@@ -26,49 +25,44 @@ _CHUNK = 256  # images ranked at a time
 _NONE = "–"
 
 
-def fill(
-    sheet: Sheet,
-    found: Collection,
-    answers: Scored,
-    label_embeddings: LabelEmbeddings,
-    head: Head,
-    selection: ScoringOptions,
-) -> None:
-    """Put every image on the sheet with what it was scored; `selection` is a widened one.
+def fill(sink: ReportSink, run: Run, measures: Measures) -> None:
+    """Write every image of the run's first label set, with its scores, and the figures to the report.
 
     Where a wrong label is ranked above a right one, it is said what the image is.
     """
-    for failure in found.failures:
-        sheet.add(failure)
-    notes = iter(_notes(answers))
-    for start in range(0, len(found.sources), _CHUNK):
+    collection, scored = run.collection, run.scored[0]
+    for failure in collection.failures:
+        sink.write(failure)
+    notes = iter(_notes(scored))
+    for start in range(0, len(collection.sources), _CHUNK):
         part = slice(start, start + _CHUNK)
-        ranked = scoring.rank(found.vectors[part], label_embeddings, head, selection)
-        for source, scores in zip(found.sources[part], ranked, strict=True):
-            sheet.add(Prediction(source.name, scores, source=source), next(notes))
+        ranked = scoring.rank(collection.vectors[part], run.embeddings[0], run.head, sink.scoring)
+        for source, scores in zip(collection.sources[part], ranked, strict=True):
+            sink.write(Prediction(source.name, scores, source=source), next(notes))
+    sink.sections.extend(sections(scored, measures))
 
 
-def _notes(answers: Scored) -> list[str]:
-    paths = [label.path for label in answers.labels.labels]
+def _notes(scored: Scored) -> list[str]:
+    paths = [label.path for label in scored.labels.labels]
     notes = []
-    for rank, right in zip(metrics.ranks(answers).tolist(), answers.truth, strict=True):
+    for rank, right in zip(metrics.ranks(scored).tolist(), scored.truth, strict=True):
         names = [path for path, is_right in zip(paths, right, strict=True) if is_right]
         notes.append(f"wrong: it is {', '.join(names)}" if rank > 0 else "")
     return notes
 
 
-def sections(answers: Scored, measures: Measures) -> Iterator[Section]:
+def sections(scored: Scored, measures: Measures) -> Iterator[Section]:
     """Yield what stands before the images."""
-    paths = [label.path for label in answers.labels.labels]
-    rows = [_row(each) for each in measures.labels if each.examples or each.tags]
+    paths = [label.path for label in scored.labels.labels]
+    rows = [_row(label) for label in measures.labels if label.examples or label.tags]
     columns = ["label", "images", "ranked first", "average precision"]
     columns += ["precision", "recall", "F1", "threshold"]
-    yield Section("Measures", measured([_measure(*each) for each in _whole(measures)]))
+    yield Section("Measures", measured([_measure(*row) for row in _whole(measures)]))
     yield Section("Labels", table(columns, rows, caption="Measures of each label"))
     if worst := _worst(measures):
         yield Section(
             "Precision and recall",
-            figure(plots.precision_recall(answers, worst)),
+            figure(plots.precision_recall(scored, worst)),
             "At every threshold; the labels of the least average precision.",
         )
     yield Section(
@@ -76,7 +70,7 @@ def sections(answers: Scored, measures: Measures) -> Iterator[Section]:
         figure(plots.reliability(measures.reliability)),
         "How often a pair of image and label is right, by its score.",
     )
-    yield Section("Confusion", confusion(paths, metrics.confusion(answers)))
+    yield Section("Confusion", confusion(paths, metrics.confusion(scored)))
 
 
 def _whole(measures: Measures) -> Iterator[tuple[str, float | None, str]]:
@@ -98,13 +92,13 @@ def _row(label: LabelMeasures) -> list[str | float]:
         *(label.recall1, label.average_precision),
         *(label.precision, label.recall, label.f1),
     )
-    shares = [_NONE if value is None else value for value in values]
-    return [label.label, label.examples, *shares, f"{label.threshold:.4g}"]
+    measures = [_NONE if value is None else value for value in values]
+    return [label.label, label.examples, *measures, f"{label.threshold:.4g}"]
 
 
 def _worst(measures: Measures) -> list[str]:
-    known = [each for each in measures.labels if each.average_precision is not None]
-    return [each.label for each in sorted(known, key=_precision)[:CURVES]]
+    known = [label for label in measures.labels if label.average_precision is not None]
+    return [label.label for label in sorted(known, key=_precision)[:CURVES]]
 
 
 def _precision(label: LabelMeasures) -> float:

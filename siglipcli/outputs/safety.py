@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["check", "check_label_set", "is_own"]
+__all__ = ["check", "check_label_set", "check_report", "is_own"]
 
 _LABEL_SETS = (".yaml", ".yml")
 _HEAD, _TAIL = 1 << 16, 1 << 20
@@ -59,6 +59,15 @@ def check(
         raise UsageError(
             f"{output} exists, and {_kind(output)}.", code="foreign_output", path=str(output)
         )
+
+
+def check_report(
+    path: Path, inputs: Iterable[str | os.PathLike[str] | None], *, force: bool = False
+) -> None:
+    """Raise UsageError for a report whose name is no page's, or that `check` refuses."""
+    if path.suffix.lower() not in {".html", ".htm"}:  # so it takes the place of no image
+        raise UsageError(f"A report is a page for a browser: {str(path)!r} should end in .html.")
+    check(path, inputs, force=force)
 
 
 def check_label_set(output: Path | None, *, force: bool = False) -> None:

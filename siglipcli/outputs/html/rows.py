@@ -1,6 +1,6 @@
 """Which of an image's scores a report keeps, and what may become a tag as its threshold moves.
 
-The stream is scored once, with more labels than were asked for; the answers that were asked for
+The stream is scored once, with more labels than the output shows; the output's predictions
 are cut out of it unchanged.
 """
 
@@ -47,31 +47,31 @@ class Row:
     floor: float
 
 
-def widened(selection: ScoringOptions, sets: Sequence[LabelSet]) -> ScoringOptions:
-    """Return a selection that holds what a report needs and all that `selection` does."""
-    selection = replace(selection, tags_only=False)
-    if selection.top is None:
-        return replace(selection, negatives=True)
-    most = max((sum(label.negative for label in each.labels) for each in sets), default=0)
-    return replace(selection, top=max(selection.top, KEPT) + most, negatives=True)
+def widened(scoring: ScoringOptions, sets: Sequence[LabelSet]) -> ScoringOptions:
+    """Return a scoring that holds what a report needs and all that `scoring` does."""
+    scoring = replace(scoring, tags_only=False)
+    if scoring.top is None:
+        return replace(scoring, negatives=True)
+    most = max((sum(label.negative for label in label_set.labels) for label_set in sets), default=0)
+    return replace(scoring, top=max(scoring.top, KEPT) + most, negatives=True)
 
 
-def narrowed(wide: Prediction, selection: ScoringOptions, sets: Sequence[LabelSet]) -> Prediction:
-    """Cut out of a prediction of `widened(selection)` what `selection` alone gives, digit by digit."""
-    if selection.top is None and selection.negatives and not selection.tags_only:
+def narrowed(wide: Prediction, scoring: ScoringOptions, sets: Sequence[LabelSet]) -> Prediction:
+    """Cut out of a prediction of `widened(scoring)` what `scoring` alone gives, digit by digit."""
+    if scoring.top is None and scoring.negatives and not scoring.tags_only:
         return wide
-    hidden = set() if selection.negatives else _negatives(sets)
+    hidden = set() if scoring.negatives else _negatives(sets)
     scores: list[Score] = []
     for _, group in groupby(wide.scores, _SET):
         shown = [score for score in group if (score.set, score.label) not in hidden]
-        top = len(shown) if selection.top is None else selection.top
-        top = 0 if selection.tags_only else top
+        top = len(shown) if scoring.top is None else scoring.top
+        top = 0 if scoring.tags_only else top
         scores += [score for i, score in enumerate(shown) if i < top or score.tag]
     return replace(wide, scores=tuple(scores))
 
 
 def _negatives(sets: Sequence[LabelSet]) -> set[tuple[str, str]]:
-    return {(each.name, label.path) for each in sets for label in each.labels if label.negative}
+    return {(s.name, label.path) for s in sets for label in s.labels if label.negative}
 
 
 def kept(scores: Sequence[Score], sets: Mapping[str, LabelSet], numbers: Names) -> Row:

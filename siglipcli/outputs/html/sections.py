@@ -9,21 +9,20 @@ import re
 import zlib
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siglipcli.outputs.html.page import text
+from siglipcli.outputs.html.templates import part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["Html", "Section", "confusion", "figure", "metrics", "place", "table"]
+    from siglipcli.outputs.html.templates import Html
 
-Html: TypeAlias = str
-"""Markup made by our own code: whatever came from elsewhere in it is escaped."""
+__all__ = ["Section", "confusion", "figure", "metrics", "table"]
 
 _MOST_LABELS = 40
 _TAG = re.compile(r"<[^<>]+>")
@@ -39,16 +38,6 @@ class Section:
     summary: str = ""
 
 
-def place(section: Section, name: str) -> Html:
-    """Return a section as it stands on the page; `name` is its id there."""
-    summary = f'<p class="summary-line">{text(section.summary)}</p>' if section.summary else ""
-    return (
-        f'<section class="section" id="{name}" aria-labelledby="{name}-title">\n'
-        f'<h2 id="{name}-title">{text(section.title)}</h2>\n'
-        f'{summary}<div class="body">{section.body}</div>\n</section>\n'
-    )
-
-
 def table(
     columns: Sequence[str],
     rows: Sequence[Sequence[str | float]],
@@ -61,16 +50,7 @@ def table(
     Numbers are written with four decimals, whole ones as they are. `caption` is read, not shown.
     """
     numeric = [bool(rows) and not isinstance(cell, str) for cell in (rows[0] if rows else columns)]
-    head = "".join(
-        f'<th scope="col"{_class("value" * is_number)}>{text(name)}</th>'
-        for name, is_number in zip(columns, numeric, strict=True)
-    )
-    body = "".join(f"<tr>{_row(row)}</tr>\n" for row in rows)
-    return (
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{text(caption)}">'
-        f'<table{_class(css)}><caption class="unseen">{text(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n"
-    )
+    return part("table", columns=columns, numeric=numeric, rows=rows, caption=caption, css=css)
 
 
 def metrics(rows: Sequence[tuple[str, float | str, str]], *, caption: str = "Metrics") -> Html:
@@ -88,41 +68,24 @@ def confusion(
     """
     order = sorted(_most_confused(counts)[:most])
     totals = counts.sum(axis=1)
-    head = "".join(f'<th scope="col"><bdi>{text(labels[j])}</bdi></th>' for j in order)
-    body = "".join(
-        f'<tr><th scope="row"><bdi>{text(labels[i])}</bdi></th>'
-        + "".join(_cell(int(counts[i][j]), int(totals[i]), right=i == j) for j in order)
-        + "</tr>\n"
-        for i in order
-    )
-    caption = "Confusion matrix: a row is what an image is, a column what it was taken for"
-    left_out = len(labels) - len(order)
-    note = f"The {len(order)} labels with the most confusions; {left_out:,} are left out."
-    return (
-        f'<div class="scroll" tabindex="0" role="group" aria-label="Confusion matrix">'
-        f'<table class="confusion"><caption>{text(caption)}</caption>'
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>\n{body}</tbody></table></div>\n"
-        + f'<p class="notice">{text(note)}</p>\n'
-        * bool(left_out)
-    )
+    rows = [[_cell(int(counts[i][j]), int(totals[i]), right=i == j) for j in order] for i in order]
+    shown = [labels[i] for i in order]
+    return part("confusion", labels=shown, rows=rows, left_out=len(labels) - len(order))
 
 
-def figure(svg: Html, *, caption: str = "", label: str = "") -> Html:
+def figure(svg: str, *, caption: str = "", label: str = "") -> Html:
     """Return an SVG drawing as a figure; `label` names it where it has no title of its own.
 
     `svg` is a drawing of our own making, as matplotlib writes it: what stands around it, its style
     sheet and its metadata go, and its ids are made the page's own. Raises ValueError for no drawing.
     """
-    drawn = re.search(r"<svg\b.*</svg>", svg, re.DOTALL)
-    if drawn is None:
+    drawing = re.search(r"<svg\b.*</svg>", svg, re.DOTALL)
+    if drawing is None:
         raise ValueError("no <svg> element in the drawing")
-    plain = re.sub(r"<(style|metadata)\b.*?</\1>", "", drawn[0], flags=re.DOTALL)
+    plain = re.sub(r"<(style|metadata)\b.*?</\1>", "", drawing[0], flags=re.DOTALL)
     prefix = f"f{zlib.crc32(svg.encode()):08x}-"
     own = _TAG.sub(lambda tag: _REFERENCE.sub(rf"\g<0>{prefix}", tag[0]), plain)
-    if label:
-        own = own.replace("<svg", f'<svg role="img" aria-label="{text(label)}"', 1)
-    told = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
-    return f"<figure>{own}{told}</figure>\n"
+    return part("figure", drawing=own.removeprefix("<svg"), caption=caption, label=label)
 
 
 def _most_confused(counts: NDArray[np.int64]) -> list[int]:
@@ -131,26 +94,7 @@ def _most_confused(counts: NDArray[np.int64]) -> list[int]:
     return [int(i) for i in np.argsort(-wrong, kind="stable")]
 
 
-def _cell(count: int, total: int, *, right: bool) -> Html:
-    kind = "right" if right else "wrong"
-    heat = f' style="--heat:{sqrt(count / total):.3f}"' if count else ""
-    return f"<td{_class(kind + ' zero' * (not count))}{heat}>{count}</td>"
-
-
-def _row(cells: Sequence[str | float]) -> Html:
-    first, *rest = cells
-    head = f'<th scope="row"><bdi>{text(str(first))}</bdi></th>'
-    return head + "".join(
-        f'<td class="value">{_number(cell)}</td>'
-        if not isinstance(cell, str)
-        else f"<td>{text(cell)}</td>"
-        for cell in rest
-    )
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-
-
-def _class(names: str) -> str:
-    return f' class="{names}"' if names else ""
+def _cell(count: int, total: int, *, right: bool) -> tuple[int, str, float]:
+    """Return a cell's count, its classes, and how strongly it is shaded, from 0 to 1."""
+    css = ("right" if right else "wrong") + " zero" * (not count)
+    return count, css, sqrt(count / total) if count else 0.0
