@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         SiglipError,
         UsageError,
     )
+    from siglipcli.evaluating import calibrate, compare, evaluate
     from siglipcli.images import Limits
     from siglipcli.labels import Label, LabelSet
     from siglipcli.pipeline import Batch, Embedded, LoadOptions
@@ -82,6 +83,9 @@ __all__ = [
     "Source",
     "Store",
     "UsageError",
+    "calibrate",
+    "compare",
+    "evaluate",
 ]
 
 _HOME = {
@@ -117,6 +121,9 @@ _HOME = {
     "Source": "results",
     "Store": "store",
     "UsageError": "errors",
+    "calibrate": "evaluating",
+    "compare": "evaluating",
+    "evaluate": "evaluating",
 }
 
 

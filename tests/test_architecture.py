@@ -43,7 +43,7 @@ IMPORTS: dict[str, set[str]] = {
     "pipeline": {"images", "numpy", "prefetch", "store"},
     "session": {"encoders", "numpy", "pipeline", "store"},
     "embedding_files": {"numpy", "outputs", "pipeline"},
-    "evaluation": {"inputs", "labels", "matplotlib", "numpy", "scipy", "scoring", "sklearn"},
+    "evaluation": {"inputs", "labels", "matplotlib", "numpy", "pandas", "scipy", "scoring", "sklearn"},
     "outputs": {
         "PIL", "digits", "evaluation", "images", "inputs", "jinja2", "numpy", "pyarrow", "rich", "scoring",
     },
@@ -51,6 +51,7 @@ IMPORTS: dict[str, set[str]] = {
     "api": {
         "arguments", "embedding_files", "encoders", "numpy", "pipeline", "scoring", "search", "session",
     },
+    "evaluating": {"arguments", "evaluation", "labels", "scoring"},
     "terminal": {"rich", "typer"},
     "cli": {
         "api", "demo", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "labels", "outputs",

@@ -28,6 +28,7 @@ from siglipcli.errors import UsageError
 from siglipcli.evaluation import certify, cutting, skill
 from siglipcli.evaluation.metrics import relevant
 from siglipcli.evaluation.moved import Moved
+from siglipcli.evaluation.records import Record
 from siglipcli.evaluation.shift import new_shift
 from siglipcli.scoring import ScoringOptions
 
@@ -107,7 +108,7 @@ class LabelFit:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class Calibration(Record):
     """The set with its thresholds and shift filled in, and what that is worth, label by label.
 
     `labels` has every label but the negative ones, in the set's order.

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siglipcli.evaluation import metrics
+from siglipcli.evaluation.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +96,7 @@ class LabelComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class SetComparison:
+class SetComparison(Record):
     """Two label sets on the same images.
 
     `labels` are in both, in the first set's order, and `mean_average_precision` is over those that

@@ -22,6 +22,7 @@ import numpy as np
 
 from siglipcli import scoring
 from siglipcli.errors import MissingExtraError
+from siglipcli.evaluation.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,7 +82,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Measures:
+class Measures(Record):
     """Everything at once, for images that were answered; shares from 0 to 1.
 
     acc1, acc5: the share of images with a label in which a right one is among the 1 or 5 ranked first (with

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from siglipcli import __version__, scoring
+from siglipcli.errors import UsageError
 from siglipcli.evaluation import data as datasets
 from siglipcli.evaluation import scored as scores
 from siglipcli.inputs import Options
 from siglipcli.labels import Calibration
+from siglipcli.results import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,10 +36,11 @@ if TYPE_CHECKING:
     from siglipcli.results import Head
     from siglipcli.scoring import LabelEmbeddings
 
+    Row = tuple[str | os.PathLike[str], str | Sequence[str]]
     Encode = Callable[[Sequence[str]], NDArray[np.float32]]
     Watch = Callable[[Iterable[Batch]], Iterable[Batch]]
 
-__all__ = ["Known", "Provenance", "Run", "digest", "once", "read", "run"]
+__all__ = ["Known", "Provenance", "Run", "digest", "of_rows", "once", "read", "run"]
 
 
 class Encoder(Protocol):
@@ -138,6 +142,37 @@ def read(
     for data that cannot be read, and for names that no label matches.
     """
     known = datasets.without(datasets.read(Path(path), options or Options()), ignored)
+    return _known(known, sets, renames)
+
+
+def of_rows(
+    rows: Iterable[Row],
+    sets: Sequence[LabelSet],
+    *,
+    renames: Mapping[str, str] | None = None,
+) -> Known:
+    """Do `read` for rows of a path and its label, or its labels.
+
+    Raises UsageError without a row, TypeError for what is no row.
+    """
+    examples = [_example(row) for row in rows]
+    if not examples:
+        raise UsageError("there are no images in the data")
+    return _known(datasets.Data("rows", examples), sets, renames)
+
+
+def _example(row: Any) -> datasets.Example:
+    try:
+        file, names = row
+    except (TypeError, ValueError):
+        raise TypeError(f"a row is (path, label) or (path, [label, …]), not {row!r}") from None
+    names = (names,) if isinstance(names, str) else tuple(names)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"the labels of a row are strings, not {names!r}")
+    return datasets.Example(Source(os.fspath(file)), names)
+
+
+def _known(known: Data, sets: Sequence[LabelSet], renames: Mapping[str, str] | None) -> Known:
     names = [each.names for each in known.examples]
     truths = tuple(datasets.truth(names, each, renames or {}) for each in sets)
     return Known(known, tuple(sets), truths)
