@@ -52,9 +52,10 @@ IMPORTS: dict[str, set[str]] = {
         "arguments", "embedding_files", "encoders", "numpy", "pipeline", "scoring", "search", "session",
     },
     "evaluating": {"arguments", "evaluation", "labels", "scoring"},
+    "kept": {"encoders", "store"},
     "terminal": {"rich", "typer"},
     "cli": {
-        "api", "demo", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "labels", "outputs",
+        "api", "demo", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",
         "pipeline", "scoring", "search", "store", "terminal", "typer",
     },
 }  # fmt: skip

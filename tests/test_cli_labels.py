@@ -12,7 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 from siglipcli import labels as labelsets
-from siglipcli.cli import label_sets
 from siglipcli.cli.labels import app
 from siglipcli.errors import LabelError, OutputError, UsageError
 
@@ -151,7 +150,7 @@ def test_sets_come_through_stdin() -> None:
 )
 def test_labels_on_the_spot_are_split_at_commas(values: list[str], names: list[str]) -> None:
     """But not before a blank, as in a sentence, nor between digits."""
-    assert label_sets.names(values) == names
+    assert spot.names(values) == names
 
 
 def test_show_gives_yaml_to_start_from() -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from siglipcli import kept
 from siglipcli.cli.options import DEFAULT_LIMIT, CacheDir, CacheLimit, JsonOrTable
 from siglipcli.cli.output import print_json
 from siglipcli.machine import cache_folder
 from siglipcli.terminal.commands import Command, group
 from siglipcli.terminal.values import Size
 from siglipcli.text import visible
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["app"]
 
@@ -29,7 +25,7 @@ def info(cache_dir: CacheDir = None, output_format: JsonOrTable = "table") -> No
 
     Downloaded model files are not here: siglip models list --here shows them.
     """
-    facts = _facts(cache_folder(cache_dir))
+    facts = kept.facts(cache_folder(cache_dir))
     if output_format == "json":
         print_json(facts)
         return
@@ -38,9 +34,11 @@ def info(cache_dir: CacheDir = None, output_format: JsonOrTable = "table") -> No
         name = f"{engine['model']} {engine['precision']}"
         typer.echo(f"  {visible(name):<40} {_size(engine['bytes']):>10}")
     typer.echo("\nembeddings")
-    for held in facts["embeddings"] or [{"model": "none", "vectors": 0, "bytes": 0, "used": ""}]:
-        count = f"{held['vectors']:,} vectors"
-        line = f"  {visible(held['model']):<40} {_size(held['bytes']):>10}  {count:>18}  {held['used']}"
+    for row in facts["embeddings"] or [{"model": "none", "vectors": 0, "bytes": 0, "used": ""}]:
+        count = f"{row['vectors']:,} vectors"
+        line = (
+            f"  {visible(row['model']):<40} {_size(row['bytes']):>10}  {count:>18}  {row['used']}"
+        )
         typer.echo(line.rstrip())
     for name, key in (
         ("damaged stores, set aside", "damaged_stores"),
@@ -52,78 +50,15 @@ def info(cache_dir: CacheDir = None, output_format: JsonOrTable = "table") -> No
             )
 
 
-def _facts(folder: Path) -> dict[str, Any]:
-    from siglipcli.encoders.engines import engines
-    from siglipcli.store import Store
-
-    with closing(Store(folder)) as store:
-        held = [
-            {
-                "model": usage.model,
-                "vectors": usage.vectors,
-                "bytes": usage.bytes,
-                "used": _day(usage.used),
-            }
-            for usage in store.usage()
-        ]
-        size = store.size()
-    built = [
-        {"model": e.model, "precision": e.precision, "bytes": e.bytes, "folder": str(e.folder)}
-        for e in engines(folder / "engines")
-    ]
-    return {
-        "folder": str(folder),
-        "engines": built,
-        "embeddings": held,
-        "store_bytes": size,
-        "damaged_stores": _count(_damaged(folder)),
-        "digests": _count(_digests(folder)),
-    }
-
-
-def _day(seconds: float) -> str:
-    """Return a day as YYYY-MM-DD; nothing where the store holds no such moment."""
-    try:
-        return datetime.fromtimestamp(seconds).astimezone().date().isoformat()
-    except (OverflowError, ValueError, OSError):
-        return ""
-
-
-def _damaged(folder: Path) -> list[Path]:
-    """Return the files of stores that were set aside."""
-    return list(folder.glob("embeddings.sqlite.damaged-*"))
-
-
-def _digests(folder: Path) -> list[Path]:
-    """Return the notes on model files whose digest is known."""
-    return list((folder / "digests").glob("*"))
-
-
-def _count(files: list[Path]) -> dict[str, int]:
-    return {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}
-
-
-def _delete(files: list[Path]) -> int:
-    """Delete files; return the bytes freed."""
-    freed = _count(files)["bytes"]
-    for path in files:
-        path.unlink(missing_ok=True)
-    return freed
-
-
 @app.command(cls=Command)
 def prune(cache_limit: CacheLimit = DEFAULT_LIMIT, cache_dir: CacheDir = None) -> None:
     """Drop engines that this installation cannot use, and embeddings over --cache-limit."""
-    from siglipcli.encoders import engines, openvino_runtime
-    from siglipcli.store import Store
-
     folder = cache_folder(cache_dir)
-    if openvino_runtime.is_installed():
-        freed = engines.prune(folder / "engines", openvino_runtime.version())
+    freed = kept.prune_engines(folder)
+    if freed is not None:
         typer.echo(f"engines: freed {_size(freed)}")
-    with closing(Store(folder)) as store:
-        dropped = store.prune(cache_limit.bytes)
-        typer.echo(f"embeddings: dropped {dropped:,}, kept {_size(store.size())}")
+    dropped, size = kept.prune_embeddings(folder, cache_limit.bytes)
+    typer.echo(f"embeddings: dropped {dropped:,}, kept {_size(size)}")
 
 
 @app.command(cls=Command)
@@ -133,20 +68,12 @@ def clear(
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Only embeddings.")] = False,
 ) -> None:
     """Delete what is kept: engines, embeddings, or both. It is made again when it is needed."""
-    from siglipcli.encoders import engines as built
-    from siglipcli.store import Store
-
     folder = cache_folder(cache_dir)
     both = engines == embeddings
     if both or engines:
-        freed = built.clear(folder / "engines") + _delete(_digests(folder))
-        typer.echo(f"engines: freed {_size(freed)}")
+        typer.echo(f"engines: freed {_size(kept.clear_engines(folder))}")
     if both or embeddings:
-        with closing(Store(folder)) as store:
-            freed = store.size()
-            store.clear()
-            freed = max(0, freed - store.size()) + _delete(_damaged(folder))
-            typer.echo(f"embeddings: freed {_size(freed)}")
+        typer.echo(f"embeddings: freed {_size(kept.clear_embeddings(folder))}")
 
 
 def _size(count: int) -> str:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siglipcli.errors import UsageError
-from siglipcli.inputs.options import Options, Overlooked
+from siglipcli.inputs import Options, Overlooked, check_list, expand, read_list
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import BinaryIO
 
     from siglipcli.cli.options import InputOptions, SavedOptions, WalkOptions
     from siglipcli.embedding_files import SavedVectors
@@ -52,7 +49,8 @@ class Inputs:
             raise UsageError("--null is for the list that --files-from reads")
         if listed == "-" and "-" in paths:
             raise UsageError("stdin cannot be both an image and a list of paths")
-        _check_list(listed)
+        if listed is not None:
+            check_list(listed)
         if self.output and listed and _same(Path(listed), self.output):
             raise UsageError(f"the output {self.output} is the list that --files-from reads")
 
@@ -72,15 +70,11 @@ class Inputs:
         """Return the inputs, lazily and never the output file; or the embeddings."""
         if self._embeddings is not None:
             return self._embeddings
-        from siglipcli.inputs import expand
-
         names = _but_not(self._names(), self.output)
         return expand(names, walking(self.options, self.output), overlooked=self.overlooked)
 
     def total(self) -> int | None:
         """Count the inputs by walking them once more; None where some can be read only once."""
-        from siglipcli.inputs import expand
-
         listed = self.options.files_from
         once = "-" in (self.options.paths or ()) or (listed and not Path(listed).is_file())
         if self._saved or once:
@@ -115,7 +109,9 @@ class Inputs:
         self._embeddings = embedding_files.load(saved)
 
     def _names(self) -> Iterator[str]:
-        return chain(self.options.paths or (), _listed(self.options))
+        listed = self.options.files_from
+        rest = () if listed is None else read_list(listed, null=self.options.null)
+        return chain(self.options.paths or (), rest)
 
 
 def walking(options: WalkOptions, output: Path | None = None) -> Options:
@@ -128,45 +124,6 @@ def walking(options: WalkOptions, output: Path | None = None) -> Options:
         hidden=options.hidden,
         skip=output,
     )
-
-
-def _listed(options: InputOptions) -> Iterator[str]:
-    from siglipcli.inputs import listed
-
-    if options.files_from is None:
-        return
-    with _list_stream(options.files_from) as stream:
-        yield from listed(stream, null=options.null)
-
-
-@contextmanager
-def _list_stream(name: str) -> Iterator[BinaryIO]:
-    if name == "-":
-        yield _stdin()
-        return
-    with _opened(Path(name)) as stream:
-        yield stream
-
-
-def _check_list(name: str | None) -> None:
-    """Complain of a list that cannot be read before a model is loaded; a pipe is left alone."""
-    if name == "-":
-        _stdin()
-    elif name is not None and not Path(name).is_fifo():
-        _opened(Path(name)).close()
-
-
-def _stdin() -> BinaryIO:
-    if sys.stdin is None:
-        raise UsageError("cannot read the list on stdin: it is closed")
-    return sys.stdin.buffer
-
-
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise UsageError(f"cannot read the list {path}: {error.strerror}") from error
 
 
 def _but_not(names: Iterable[str], output: Path | None) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -19,15 +18,12 @@ if TYPE_CHECKING:
 
     from siglipcli.encoders import Encoder
     from siglipcli.labels import LabelSet
-    from siglipcli.labels.model_view import TextWarning
     from siglipcli.terminal.screen import Terminal
 
 __all__ = [
     "CalibratedLabelOptions",
-    "capped",
     "check_calibration",
     "load",
-    "names",
     "read",
     "read_stdin_once",
 ]
@@ -35,8 +31,6 @@ __all__ += ["spot_labels", "warn_of_prompts", "warn_of_texts", "watched_texts"]
 
 MAX_WARNINGS = 3  # of one kind, in one set
 _CHUNK = 256  # texts looked at together
-# Not before a blank, as in a sentence, nor between digits, as in 1,000.
-_COMMA = re.compile(r",(?![\s\d])|(?<!\d),(?!\s)")
 
 
 @dataclass(frozen=True)
@@ -74,18 +68,9 @@ def load(reference: str, templates: Sequence[str] | None = None) -> LabelSet:
 def spot_labels(options: LabelOptions) -> LabelSet:
     """Return the labels of --label as a set. Raises LabelError."""
     from siglipcli.labels import LabelSet
+    from siglipcli.labels.spot import names
 
     return LabelSet.of(names(options.label or ()), templates=options.template)
-
-
-def names(values: Iterable[str]) -> list[str]:
-    """Return the labels in the values of --label: `cat,dog` is two, `a cat, asleep` is one."""
-    return [name for value in values for name in _split(value)]
-
-
-def _split(value: str) -> list[str]:
-    parts = [part for part in _COMMA.split(value) if part.strip()]
-    return parts or [value]
 
 
 def read_stdin_once(references: Sequence[str], *others: str | None) -> None:
@@ -97,7 +82,7 @@ def read_stdin_once(references: Sequence[str], *others: str | None) -> None:
 
 def warn_of_prompts(sets: Iterable[LabelSet], encoder: Encoder, terminal: Terminal) -> None:
     """Say on stderr what the model does not read as the sets' prompts have it, unless --quiet."""
-    from siglipcli.labels.model_view import ModelView, prompts, text_warnings
+    from siglipcli.labels.model_view import ModelView, capped, prompts, text_warnings
 
     if terminal.quiet:
         return
@@ -115,7 +100,7 @@ def warn_of_texts(texts: Sequence[str], encoder: Encoder, terminal: Terminal) ->
 
 def watched_texts(texts: Iterable[str], encoder: Encoder, terminal: Terminal) -> Iterator[str]:
     """Pass texts on, and say on stderr what the model does not read as written, unless --quiet."""
-    from siglipcli.labels.model_view import ModelView, text_warnings
+    from siglipcli.labels.model_view import ModelView, capped, text_warnings
 
     if terminal.quiet:
         yield from texts
@@ -127,24 +112,6 @@ def watched_texts(texts: Iterable[str], encoder: Encoder, terminal: Terminal) ->
         ):
             terminal.note(line)
         yield from chunk
-
-
-def capped(
-    warnings: Iterable[TextWarning], most: int, counts: Counter[str] | None = None
-) -> list[str]:
-    """Return the messages of the first `most` warnings of each kind, then how many more there are.
-
-    `counts` carries on from one call to the next: those that came before count too.
-    """
-    counts = Counter() if counts is None else counts
-    shown, more = [], 0
-    for warning in warnings:
-        counts[warning.kind] += 1
-        if counts[warning.kind] <= most:
-            shown.append(warning.message)
-        else:
-            more += 1
-    return [*shown, f"{more:,} more like these"] if more else shown
 
 
 def check_calibration(

@@ -163,9 +163,9 @@ def _check_one(file: str, view: View) -> bool:
 
 
 def _warn(file: str, labels: LabelSet, view: View) -> None:
-    from siglipcli.labels.model_view import prompts, text_warnings
+    from siglipcli.labels.model_view import capped, prompts, text_warnings
 
-    for line in label_sets.capped(text_warnings(prompts(labels), view), MAX_WARNINGS):
+    for line in capped(text_warnings(prompts(labels), view), MAX_WARNINGS):
         typer.echo(f"{file}: warning: {visible(line)}.", err=True)
 
 

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from siglipcli.inputs.files import expand, listed
+from siglipcli.inputs.lists import check_list, read_list
 from siglipcli.inputs.options import IMAGE_ENDINGS, Options, Overlooked
 
-__all__ = ["IMAGE_ENDINGS", "Options", "Overlooked", "expand", "listed"]
+__all__ = [
+    "IMAGE_ENDINGS",
+    "Options",
+    "Overlooked",
+    "check_list",
+    "expand",
+    "listed",
+    "read_list",
+]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +25,7 @@ __all__ = [
     "TextWarning",
     "Tokenizer",
     "View",
+    "capped",
     "prompts",
     "text_warnings",
 ]
@@ -190,3 +192,21 @@ def _warnings(
 def _lost(pattern: re.Pattern[str], text: str, clean: str) -> bool:
     """Return whether the cleaning has deleted a character that `pattern` matches."""
     return any(set(match) - set(clean) for match in pattern.findall(text))
+
+
+def capped(
+    warnings: Iterable[TextWarning], most: int, counts: Counter[str] | None = None
+) -> list[str]:
+    """Return the messages of the first `most` warnings of each kind, then how many more there are.
+
+    `counts` carries on from one call to the next: those that came before count too.
+    """
+    counts = Counter() if counts is None else counts
+    shown, more = [], 0
+    for warning in warnings:
+        counts[warning.kind] += 1
+        if counts[warning.kind] <= most:
+            shown.append(warning.message)
+        else:
+            more += 1
+    return [*shown, f"{more:,} more like these"] if more else shown
