@@ -52,10 +52,11 @@ IMPORTS: dict[str, set[str]] = {
         "arguments", "embedding_files", "encoders", "numpy", "pipeline", "scoring", "search", "session",
     },
     "evaluating": {"arguments", "evaluation", "labels", "scoring"},
+    "diagnosis": {"encoders"},
     "kept": {"encoders", "store"},
     "terminal": {"rich", "typer"},
     "cli": {
-        "api", "demo", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",
+        "api", "demo", "diagnosis", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",
         "pipeline", "scoring", "search", "store", "terminal", "typer",
     },
 }  # fmt: skip

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from siglipcli import labels as labelsets
 from siglipcli.cli.labels import app
 from siglipcli.errors import LabelError, OutputError, UsageError
+from siglipcli.labels import spot
 
 
 def siglip_labels(*arguments: str) -> Any:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_COMMAND = (
+_COMMAND = [
     "siglip",
     "classify",
     "images",
@@ -37,7 +37,7 @@ _COMMAND = (
     "demo",
     "--top",
     "3",
-)
+]
 
 
 @grouped

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import typer
 
-from siglipcli import __version__
+from siglipcli import diagnosis
 from siglipcli.cli import setup
 from siglipcli.cli.options import InputOptions, ModelOptions
 from siglipcli.terminal.groups import grouped
@@ -22,10 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-_LIBRARIES = (
-    "torch", "open-clip-torch", "timm", "openvino", "pillow", "numpy", "tokenizers", "huggingface-hub",
-)  # fmt: skip
-
 
 @grouped
 def doctor(engine: ModelOptions, verbosity: VerbosityOptions) -> None:
@@ -34,43 +28,15 @@ def doctor(engine: ModelOptions, verbosity: VerbosityOptions) -> None:
     The encode is timed with --model where its files are here, else with the bundled demo model.
     """
     terminal = Terminal(verbosity, rows_on_screen=True)
-    for section in (_program(), _devices(), _files(engine), _timed(engine, terminal)):
+    sections = (
+        diagnosis.program(),
+        diagnosis.devices(),
+        diagnosis.files(engine.cache_dir),
+        _timed(engine, terminal),
+    )
+    for section in sections:
         for name, value in section:
             typer.echo(f"{name:<12}{visible(value)}")
-
-
-def _program() -> Iterator[tuple[str, str]]:
-    yield "siglip", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"
-    yield "libraries", ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES)
-
-
-def _version(library: str) -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return "missing"
-
-
-def _devices() -> Iterator[tuple[str, str]]:
-    from siglipcli.encoders import openvino_runtime, torch_runtime
-    from siglipcli.machine import available_cpus
-
-    yield "processors", f"{available_cpus()} for this process, of {os.cpu_count()}"
-    yield "devices", ", ".join(torch_runtime.devices())
-    compiled = f"{openvino_runtime.version()} (cpu), " if openvino_runtime.is_installed() else ""
-    yield "runtimes", f"{compiled}torch {_version('torch')} (any device)"
-
-
-def _files(engine: ModelOptions) -> Iterator[tuple[str, str]]:
-    from siglipcli.encoders import catalog, checkpoint, hub
-    from siglipcli.machine import cache_folder
-
-    yield "cache", str(cache_folder(engine.cache_dir))
-    yield "model files", str(hub.cache_root())
-    here = [name for name in catalog.CATALOG if checkpoint.is_cached(name)]
-    yield "models here", ", ".join(["demo", *here])
 
 
 def _timed(engine: ModelOptions, terminal: Terminal) -> Iterator[tuple[str, str]]:

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003  # Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from siglipcli.cli import label_sets, setup
 from siglipcli.cli.inputs import Inputs
-from siglipcli.cli.options import AllowEmpty, Force, InputOptions, ModelOptions
+from siglipcli.cli.options import AllowEmpty, Force, InputOptions, ModelOptions, option
 from siglipcli.cli.output import Tally
 from siglipcli.errors import UsageError
 from siglipcli.terminal import signals
@@ -34,19 +32,19 @@ class Embedding:
 
     text: Annotated[
         bool,
-        typer.Option(
+        option(
+            "embed.text",
             "--text",
-            help="PATHS are texts, taken as typed; with none, the lines of stdin are.",
         ),
     ] = False
     output: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            "embed.output",
             "--output",
             "-o",
             metavar="FILE",
             show_default=False,
-            help="Write to FILE: .npz, .npy, .parquet or .jsonl.  [default: jsonl on stdout]",
         ),
     ] = None
     force: Force = False

@@ -10,7 +10,7 @@ import typer
 
 from siglipcli.cli import label_sets, output, setup
 from siglipcli.cli.inputs import Inputs
-from siglipcli.cli.options import InputOptions, ModelOptions, OutputOptions, SavedOptions
+from siglipcli.cli.options import InputOptions, ModelOptions, OutputOptions, SavedOptions, option
 from siglipcli.cli.output import Tally
 from siglipcli.errors import UsageError
 from siglipcli.results import ImageTextScores
@@ -44,16 +44,10 @@ class Sides:
 
     heading = "Query"
 
-    image: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--image", "-i", metavar="FILE", help="An image, or a folder of them; repeatable."
-        ),
-    ] = None
-    text: Annotated[
-        list[str] | None,
-        typer.Option("--text", "-T", metavar="TEXT", help="A text; repeatable."),
-    ] = None
+    image: Annotated[list[str] | None, option("score.image", "--image", "-i", metavar="FILE")] = (
+        None
+    )
+    text: Annotated[list[str] | None, option("score.text", "--text", "-T", metavar="TEXT")] = None
 
 
 @grouped

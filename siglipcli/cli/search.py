@@ -11,7 +11,7 @@ import typer
 
 from siglipcli.cli import label_sets, output, setup
 from siglipcli.cli.inputs import Inputs
-from siglipcli.cli.options import InputOptions, ModelOptions, OutputOptions, SavedOptions
+from siglipcli.cli.options import InputOptions, ModelOptions, OutputOptions, SavedOptions, option
 from siglipcli.cli.output import Tally
 from siglipcli.errors import UsageError
 from siglipcli.results import Failure, Match
@@ -56,23 +56,17 @@ class QueryOptions:
 
     heading = "Query"
 
-    text: Annotated[
-        list[str] | None,
-        typer.Option("--text", "-T", metavar="TEXT", help="Look for this too; repeatable."),
-    ] = None
+    text: Annotated[list[str] | None, option("search.text", "--text", "-T", metavar="TEXT")] = None
     image: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "search.image",
             "--image",
             "-i",
             metavar="FILE",
-            help="Look for images like this one; - for stdin; repeatable.",
         ),
     ] = None
-    without: Annotated[
-        list[str] | None,
-        typer.Option("--not", metavar="TEXT", help="Rank images like this lower; repeatable."),
-    ] = None
+    without: Annotated[list[str] | None, option("search.without", "--not", metavar="TEXT")] = None
 
 
 @dataclass(frozen=True)
@@ -92,23 +86,20 @@ class MatchOptions:
             help=f"The N best.  [default: {DEFAULT_TOP}; all, with --threshold]",
         ),
     ] = None
-    every: Annotated[bool, typer.Option("--all", help="All images, ranked.")] = False
+    every: Annotated[bool, option("search.every", "--all")] = False
     threshold: Annotated[
         float | None,
-        typer.Option(
+        option(
+            "search.threshold",
             "--threshold",
             "-t",
             metavar="P",
             callback=_cosine,
             show_default=False,
-            help="Only what reaches this score; similarity, with --image or --not.",
         ),
     ] = None
-    bare: Annotated[bool, typer.Option("--paths", help="Print bare paths, one per line.")] = False
-    bare0: Annotated[
-        bool,
-        typer.Option("--print0", help="Print bare paths, each ended by NUL, for xargs -0."),
-    ] = False
+    bare: Annotated[bool, option("search.bare", "--paths")] = False
+    bare0: Annotated[bool, option("search.bare0", "--print0")] = False
 
 
 @grouped
