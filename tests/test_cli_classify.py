@@ -336,6 +336,20 @@ def test_a_set_calibrated_for_another_model_is_said_or_refused() -> None:
     assert "fitted on big" in result.stderr
 
 
+def test_a_report_notes_a_set_calibrated_for_another_model() -> None:
+    """Who looks at the page only is told too."""
+    write("s.yaml", "labels: [cat]\ncalibrated: {model: big, fingerprint: abc, precision: fp32}")
+    assert run(HEART, "-l", "s.yaml", "--report", "page.html").exit_code == 0
+    assert "its thresholds were fitted on big" in Path("page.html").read_text()
+
+
+def test_the_rate_is_that_of_the_images() -> None:
+    """What comes before the first image, such as a model that is prepared, is not in images per second."""
+    tally = Tally(started=-1e9)
+    assert list(tally.adding([])) == []
+    assert tally.started > 0
+
+
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
@@ -400,7 +414,7 @@ def test_an_empty_folder_has_no_rows() -> None:
     result = run("empty", *THREE)
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert result.stderr == "siglip: no images found; an earlier output stays as it was\n"
+    assert result.stderr == "siglip: no images found\n"
     assert run("empty", *THREE, "--allow-empty").exit_code == 0
     assert json.loads(run("empty", *THREE, "-q", "-f", "json").stdout) == []
 

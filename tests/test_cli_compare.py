@@ -53,6 +53,15 @@ def answer(*arguments: str | Path) -> dict[str, Any]:
 SETS = ("drawings", "-l", "good.yaml", "-l", "bad.yaml")
 
 
+def test_a_set_calibrated_for_another_model_is_said() -> None:
+    """A warning on stderr, as for every command that reads label sets."""
+    fitted = "calibrated: {model: big, fingerprint: abc, precision: fp32}\n"
+    Path("other.yaml").write_text(fitted + Path("good.yaml").read_text())
+    result = compare("drawings", "-l", "good.yaml", "-l", "other.yaml")
+    assert result.exit_code == 0
+    assert "its thresholds were fitted on big" in result.stderr
+
+
 def test_a_bad_prompt_is_found() -> None:
     """The label whose prompt means another shape is worse, and the interval is away from 0."""
     found = answer(*SETS)

@@ -61,6 +61,10 @@ def test_help_has_no_python_types_and_no_dialect(name: str) -> None:
         ("siglip classify --format js", "json\njsonl"),
         ("siglip search --device c", "cpu\ncuda"),
         ("siglip embed --precision b", "bf16"),
+        ("siglip labels show an", "animals"),
+        ("siglip labels check an", "animals"),
+        ("siglip labels show animals --model d", "demo"),
+        ("siglip models info d", "demo"),
     ],
 )
 def test_the_shell_completes_values(words: str, offered: str) -> None:

@@ -180,6 +180,23 @@ def test_values_that_make_no_sense_are_refused(arguments: list[str]) -> None:
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--top", "many", "'many' is not a whole number from 1 up."),
+        ("--top", "0", "0 is not a whole number from 1 up."),
+        ("--threshold", "high", "'high' is not a number."),
+        ("--image-timeout", "-1", "-1 is not a number from 0 to 86400."),
+        ("--max-megapixels", "nan", "nan is not a number from 0 up."),
+    ],
+)
+def test_a_number_that_is_none_is_said_in_plain_words(option: str, value: str, words: str) -> None:
+    """The message has the limits, and no sentence of the library that reads values."""
+    result = CliRunner().invoke(app, ["classify", "a.jpg", option, value], env={"COLUMNS": "200"})
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
 @pytest.mark.parametrize("arguments", [[], ["classify", "--bogus"], ["labels"], ["nonsense"]])
 def test_usage_errors_end_with_two(arguments: list[str]) -> None:
     """A command line that names nothing to do shows usage and ends with status 2."""

@@ -249,6 +249,33 @@ def test_no_input_leaves_an_earlier_output(command: list[str]) -> None:
     assert (done.exit_code, Path("a.jsonl").read_text()) == (0, "")
 
 
+@pytest.mark.parametrize("gone", ["empty/*.jpg", "unmounted"])
+def test_names_that_lead_to_nothing_leave_an_earlier_output(gone: str) -> None:
+    """A pattern without a match or a folder that is not there is no input: yesterday's output stays."""
+    Path("empty").mkdir()
+    assert classify(HEART, "-o", "a.csv").exit_code == 0
+    old = Path("a.csv").read_text()
+    done = classify(gone, "-o", "a.csv")
+    assert done.exit_code == 1
+    assert f"{gone}: missing: " in done.stderr
+    assert "no images found; a.csv stays as it was" in done.stderr
+    assert Path("a.csv").read_text() == old
+    assert classify(gone, "-o", "new.csv").exit_code == 1
+    assert "missing: " in Path("new.csv").read_text()
+    assert classify(gone, HEART, "-o", "a.csv").exit_code == 1
+    assert "missing: " in Path("a.csv").read_text()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate", "prompts"])
+def test_measuring_nothing_is_status_1(command: str) -> None:
+    """An empty folder of known images ends as every command without input does."""
+    Path("empty").mkdir()
+    Path("labels.yaml").write_text("templates: ['a {}', 'the {}']\n" + LABELS)
+    done = run(command, "empty", "-l", "labels.yaml")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "there are no images in empty" in done.stderr
+
+
 def test_no_input_is_status_1_in_a_pipe_too() -> None:
     """Scripts see it, and what they read is still whole."""
     Path("empty").mkdir()

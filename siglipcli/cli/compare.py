@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from siglipcli.cli import examples, setup
+from siglipcli.cli import examples, label_sets, setup
 from siglipcli.cli.examples import Examples, Resampling  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.options import DocumentOptions, LabelOptions, ModelOptions
 from siglipcli.cli.output import Tally
@@ -43,6 +43,7 @@ def compare(
         options, [each.labels for each in sets], document.output, force=document.force
     )
     with setup.classifier(engine, options, terminal) as classifier:
+        label_sets.check_calibration(known.sets, classifier.encoder, terminal.note, strict=False)
         run = examples.run(classifier, known, tally, terminal)
     with terminal.waiting("comparing"):
         counts = comparison.draw(len(run.collection.sources), resampling.resamples, resampling.seed)

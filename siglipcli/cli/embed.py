@@ -84,7 +84,7 @@ def embed(
             counting = counted(tally.adding_batches(batches))
             with signals.put_away(), vectors.save(output, about) as sink:
                 _write(counting, sink, _has_failures(output), terminal)
-                tally.require_inputs(sources, terminal, allow_empty=embedding.allow_empty)
+                tally.require_inputs(sources, output, terminal, allow_empty=embedding.allow_empty)
         if sources:
             sources.report(terminal)
         tally.report(terminal)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli.cli import label_sets
+from siglipcli.cli import completion, label_sets
 from siglipcli.cli.options import JsonOrTable
 from siglipcli.cli.output import print_json
 from siglipcli.cli.remedies import with_remedy
@@ -58,7 +58,11 @@ def list_sets(
 def show(
     label_set: Annotated[
         str,
-        typer.Argument(metavar="SET", help="A built-in set's name, a label file, or - for stdin."),
+        typer.Argument(
+            metavar="SET",
+            autocompletion=completion.label_sets,
+            help="A built-in set's name, a label file, or - for stdin.",
+        ),
     ],
     output_format: Annotated[
         str,
@@ -75,7 +79,12 @@ def show(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", metavar="MODEL", envvar="SIGLIP_MODEL", help="The model for --tokens."
+            "--model",
+            "-m",
+            metavar="MODEL",
+            autocompletion=completion.models,
+            envvar="SIGLIP_MODEL",
+            help="The model for --tokens.",
         ),
     ] = DEFAULT_MODEL,
 ) -> None:
@@ -100,12 +109,20 @@ def show(
 def check(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Label files or sets to check; - for stdin."),
+        typer.Argument(
+            metavar="FILE...",
+            autocompletion=completion.label_sets,
+            help="Label files or sets to check; - for stdin.",
+        ),
     ],
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", metavar="MODEL", help="Read prompts as this model does, exactly."
+            "--model",
+            "-m",
+            metavar="MODEL",
+            autocompletion=completion.models,
+            help="Read prompts as this model does, exactly.",
         ),
     ] = None,
 ) -> None:

@@ -21,6 +21,7 @@ from siglipcli.terminal.status import ExitStatus
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from siglipcli.cli.inputs import Inputs
     from siglipcli.cli.options import OutputOptions
@@ -45,11 +46,13 @@ class Tally:
     origin: str = "the store"
     things: str = "images"
     started: float = field(default_factory=perf_counter)
+    missing: int = 0
+    first_missing: Failure | None = None
 
     def add(self, result: Result) -> None:
         """Count one result; a match of a search is none, as its input was counted with its batch."""
         if isinstance(result, Failure):
-            self.failed += 1
+            self._add_failure(result)
         elif isinstance(result, Match):
             return
         elif result.stored:
@@ -58,19 +61,28 @@ class Tally:
             self.encoded += 1
 
     def adding(self, results: Iterable[R]) -> Iterator[R]:
-        """Count results as they pass, each when it has been dealt with."""
+        """Count results as they pass, each when it has been dealt with; the clock starts with the first."""
+        self.started = perf_counter()
         for result in results:
             yield result
             self.add(result)
 
     def adding_batches(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Count a stream's inputs by the batch, as it passes."""
+        """Count a stream's inputs by the batch, as it passes; the clock starts with the first."""
+        self.started = perf_counter()
         for batch in batches:
             stored = sum(batch.stored)
             self.stored += stored
             self.encoded += len(batch.stored) - stored
-            self.failed += len(batch.items) - len(batch.stored)
+            for failure in batch.failures:
+                self._add_failure(failure)
             yield batch
+
+    def _add_failure(self, failure: Failure) -> None:
+        self.failed += 1
+        if failure.kind == "missing":
+            self.missing += 1
+            self.first_missing = self.first_missing or failure
 
     def report(self, terminal: Terminal) -> None:
         """Say the counts on stderr; nothing for one image that has a result."""
@@ -94,14 +106,21 @@ class Tally:
         return {"encoded": self.encoded, "stored": self.stored, "failed": self.failed}
 
     def require_inputs(
-        self, inputs: Inputs | None, terminal: Terminal, *, allow_empty: bool
+        self, inputs: Inputs | None, output: Path | None, terminal: Terminal, *, allow_empty: bool
     ) -> None:
-        """End the command with status 1 where there was no input at all: an earlier output stays."""
-        if self.count or allow_empty:
+        """End the command with status 1 where there was no input at all: an earlier output stays.
+
+        What was named and is not there is no input either, unless there is no earlier output: then its rows are
+        written.
+        """
+        earlier = output is not None and output.is_file()
+        if allow_empty or self.count > self.missing or (self.count and not earlier):
             return
         if inputs:
             inputs.report(terminal)
-        complain(f"no {self.things} found; an earlier output stays as it was")
+        if failure := self.first_missing:
+            terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")
+        complain(f"no {self.things} found" + (f"; {output} stays as it was" if earlier else ""))
         raise typer.Exit(ExitStatus.SOME_INPUTS_FAILED)
 
     def leave(self) -> None:
@@ -154,7 +173,7 @@ def write(
     with signals.put_away(), outputs.opened(form, options.output, head) as sink:
         for result in results:
             sink.write(result)
-        tally.require_inputs(inputs, terminal, allow_empty=options.allow_empty)
+        tally.require_inputs(inputs, options.output, terminal, allow_empty=options.allow_empty)
     if options.provenance and options.output:
         provenance.write(options.output, {**head.provenance, "images": tally.counts()})
 

@@ -41,6 +41,7 @@ REMEDIES: dict[str, str] = {
     "openvino": "Use --runtime torch.",
     "openvino_device": "Use --runtime torch, or leave --device out.",
     "precision": "Use --precision {available}.",
+    "no_images": "",
     "other_model": "Use --model {model}.",
     "output": "",
     "unknown_ending": "Or give --format.",

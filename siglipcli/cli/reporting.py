@@ -9,6 +9,7 @@ from pathlib import Path  # noqa: TC003  # Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, cast
 
 from siglipcli import outputs
+from siglipcli.cli.label_sets import check_calibration
 from siglipcli.cli.options import option
 from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
@@ -62,10 +63,12 @@ def report(options: ReportOptions, names: Sequence[str], label_sets: Sequence[La
         return
     from siglipcli.outputs.html import ReportHeader, title
 
+    notes: list[str] = []
+    check_calibration(label_sets, classifier.encoder, notes.append, strict=False)
     header = ReportHeader(
         classifier.encoder.name, title=title(names), label_sets=label_sets, scoring=scoring,
-        load_options=classifier.load_options, page=options.report, thumbs=options.report_thumbs,
-        limit=options.report_limit,
+        load_options=classifier.load_options, notes=notes, page=options.report,
+        thumbs=options.report_thumbs, limit=options.report_limit,
     )  # fmt: skip
     with signals.put_away(), outputs.opened("html", options.report, header) as sink:
         page = cast("ReportSink", sink)

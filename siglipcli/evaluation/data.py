@@ -131,11 +131,11 @@ def _in_folder(root: str, options: Options | None) -> list[Example]:
     ]
     images = sum(isinstance(each.input, Source) for each in listed)
     if images == len(loose):
+        if not loose:
+            raise UsageError(f"there are no images in {root}", code="no_images")
         raise UsageError(
             f"no image in {root} lies in a folder of its class; sort them into such folders, or list them in a"
             " manifest"
-            if loose
-            else f"there are no images in {root}"
         )
     if loose:
         logger.warning(
@@ -170,7 +170,7 @@ def _in_manifest(path: Path, reader: Callable[[str, str], Iterator[Row]]) -> lis
             )
             raise _wrong(shown, line, "file", what)
     if not examples:
-        raise UsageError(f"there are no images in {path}")
+        raise UsageError(f"there are no images in {path}", code="no_images")
     return examples
 
 

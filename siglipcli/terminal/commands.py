@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from siglipcli.terminal.help import write_examples, write_options
+from siglipcli.terminal.values import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,6 +128,9 @@ class _AsIs:
             return list(value) if many else value
         if self._annotation is Path and isinstance(value, str):
             return Path(value)
+        if self._annotation in {int, float} and isinstance(value, str):
+            limits = param.type_descriptor.parameter_info
+            return number(value, self._annotation, limits.min, limits.max)
         return self._checked().coerce(value, param=param, ctx=ctx)
 
 

@@ -36,9 +36,14 @@ class Progress:
 
     def count(self, items: Iterable[T]) -> Iterator[T]:
         """Count a stream as it passes; what has `items` counts as so many."""
+        self.begin()
         for item in items:
             yield item
             self.add(item)
+
+    def begin(self) -> None:
+        """Start the clock: what came before the first input, such as encoding labels, is no part of the rate."""
+        self.started = perf_counter()
 
     def add(self, item: object) -> None:
         """Count one item, which has been dealt with."""
@@ -64,6 +69,7 @@ def bar(console: Console, progress: Progress) -> Iterator[Callable[[Iterable[T]]
         task = drawn.add_task("", total=None)
 
         def show(items: Iterable[T]) -> Iterator[T]:
+            progress.begin()
             for item in items:
                 yield item
                 progress.add(item)
@@ -78,7 +84,8 @@ def plain(
     """Return a function that says every so many seconds how far a stream is: for a log."""
 
     def show(items: Iterable[T]) -> Iterator[T]:
-        due = perf_counter() + every
+        progress.begin()
+        due = progress.started + every
         for item in items:
             yield item
             progress.add(item)

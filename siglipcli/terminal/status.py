@@ -23,8 +23,8 @@ class ExitStatus(IntEnum):
 
 def status_of(error: SiglipError) -> ExitStatus:
     """Return the status that a command ends with when this error reaches its end."""
+    if isinstance(error, ImageError) or error.code == "no_images":
+        return ExitStatus.SOME_INPUTS_FAILED
     if isinstance(error, UsageError):
         return ExitStatus.USAGE
-    if isinstance(error, ImageError):
-        return ExitStatus.SOME_INPUTS_FAILED
     return ExitStatus.CANNOT_GO_ON

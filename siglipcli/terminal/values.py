@@ -18,6 +18,7 @@ __all__ = [
     "choices",
     "device",
     "moderate",
+    "number",
     "one_of",
     "probability",
     "words",
@@ -50,6 +51,21 @@ class Size:
     def __str__(self) -> str:
         unit = next((u for u in "TGMK" if self.bytes >= _UNITS[u]), "")
         return f"{self.bytes / _UNITS[unit]:.3g} {unit}B"
+
+
+def number(text: str, kind: type[int | float], least: float | None, most: float | None) -> float:
+    """Read a number within its limits. Raises Typer's BadParameter, which names them."""
+    what = "a whole number" if kind is int else "a number"
+    if least is not None:
+        what += f" from {least:g} to {most:g}" if most is not None else f" from {least:g} up"
+    try:
+        value = kind(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not {what}.") from None
+    above, below = least is None or value >= least, most is None or value <= most
+    if not (above and below):  # so for NaN
+        raise typer.BadParameter(f"{text} is not {what}.")
+    return value
 
 
 def one_of(*words: str) -> Callable[[str | None], str | None]:
