@@ -247,7 +247,7 @@ def test_out_of_memory_halves_the_batch(fresh: TorchEncoder, most: int) -> None:
     np.testing.assert_allclose(fresh.encode_images(batch), expected, atol=1e-5)
     assert seen[0] == 11
     assert sum(n for n in seen if n <= most) == 11
-    assert 1 <= fresh.batch_size <= max(most, 2)
+    assert 1 <= fresh.batch_limit <= max(most, 2)
 
 
 def test_no_room_for_one_image_ends_the_run(fresh: TorchEncoder) -> None:
