@@ -27,6 +27,10 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "The classifier": ("Classifier", "ModelSpec", "LoadOptions", "Limits", "Session", "Store"),
     "Labels": ("LabelSet", "Label", "LabelEmbeddings", "ScoringOptions"),
     "Results": ("Prediction", "Score", "Failure", "ImageTextScores", "Pair", "Match"),
+    "Evaluation": (
+        "evaluate", "Measures", "LabelMeasures", "Confusion", "Bin", "calibrate", "Aim", "Calibration", "LabelFit",
+        "Quality", "compare", "SetComparison", "LabelComparison", "Difference",
+    ),
     "Search": ("Query", "Ranking"),
     "Inputs and embeddings": ("Source", "Embedded", "Batch", "SavedVectors", "Head"),
     "Errors": (
@@ -118,6 +122,18 @@ or a `LabelSet`. A string alone names a set. Several sets are scored in one pass
 [0, 1]
 ```
 
+**Label sets are measured** on images whose labels are known, and their thresholds fitted to them:
+
+```pycon
+>>> from siglipcli import evaluate
+>>> known = [(path, path.stem.replace("-", " ")) for path in sorted(demo.IMAGES.iterdir())]
+>>> measures = evaluate(clf, known, demo.LABELS)
+>>> measures.images, measures.acc1
+(8, 1.0)
+>>> list(measures.to_frame().columns)[:3]
+['label', 'examples', 'tags']
+```
+
 **Elsewhere**, in a worker process or on another machine, a classifier is opened again by its `spec`, which pickles:
 
 ```pycon
@@ -175,11 +191,18 @@ def _described(name: str, thing: Any) -> str:
 
 
 def members(thing: type) -> Iterator[tuple[str, Any]]:
-    """Yield the public methods and properties that a class itself defines."""
-    for name, member in vars(thing).items():
-        is_call = isinstance(member, (property, classmethod)) or inspect.isfunction(member)
-        if is_call and not name.startswith("_"):
-            yield name, member
+    """Yield the public methods and properties of a class; what public classes hand down is on their page."""
+    for owner in thing.__mro__:
+        if owner is not thing and (owner.__name__ in siglipcli.__all__ or not _is_ours(owner)):
+            continue
+        for name, member in vars(owner).items():
+            is_call = isinstance(member, (property, classmethod)) or inspect.isfunction(member)
+            if is_call and not name.startswith("_"):
+                yield name, member
+
+
+def _is_ours(thing: type) -> bool:
+    return thing.__module__.partition(".")[0] == "siglipcli"
 
 
 def _member(owner: str, name: str, member: Any) -> str:

@@ -107,7 +107,7 @@ class LabelFit:
         return self.kept if self.reason else self.held_out
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Calibration(Record):
     """The set with its thresholds and shift filled in, and what that is worth, label by label.
 

@@ -95,7 +95,7 @@ class LabelComparison:
     average_precision: Difference
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class SetComparison(Record):
     """Two label sets on the same images.
 

@@ -81,13 +81,14 @@ class Bin:
     fraction_right: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Measures(Record):
-    """Everything at once, for images that were answered; shares from 0 to 1.
+    """Everything that `evaluate` measures on the images that could be read; each from 0 to 1.
 
     acc1, acc5: the share of images with a label in which a right one is among the 1 or 5 ranked first (with
-    several labels an image: hit at k). acc5 is None for fewer than five labels, as in CLIP_benchmark. mean_per_class_recall: the mean of `recall1` over labels that occur, for
-    one label an image the balanced accuracy. mean_average_precision: the mean over labels that an image has,
+    several labels an image: hit at k). acc5 is None for fewer than five labels, as in CLIP_benchmark.
+    mean_per_class_recall: the mean of `recall1` over labels that occur, for one label an image the balanced
+    accuracy. mean_average_precision: the mean over labels that an image has,
     itself or as a parent.
 
     macro_*: the mean over labels that an image has, negative ones apart, where a label without a tag counts 0;

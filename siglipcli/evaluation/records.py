@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from siglipcli.errors import UsageError
@@ -17,6 +17,15 @@ class Record:
     """A dataclass with `labels`, one record for each label."""
 
     __slots__ = ()
+    labels: tuple[Any, ...]
+
+    def __repr__(self) -> str:
+        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
+        values = {name: getattr(self, name) for name in names}
+        numbers = [f"{k}={v:.4g}" for k, v in values.items() if isinstance(v, (int, float))]
+        count = len(self.labels)
+        shown = [*numbers, f"{count:,} label{'s' * (count != 1)}"]
+        return f"<{type(self).__name__}: {', '.join(shown)}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Return every figure as plain dictionaries, lists and numbers."""
@@ -28,7 +37,7 @@ class Record:
         try:
             from pandas import json_normalize
         except ImportError as missing:
-            message = "A data frame needs pandas. Install it with: pip install pandas"
+            message = "a data frame needs pandas. Install it with: pip install pandas"
             raise UsageError(message, code="missing_extra", library="pandas") from missing
         return json_normalize(self.to_dict()["labels"])
 

@@ -150,26 +150,35 @@ def of_rows(
     sets: Sequence[LabelSet],
     *,
     renames: Mapping[str, str] | None = None,
+    ignored: Sequence[str] = (),
 ) -> Known:
     """Do `read` for rows of a path and its label, or its labels.
 
-    Raises UsageError without a row, TypeError for what is no row.
+    As in a manifest, a path may stand twice if its labels are the same. Raises UsageError without a row,
+    TypeError for what is no row.
     """
-    examples = [_example(row) for row in rows]
+    examples: dict[str, datasets.Example] = {}
+    for file, names in map(_row, rows):
+        example = datasets.Example(Source(file), names)
+        known = examples.setdefault(os.path.normpath(file), example)
+        if set(known.names) != set(names):
+            raise UsageError(f"{file} has two rows with different labels; keep one of the two")
     if not examples:
-        raise UsageError("there are no images in the data")
-    return _known(datasets.Data("rows", examples), sets, renames)
+        raise UsageError("there are no images in the data", code="no_images")
+    data = datasets.Data("rows", list(examples.values()))
+    return _known(datasets.without(data, ignored), sets, renames)
 
 
-def _example(row: Any) -> datasets.Example:
+def _row(row: Any) -> tuple[str, tuple[str, ...]]:
     try:
-        file, names = row
+        path, names = row
+        file = os.fspath(path)
+        names = (names,) if isinstance(names, str) else tuple(names)
     except (TypeError, ValueError):
-        raise TypeError(f"a row is (path, label) or (path, [label, …]), not {row!r}") from None
-    names = (names,) if isinstance(names, str) else tuple(names)
-    if not all(isinstance(name, str) for name in names):
-        raise TypeError(f"the labels of a row are strings, not {names!r}")
-    return datasets.Example(Source(os.fspath(file)), names)
+        file, names = "", (None,)
+    if isinstance(row, str) or not all(isinstance(name, str) for name in (file, *names)):
+        raise TypeError(f"a row is (path, label) or (path, [label, …]), not {row!r}")
+    return file, names
 
 
 def _known(known: Data, sets: Sequence[LabelSet], renames: Mapping[str, str] | None) -> Known:
