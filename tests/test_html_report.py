@@ -24,7 +24,6 @@ from typer.testing import CliRunner
 
 from siglipcli import demo, outputs, scoring
 from siglipcli.cli import app
-from siglipcli.cli.output import Tally
 from siglipcli.errors import ImageError, OutputError
 from siglipcli.images import Limits
 from siglipcli.images.readers import Decoder
@@ -35,6 +34,7 @@ from siglipcli.outputs.html import rows, thumbnails
 from siglipcli.pipeline import LoadOptions
 from siglipcli.results import Failure, Head, Prediction, Source
 from siglipcli.scoring import LabelEmbeddings, ScoringOptions
+from siglipcli.terminal.tally import Tally
 from siglipcli.text import visible
 
 if TYPE_CHECKING:

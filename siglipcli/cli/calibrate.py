@@ -16,12 +16,12 @@ from siglipcli.cli.examples import (  # noqa: TC001  # Typer reads the annotatio
     OneLabelSet,
 )
 from siglipcli.cli.options import JsonOrTable, LabelOptions, ModelOptions
-from siglipcli.cli.output import Tally
 from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
 from siglipcli.outputs.output import is_same, open_output
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
+from siglipcli.terminal.tally import Tally
 from siglipcli.terminal.values import probability
 
 if TYPE_CHECKING:

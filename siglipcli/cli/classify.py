@@ -14,11 +14,11 @@ from siglipcli.cli.options import (
     SavedOptions,
     TopOptions,
 )
-from siglipcli.cli.output import Tally
 from siglipcli.cli.reporting import ReportOptions  # noqa: TC001  # Typer reads the annotations
 from siglipcli.errors import UsageError
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
+from siglipcli.terminal.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from siglipcli.results import Result
     from siglipcli.scoring import ScoringOptions
 
-__all__ = ["Tally", "classify"]
+__all__ = ["classify"]
 
 
 @grouped

@@ -5,9 +5,9 @@ from __future__ import annotations
 from siglipcli.cli import examples, label_sets, setup
 from siglipcli.cli.examples import Examples, Resampling  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.options import DocumentOptions, LabelOptions, ModelOptions
-from siglipcli.cli.output import Tally
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
+from siglipcli.terminal.tally import Tally
 
 __all__ = ["compare"]
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 from siglipcli.cli import label_sets, setup
 from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.options import AllowEmpty, Force, InputOptions, ModelOptions, option
-from siglipcli.cli.output import Tally
 from siglipcli.errors import UsageError
 from siglipcli.terminal import signals
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
+from siglipcli.terminal.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,7 +84,12 @@ def embed(
             counting = counted(tally.adding_batches(batches))
             with signals.put_away(), vectors.save(output, about) as sink:
                 _write(counting, sink, _has_failures(output), terminal)
-                tally.require_inputs(sources, output, terminal, allow_empty=embedding.allow_empty)
+                tally.require_inputs(
+                    sources.report if sources else None,
+                    output,
+                    terminal,
+                    allow_empty=embedding.allow_empty,
+                )
         if sources:
             sources.report(terminal)
         tally.report(terminal)

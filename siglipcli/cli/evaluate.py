@@ -11,13 +11,13 @@ import typer
 from siglipcli.cli import examples, label_sets, reporting, setup
 from siglipcli.cli.examples import Examples, OneLabelSet
 from siglipcli.cli.options import DocumentOptions, ModelOptions, ThresholdOptions
-from siglipcli.cli.output import Tally
 from siglipcli.cli.reporting import ReportOptions  # noqa: TC001  # Typer reads the annotations
 from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
 from siglipcli.outputs.output import check, is_same, open_output
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
+from siglipcli.terminal.tally import Tally
 from siglipcli.text import visible
 
 if TYPE_CHECKING:

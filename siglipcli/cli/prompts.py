@@ -9,10 +9,10 @@ from siglipcli.cli.examples import (  # noqa: TC001  # Typer reads the annotatio
     Resampling,
 )
 from siglipcli.cli.options import DocumentOptions, ModelOptions
-from siglipcli.cli.output import Tally
 from siglipcli.errors import UsageError
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
+from siglipcli.terminal.tally import Tally
 
 __all__ = ["prompts"]
 

@@ -12,11 +12,11 @@ import typer
 from siglipcli.cli import label_sets, output, setup
 from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.options import InputOptions, ModelOptions, OutputOptions, SavedOptions, option
-from siglipcli.cli.output import Tally
 from siglipcli.errors import UsageError
 from siglipcli.results import Failure, Match
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
+from siglipcli.terminal.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
