@@ -132,7 +132,7 @@ def test_an_empty_folder_is_status_1() -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (
         1,
         "",
-        "siglip: no images found; an earlier output stays as it was\n",
+        "siglip: no images found\n",
     )
 
 
