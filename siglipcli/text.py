@@ -10,7 +10,7 @@ import base64
 import os
 import re
 
-__all__ = ["named", "raw_name", "utf8", "visible"]
+__all__ = ["and_more", "named", "raw_name", "utf8", "visible"]
 
 # Control characters, and the format characters that reorder, hide or join text: soft hyphen,
 # zero-width space, direction marks and overrides, line separators, invisible operators, BOM,
@@ -60,3 +60,8 @@ def named(name: str, key: str = "file") -> dict[str, str]:
     if raw is None:
         return {key: name}
     return {key: utf8(name), f"{key}_bytes": base64.b64encode(raw).decode("ascii")}
+
+
+def and_more(count: int) -> list[str]:
+    """Return the line that ends a list of messages cut short; none where nothing was left out."""
+    return [f"{count:,} more like these"] if count > 0 else []

@@ -366,7 +366,6 @@ def test_a_plot_is_an_element_for_any_page(which: int) -> None:
     assert {link[0] for link in links} <= {"#"}
     ids = {each.attrib["id"] for each in root.iter() if "id" in each.attrib}
     assert {link[1:] for link in links} <= ids
-    assert len({name.partition("-")[0] for name in ids}) == 1
 
 
 def test_the_same_figures_give_the_same_image() -> None:

@@ -32,7 +32,7 @@ from siglipcli.outputs import html as report
 from siglipcli.outputs.html import report as html_report
 from siglipcli.outputs.html import rows, thumbnails
 from siglipcli.pipeline import LoadOptions
-from siglipcli.results import Failure, Head, Prediction, Source
+from siglipcli.results import Failure, Head, Match, Prediction, Source
 from siglipcli.scoring import LabelEmbeddings, ScoringOptions
 from siglipcli.terminal.tally import Tally
 from siglipcli.text import visible
@@ -673,6 +673,44 @@ def test_the_stream_is_written_in_pieces(tmp_path: Path) -> None:
     page = read(tmp_path / "a.html")
     assert len(page.thumbs()) == 200
     assert all(page.thumbs())
+
+
+def test_a_page_of_many_rows_is_never_held_whole() -> None:
+    """However many images there are, the page goes out in pieces no longer than its own script."""
+
+    class Longest(io.StringIO):
+        longest = 0
+
+        def write(self, text: str, /) -> int:
+            self.longest = max(self.longest, len(text))
+            return super().write(text)
+
+    def longest(count: int) -> int:
+        stream = Longest()
+        header = report.ReportHeader(
+            "demo", title="", label_sets=[PETS], load_options=AS_IT_IS, thumbs=0
+        )
+        with closing(report.ReportSink(stream, header)) as sink:
+            for i in range(count):
+                sink.write(Prediction(f"{i}.png", ()))
+        assert len(read_rows(stream.getvalue())) == count
+        return stream.longest
+
+    assert longest(4000) == longest(1)
+
+
+def read_rows(text: str) -> list[Any]:
+    rows: list[Any] = Page(text).data("rows")
+    return rows
+
+
+def test_a_report_takes_predictions_only(tmp_path: Path) -> None:
+    """A match of a search is refused at once, by its name; of a run that failed there is no page."""
+    header = report.ReportHeader("demo", title="", label_sets=[PETS], load_options=AS_IT_IS)
+    opening = outputs.opened("html", tmp_path / "a.html", header)
+    with pytest.raises(TypeError, match="not Match"), opening as sink:
+        sink.write(Match("a.png", 1, 0.5, 0.1))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_limit_of_the_page_is_said(here: Path) -> None:

@@ -16,6 +16,7 @@ from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
 from siglipcli.outputs.output import check, is_same
 from siglipcli.results import Source
+from siglipcli.text import and_more
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -183,10 +184,9 @@ def run(
 
 def _say_failures(failures: Sequence[Failure], terminal: Terminal) -> None:
     """Say on stderr what could not be read: the first few, and how many more."""
-    for failure in failures[:_SHOWN]:
-        terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")
-    if (more := len(failures) - _SHOWN) > 0:
-        terminal.note(f"{more:,} more like these")
+    lines = [f"{failure.file}: {failure.kind}: {failure.message}" for failure in failures[:_SHOWN]]
+    for line in [*lines, *and_more(len(failures) - _SHOWN)]:
+        terminal.note(line)
 
 
 def _is(item: Source | Failure, output: Path) -> bool:

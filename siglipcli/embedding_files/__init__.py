@@ -7,7 +7,7 @@
 
 Rows are unit vectors. Each form is written and read in pieces: memory does not grow with it. Nothing
 is ever pickled. A name that is not UTF-8 survives: in NumPy's forms as `os.fsdecode` makes it, in the
-others by its bytes, as in all answers. A new form is a new file in this package and one entry here.
+others by its bytes, as in all output. A new form is a new file in this package and one entry here.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def save(path: Path | None, about: About) -> AbstractContextManager[Sink]:
 
 
 def load(path: Path) -> SavedVectors:
-    """Open saved vectors; they are read when they are asked for.
+    """Open saved vectors; they are read when `batches` is called.
 
     Raises UsageError where the file cannot be read, or is not what `siglip embed` writes.
     """

@@ -22,9 +22,9 @@ ROWS = 1024  # read or copied at a time
 class Matrix:
     """Writes float32[n, d] row by row: the shape in its header is filled in at the end."""
 
-    def __init__(self, file: IO[bytes], shown: str) -> None:
+    def __init__(self, file: IO[bytes], name: str) -> None:
         self._file = file
-        self._shown = shown
+        self._name = name
         self._shape = (0, 0)
         self._start = 0
 
@@ -32,7 +32,7 @@ class Matrix:
         """Append rows. Raises OutputError."""
         if not len(vectors):
             return
-        with translated(self._shown):
+        with translated(self._name):
             if not self._start:
                 self._shape = (0, vectors.shape[1])
                 self._write_header()
@@ -41,10 +41,10 @@ class Matrix:
 
     def end(self) -> None:
         """Write the shape. Raises OutputError."""
-        with translated(self._shown):
+        with translated(self._name):
             self._file.seek(0)
             start = self._start
-            self._write_header()  # NumPy leaves room for the first axis to grow
+            self._write_header()  # NumPy leaves space for the first axis to grow
             self._file.flush()
         assert start in {0, self._start}
 

@@ -60,15 +60,15 @@ class SavedVectors:
 
 
 def checked(names: Sequence[str], vectors: NDArray[np.float32]) -> Batch:
-    """Make a batch of float32[n, d], with a Failure for each row that is no unit vector."""
+    """Make a batch of float32[n, d], with a Failure in place of a row that is no unit vector."""
     lengths = np.linalg.norm(vectors, axis=1)
     good = np.abs(lengths - 1) < _UNIT  # false for NaN
     sources = [Source(name) for name in names]
     if good.all():
         return Batch(sources, vectors, [True] * len(sources))
     items = [
-        source if fine else _bad(source, float(length))
-        for source, fine, length in zip(sources, good, lengths, strict=True)
+        source if is_unit else _bad(source, float(length))
+        for source, is_unit, length in zip(sources, good, lengths, strict=True)
     ]
     return Batch(items, vectors[good], [True] * int(good.sum()))
 

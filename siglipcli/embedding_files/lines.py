@@ -1,4 +1,4 @@
-"""JSON Lines: one object an input, failures too, as all answers have them; and `vector`, a list."""
+"""JSON Lines: one object per input, failures too, as in all output; and `vector`, a list."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import numpy as np
 
 from siglipcli.embedding_files.arrays import ROWS
 from siglipcli.embedding_files.form import About, SavedVectors, checked, refused
-from siglipcli.outputs.documents import failed, named
+from siglipcli.outputs.documents import failed
 from siglipcli.outputs.documents import line as encoded
 from siglipcli.outputs.output import open_output
 from siglipcli.pipeline import Batch
 from siglipcli.results import Failure, Source
+from siglipcli.text import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,11 +42,11 @@ class _Sink:
             if isinstance(item, Failure):
                 line = encoded(named(item.file, self._about.kind) | failed(item))
             else:
-                line = self._answer(item, next(rows))
+                line = self._line(item, next(rows))
             self._stream.write(line + "\n")
         self._stream.flush()
 
-    def _answer(self, item: Source, row: NDArray[np.float32]) -> str:
+    def _line(self, item: Source, row: NDArray[np.float32]) -> str:
         about = self._about
         known = {"status": "ok", "model": about.model, "fingerprint": about.fingerprint}
         numbers = ",".join(["%.9g" % value for value in row.tolist()])  # noqa: UP031  # twice as fast
@@ -60,10 +61,10 @@ def write(path: Path | None, about: About) -> Iterator[_Sink]:
 
 
 def read(path: Path) -> SavedVectors:
-    """Open a file by its first answer that is no failure. Raises UsageError."""
+    """Open a file by its first object that is no failure. Raises UsageError."""
     with refused(path, *_BROKEN), path.open(encoding="utf-8") as stream:
-        answers = (object_of(line) for line in stream)
-        first = next((a for a in answers if a.get("status") == "ok"), None)
+        records = (object_of(line) for line in stream)
+        first = next((record for record in records if record.get("status") == "ok"), None)
         if first is None:
             raise ValueError("it has no vector")
         kind = "text" if "text" in first else "file"
@@ -83,50 +84,50 @@ def _batches(path: Path, about: About) -> Iterator[Batch]:
                 yield batch
 
 
-def _split(answers: list[dict[str, Any]], about: About) -> Iterator[Batch]:
-    """Yield vectors in batches, with each failure between them in its place."""
+def _split(records: list[dict[str, Any]], about: About) -> Iterator[Batch]:
+    """Yield vectors in batches, with the failures between them in their places."""
     waiting: list[dict[str, Any]] = []
-    for answer in answers:
-        if answer["status"] == "ok":
-            waiting.append(_of(answer, about))
+    for record in records:
+        if record["status"] == "ok":
+            waiting.append(_checked(record, about))
             continue
         yield from _batch(waiting, about.kind)
         waiting = []
-        error = answer["error"]
+        error = record["error"]
         yield Batch(
-            [Failure(name_in(answer, about.kind), str(error["kind"]), str(error["message"]))],
+            [Failure(name_in(record, about.kind), str(error["kind"]), str(error["message"]))],
             np.empty((0, 0), np.float32),
             [],
         )
     yield from _batch(waiting, about.kind)
 
 
-def _of(answer: dict[str, Any], about: About) -> dict[str, Any]:
-    if (answer["model"], answer["fingerprint"]) != (about.model, about.fingerprint):
-        raise ValueError(f"it has vectors of two models, {about.model} and {answer['model']}")
-    return answer
+def _checked(record: dict[str, Any], about: About) -> dict[str, Any]:
+    if (record["model"], record["fingerprint"]) != (about.model, about.fingerprint):
+        raise ValueError(f"it has vectors of two models, {about.model} and {record['model']}")
+    return record
 
 
-def _batch(answers: list[dict[str, Any]], kind: str) -> Iterator[Batch]:
-    if answers:
-        vectors = np.array([answer["vector"] for answer in answers], np.float32)
-        yield checked([name_in(answer, kind) for answer in answers], vectors)
+def _batch(records: list[dict[str, Any]], kind: str) -> Iterator[Batch]:
+    if records:
+        vectors = np.array([record["vector"] for record in records], np.float32)
+        yield checked([name_in(record, kind) for record in records], vectors)
 
 
 def object_of(line: str) -> dict[str, Any]:
     """Read a line's object. Raises ValueError."""
-    found = json.loads(line)
-    if not isinstance(found, dict):
+    record = json.loads(line)
+    if not isinstance(record, dict):
         raise ValueError("a line holds no JSON object")  # noqa: TRY004  # one kind for all damage
-    return found
+    return record
 
 
-def name_in(answer: dict[str, Any], kind: str) -> str:
+def name_in(record: dict[str, Any], kind: str) -> str:
     """Return the name in an object, by its bytes where it is not UTF-8. Raises ValueError."""
-    raw = answer.get(f"{kind}_bytes")
+    raw = record.get(f"{kind}_bytes")
     if raw is not None:
         return os.fsdecode(base64.b64decode(raw, validate=True))
-    name = answer[kind]
+    name = record[kind]
     if not isinstance(name, str):
         raise ValueError(f"a line's {kind} is no text")  # noqa: TRY004  # one kind for all damage
     return name

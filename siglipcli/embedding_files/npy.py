@@ -1,4 +1,4 @@
-"""One plain matrix; names and model lie beside it, one JSON object a line, in `NAME.npy.jsonl`."""
+"""One plain matrix; names and model lie beside it, one JSON object per line, in `NAME.npy.jsonl`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from siglipcli.embedding_files.form import About, SavedVectors, checked, names_i
 from siglipcli.embedding_files.lines import name_in, object_of
 from siglipcli.errors import UsageError
 from siglipcli.outputs.documents import line as encoded
-from siglipcli.outputs.documents import named
 from siglipcli.outputs.output import open_binary, open_output
+from siglipcli.text import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,9 +81,9 @@ def _batches(path: Path, kind: str) -> Iterator[Batch]:
         next(lines)
         names = (name_in(object_of(line), kind) for line in lines)
         for part in rows(file, "f"):
-            these = list(islice(names, len(part)))
-            if len(these) != len(part):
+            part_names = list(islice(names, len(part)))
+            if len(part_names) != len(part):
                 raise ValueError("it has more vectors than names")
-            yield checked(these, np.asarray(part, np.float32))
+            yield checked(part_names, np.asarray(part, np.float32))
         if next(names, None) is not None:
             raise ValueError("it has fewer vectors than names")

@@ -29,13 +29,13 @@ _DAMAGE = (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile, zlib.
 
 
 class _Sink:
-    """Puts rows and names aside, as a member of a zip is written in one go."""
+    """Puts rows and names aside, as a member of a zip is written in one piece."""
 
-    def __init__(self, rows_file: IO[bytes], names: IO[bytes], shown: str) -> None:
-        self.matrix = Matrix(rows_file, shown)
+    def __init__(self, rows_file: IO[bytes], names: IO[bytes], name: str) -> None:
+        self.matrix = Matrix(rows_file, name)
         self._rows = rows_file
         self._names = names
-        self._shown = shown
+        self._name = name
         self._count = 0
         self._longest = 1
 
@@ -44,7 +44,7 @@ class _Sink:
         names = names_in(batch)
         self._count += len(names)
         self._longest = max(self._longest, *map(len, names), 0)
-        with translated(self._shown):
+        with translated(self._name):
             self._names.writelines(json.dumps(name).encode() + b"\n" for name in names)
 
     def pack(self, file: IO[bytes], about: About) -> None:
@@ -114,5 +114,5 @@ def _batches(path: Path, kind: str) -> Iterator[Batch]:
         archive.open("vectors.npy") as vectors,
         archive.open(f"{kind}s.npy") as names,
     ):
-        for part, these in zip(rows(vectors, "f"), rows(names, "U"), strict=True):
-            yield checked(these.tolist(), np.asarray(part, np.float32))
+        for part, part_names in zip(rows(vectors, "f"), rows(names, "U"), strict=True):
+            yield checked(part_names.tolist(), np.asarray(part, np.float32))

@@ -27,13 +27,13 @@ _GROUP = 8192  # rows of a row group
 
 
 class _Sink:
-    """Collects rows into groups: small ones cost room and time."""
+    """Collects rows into groups: small ones cost space and time."""
 
-    def __init__(self, file: IO[bytes], about: About, shown: str) -> None:
+    def __init__(self, file: IO[bytes], about: About, name: str) -> None:
         self._pa, self._parquet = libraries()
         self._file = file
         self._about = about
-        self._shown = shown
+        self._name = name
         self._names: list[str] = []
         self._vectors: list[NDArray[np.float32]] = []
         self._writer: Any = None
@@ -49,7 +49,7 @@ class _Sink:
         """Write what is left, and what ends the file."""
         if self._names or self._writer is None:
             self._flush()
-        with translated(self._shown):
+        with translated(self._name):
             self._writer.close()
 
     def _flush(self) -> None:
@@ -61,7 +61,7 @@ class _Sink:
             pa.array([raw_name(name) for name in self._names], pa.binary()),
             pa.FixedSizeListArray.from_arrays(flat, rows.shape[1]),
         ]
-        with translated(self._shown):
+        with translated(self._name):
             self._writer = self._writer or self._parquet.ParquetWriter(self._file, schema)
             self._writer.write_table(pa.Table.from_arrays(columns, schema=schema))
         self._names, self._vectors = [], []
@@ -94,11 +94,11 @@ def read(path: Path) -> SavedVectors:
     pa, parquet = libraries()
     with refused(path, ValueError, KeyError, pa.ArrowException), path.open("rb") as stream:
         schema = parquet.read_schema(stream)
-        about_it = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
+        metadata_of = {k.decode(): v.decode() for k, v in (schema.metadata or {}).items()}
         kind = next((kind for kind in KINDS if kind in schema.names), None)
         if kind is None or "vector" not in schema.names:
             raise ValueError("it has no columns called file and vector")
-        about = About(about_it["model"], about_it["fingerprint"], kind)
+        about = About(metadata_of["model"], metadata_of["fingerprint"], kind)
     return SavedVectors(path, about, lambda: _batches(path, kind))
 
 

@@ -1,7 +1,7 @@
 """Precision–recall curves and reliability, drawn as SVG text that a page can hold as it is.
 
 Nothing is fetched, nothing is random: the same figures give the same text. Lines and letters are in `currentColor`, so that a
-image has the page's colours, light or dark; curves are told apart by dashes as well as by colour. Letters stay text, in
+image has the page's colours, light or dark; curves are described apart by dashes as well as by colour. Letters stay text, in
 the page's font. `id` sets images on one page apart.
 """
 
@@ -71,13 +71,13 @@ def precision_recall(scored: Scored, labels: Sequence[str]) -> str:
     places = {label.path: i for i, label in enumerate(scored.labels.labels)}
     curves = [(path, right[:, places[path]], scored.logits[:, places[path]]) for path in labels]
     curves = [(path, truth, values) for path, truth, values in curves if truth.any()]
-    told = []
+    described = []
     with mpl.rc_context(_STYLE):
         figure, axes = _square("recall", "precision")
         for n, (path, truth, values) in enumerate(curves):
             precision, recall, _ = precision_recall_curve(truth, values)
             value = metrics.average_precision(truth, values)
-            told.append(f"{visible(path)} {value:.2f}")
+            described.append(f"{visible(path)} {value:.2f}")
             recall, precision = _thinned(recall, precision)
             axes.plot(
                 *(recall, precision),
@@ -88,10 +88,9 @@ def precision_recall(scored: Scored, labels: Sequence[str]) -> str:
             )
         if curves:
             _legend(axes)
-        listed = ", ".join(told) or "no label has examples"
+        listed = ", ".join(described) or "no label has examples"
         return _svg(
             figure,
-            "precision-recall",
             "Precision–recall curves",
             f"One curve a label, with its average precision: {listed}.",
         )
@@ -104,7 +103,7 @@ def reliability(bins: Sequence[Bin]) -> str:
         for each in bins
         if each.mean_score is not None and each.fraction_right is not None
     ]
-    told = "; ".join(f"score {x:.2f}: {y:.2f} of {n:,} right" for x, y, n in full)
+    described = "; ".join(f"score {x:.2f}: {y:.2f} of {n:,} right" for x, y, n in full)
     with mpl.rc_context(_STYLE):
         figure, axes = _square("score", "share that is right")
         axes.plot([0, 1], [0, 1], color=_INK, linestyle=":", linewidth=1, label="as it should be")
@@ -118,9 +117,8 @@ def reliability(bins: Sequence[Bin]) -> str:
         _legend(axes)
         return _svg(
             figure,
-            "reliability",
             "Reliability of the scores",
-            f"Pairs of image and label by their score: {told or 'none'}.",
+            f"Pairs of image and label by their score: {described or 'none'}.",
         )
 
 
@@ -155,8 +153,8 @@ def _thinned(recall: Any, precision: Any) -> tuple[Any, Any]:
     return recall[kept], precision[kept]
 
 
-def _svg(figure: Any, name: str, title: str, description: str) -> str:
-    """Return the figure as one element that screen readers can tell of, with ids of its own."""
+def _svg(figure: Any, title: str, description: str) -> str:
+    """Return the figure as one element that screen readers can describe."""
     stream = io.StringIO()
     with warnings.catch_warnings():
         # Letters that matplotlib's own font lacks; the page's font draws them.
@@ -166,22 +164,20 @@ def _svg(figure: Any, name: str, title: str, description: str) -> str:
     text = stream.getvalue()
     # A style sheet in a page would hold for all of the page.
     text = _EXTRAS.sub("", text[text.index("<svg") :])
-    text = _TAG.sub(lambda tag: _at_home(tag[0], name), text)
+    text = _TAG.sub(lambda tag: _at_home(tag[0]), text)
     head, end, body = text.partition(">")
     head = _SIZE.sub("", head) + ' role="img" stroke-linejoin="round"'
     about = f"<title>{html.escape(title)}</title><desc>{html.escape(description)}</desc>"
     return f"{head}{end}{about}{body.rstrip()}\n"
 
 
-def _at_home(tag: str, name: str) -> str:
-    """Give a tag the page's font and colour, and an id that no other image has."""
-    tag = _ID.sub(rf"\1{name}-", tag)
+def _at_home(tag: str) -> str:
+    """Give a tag the page's font and colour; its ids are made the page's own where it is placed."""
     return _FONT.sub("", _INKED.sub("currentColor", tag))
 
 
 _EXTRAS = re.compile(r"<metadata>.*?</metadata>|<style[ >].*?</style>|<!--.*?-->", re.DOTALL)
 _TAG = re.compile("<[^>]*>")
-_ID = re.compile(r'(\bid="|xlink:href="#|url\(#)')
 _INKED = re.compile(f"(?<=fill: ){_INK}|(?<=stroke: ){_INK}")
 _FONT = re.compile(r'font-family: [^;"]*; ')
 _SIZE = re.compile(r'\s(?:width|height)="[^"]*"')

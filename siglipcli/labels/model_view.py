@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from siglipcli.labels.nodes import quoted
+from siglipcli.text import and_more
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -209,4 +210,4 @@ def capped(
             shown.append(warning.message)
         else:
             more += 1
-    return [*shown, f"{more:,} more like these"] if more else shown
+    return [*shown, *and_more(more)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from siglipcli.outputs.documents import document, failed, named
+from siglipcli.outputs.documents import document, failed
 from siglipcli.outputs.output import open_output
-from siglipcli.text import utf8, visible
+from siglipcli.outputs.plain_table import console_on, plain_table
+from siglipcli.text import named, utf8, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -80,22 +81,22 @@ class Setting:
         """Return what every document says of them."""
         from siglipcli.evaluation.comparison import CONFIDENCE
 
-        found = self.run.collection
+        collection = self.run.collection
         return {
-            "dataset": utf8(found.dataset),
+            "dataset": utf8(collection.dataset),
             "model": utf8(self.run.provenance.model),
             "made_with": self.run.provenance.to_dict(),
-            "images": len(found.sources),
-            "failures": [named(each.file) | failed(each) for each in found.failures],
+            "images": len(collection.sources),
+            "failures": [named(failure.file) | failed(failure) for failure in collection.failures],
             "resamples": self.resamples,
             "seed": self.seed,
             "confidence": CONFIDENCE,
         }
 
     def __str__(self) -> str:
-        found, lost = self.run.collection, len(self.run.collection.failures)
-        counts = f"{len(found.sources):,} images" + (f", {lost:,} failed" if lost else "")
-        return f"on {found.dataset}: {counts}, {self.run.provenance.model}"
+        collection, lost = self.run.collection, len(self.run.collection.failures)
+        counts = f"{len(collection.sources):,} images" + (f", {lost:,} failed" if lost else "")
+        return f"on {collection.dataset}: {counts}, {self.run.provenance.model}"
 
 
 # --- for programs ---------------------------------------------------------------------------------
@@ -190,7 +191,7 @@ def meaning(what: str, resamples: int) -> Iterator[str]:
 
 def chance(judged: Sequence[Difference], things: str) -> str:
     """Say how many were found, and how many there would be without any difference."""
-    clear = sum(each.sign != 0 for each in judged)
+    clear = sum(difference.sign != 0 for difference in judged)
     return (
         f"{clear:,} of {len(judged):,} {things} clear; by chance alone it would be about"
         f" {by_chance(judged):.2g}"
@@ -205,41 +206,21 @@ def shown(rows: Sequence[T], differences: Callable[[T], Sequence[Difference]]) -
     return [
         row
         for i, row in enumerate(ordered)
-        if i < _ROWS or any(each.sign for each in differences(row))
+        if i < _ROWS or any(difference.sign for difference in differences(row))
     ]
 
 
 def write_tables(output: Path | None, parts: Iterable[Part]) -> None:
     """Write lines of text, and tables: titles and rows. Names are made safe. Raises OutputError.
 
-    The first column of a table takes what room there is, numbers are in the others, words in the last.
+    The first column of a table takes what space there is, numbers are in the others, words in the last.
     """
-    from rich.console import Console
     from rich.text import Text
 
-    with open_output(output, None) as stream:
-        console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    with open_output(output, None) as stream, console_on(stream) as console:
         for part in parts:
-            with console.capture() as captured:
-                console.print(Text(visible(part)) if isinstance(part, str) else _table(*part))
-            # Rich fills lines with blanks.
-            lines = captured.get().splitlines()
-            stream.write("".join(f"{line.rstrip()}\n" for line in lines))
+            console.print(Text(visible(part)) if isinstance(part, str) else _table(*part))
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(titles[0], overflow="fold", min_width=_NAME)
-    for title in titles[1:-1]:
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column(titles[-1], no_wrap=True)
-    for row in rows:
-        # Text, not str: a name such as [bold] is no markup. Padding, so that folded lines keep it.
-        indent = len(row[0]) - len(row[0].lstrip(" "))
-        first = Padding(Text(visible(row[0][indent:])), (0, 0, 0, indent))
-        table.add_row(first, *(Text(visible(cell)) for cell in row[1:]))
-    return table
+    return plain_table(titles, rows, right=titles[1:-1], name_width=_NAME)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from siglipcli.evaluation.certify import fewest_right
 from siglipcli.outputs.bootstrap_report import number
-from siglipcli.outputs.documents import failed, named
-from siglipcli.text import utf8, visible
+from siglipcli.outputs.documents import failed
+from siglipcli.outputs.plain_table import console_on, plain_table
+from siglipcli.text import named, utf8, visible
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -38,7 +39,7 @@ def document(fitted: Calibration, scored: Scored) -> dict[str, Any]:
         **_promised(fitted),
         "bias_shift": {"before": fitted.old_shift, "after": fitted.calibrated.bias_shift},
         "labels": [_entry(fit) for fit in fitted.labels],
-        "failures": [named(each.file) | failed(each) for each in scored.failures],
+        "failures": [named(failure.file) | failed(failure) for failure in scored.failures],
     }
 
 
@@ -78,13 +79,9 @@ def _measures(quality: Quality | None) -> dict[str, float | None] | None:
 
 def write_table(stream: TextIO, fitted: Calibration) -> None:
     """Write a row for each label, and what they come to, in letters that `stream` has. Raises OutputError."""
-    from rich.console import Console
-
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    with console.capture() as captured:
+    with console_on(stream) as console:
         console.print(_table(fitted, _measured(fitted), console))
         console.print(_plain(_summary(fitted), console), soft_wrap=True)
-    stream.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def _measured(fitted: Calibration) -> list[str]:
@@ -92,17 +89,11 @@ def _measured(fitted: Calibration) -> list[str]:
 
 
 def _table(fitted: Calibration, measures: list[str], console: Console) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("label", "examples", "threshold", *measures, "gain"):
-        numeric = title not in {"label", "gain"}
-        table.add_column(title, justify="right" if numeric else "left", overflow="fold")
-    for fit in fitted.labels:
-        # Text, not str: a name such as [bold] is no markup.
-        table.add_row(*(Text(_plain(visible(cell), console)) for cell in _row(fit, measures)))
-    return table
+    titles = ("label", "examples", "threshold", *measures, "gain")
+    rows = [
+        [_plain(visible(cell), console) for cell in _row(fit, measures)] for fit in fitted.labels
+    ]
+    return plain_table(titles, rows, right=titles[1:-1])
 
 
 def _plain(text: str, console: Console) -> str:

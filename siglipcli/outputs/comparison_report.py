@@ -22,88 +22,91 @@ _SHORT = {"no clear difference": "not clear", show.FEW_EXAMPLES: "too few"}
 # --- for programs ---------------------------------------------------------------------------------
 
 
-def document(setting: Setting, found: SetComparison) -> dict[str, object]:
+def document(setting: Setting, comparison: SetComparison) -> dict[str, object]:
     """Return every figure; measures are shares from 0 to 1."""
-    a, b = ({"set": each.labels.name, "from": utf8(each.reference)} for each in setting.sets)
+    a, b = ({"set": named.labels.name, "from": utf8(named.reference)} for named in setting.sets)
     return {
         **setting.facts(),
-        "a": a | {"only": list(found.only_a)},
-        "b": b | {"only": list(found.only_b)},
+        "a": a | {"only": list(comparison.only_a)},
+        "b": b | {"only": list(comparison.only_b)},
         "metrics": {
-            "acc1": _facts(found.acc1),
-            "mean_average_precision": _facts(found.mean_average_precision),
+            "acc1": _facts(comparison.acc1),
+            "mean_average_precision": _facts(comparison.mean_average_precision),
         },
-        "expected_by_chance": show.by_chance(_judged(found)),
+        "expected_by_chance": show.by_chance(_judged(comparison)),
         "labels": [
             {
-                "label": each.label,
-                "examples": each.examples,
-                "average_precision": show.sides(each.average_precision),
-                **show.facts(each.average_precision, _WORDS),
+                "label": label.label,
+                "examples": label.examples,
+                "average_precision": show.sides(label.average_precision),
+                **show.facts(label.average_precision, _WORDS),
             }
-            for each in found.labels
+            for label in comparison.labels
         ],
     }
 
 
-def _facts(found: Difference) -> dict[str, object]:
-    return show.sides(found) | show.facts(found, _WORDS)
+def _facts(difference: Difference) -> dict[str, object]:
+    return show.sides(difference) | show.facts(difference, _WORDS)
 
 
-def _judged(found: SetComparison) -> list[Difference]:
-    return [each.average_precision for each in found.labels if each.average_precision.interval]
+def _judged(comparison: SetComparison) -> list[Difference]:
+    return [
+        label.average_precision for label in comparison.labels if label.average_precision.interval
+    ]
 
 
 # --- for people -----------------------------------------------------------------------------------
 
 
-def parts(setting: Setting, found: SetComparison) -> Iterator[Part]:
+def parts(setting: Setting, comparison: SetComparison) -> Iterator[Part]:
     """Return what `bootstrap_report.write_tables` writes."""
-    for letter, each in zip("AB", setting.sets, strict=True):
-        yield f"{letter}  {each}"
+    for letter, named in zip("AB", setting.sets, strict=True):
+        yield f"{letter}  {named}"
     yield f"   {setting}"
     yield ""
     rows = show.shown(
-        [each for each in found.labels if each.examples], lambda each: [each.average_precision]
+        [label for label in comparison.labels if label.examples],
+        lambda label: [label.average_precision],
     )
     yield (
         ["", "images", "A", "B", "B - A", "95 % interval", ""],
         [
-            _row("right label first", "", found.acc1),
+            _row("right label first", "", comparison.acc1),
             ["average precision"],
-            _row("  mean of the labels", "", found.mean_average_precision),
+            _row("  mean of the labels", "", comparison.mean_average_precision),
             *(
-                _row(f"  {each.label}", f"{each.examples:,}", each.average_precision)
-                for each in rows
+                _row(f"  {label.label}", f"{label.examples:,}", label.average_precision)
+                for label in rows
             ),
         ],
     )
     yield ""
-    yield from _remarks(setting, found, len(rows))
+    yield from _remarks(setting, comparison, len(rows))
 
 
-def _row(name: str, images: str, found: Difference) -> list[str]:
-    said = show.verdict(found, _WORDS)
+def _row(name: str, images: str, difference: Difference) -> list[str]:
+    verdict = show.verdict(difference, _WORDS)
     return [
         name,
         images,
-        show.share(found.a),
-        show.share(found.b),
-        show.signed(found.value),
-        show.span(found),
-        _SHORT.get(said, said),
+        show.share(difference.a),
+        show.share(difference.b),
+        show.signed(difference.value),
+        show.span(difference),
+        _SHORT.get(verdict, verdict),
     ]
 
 
-def _remarks(setting: Setting, found: SetComparison, rows: int) -> Iterator[str]:
-    hidden = [each.label for each in found.labels if not each.examples]
-    if rest := len(found.labels) - len(hidden) - rows:
+def _remarks(setting: Setting, comparison: SetComparison, rows: int) -> Iterator[str]:
+    hidden = [label.label for label in comparison.labels if not label.examples]
+    if rest := len(comparison.labels) - len(hidden) - rows:
         yield f"{rest:,} labels with smaller differences: see --format json"
     yield from show.meaning("B - A", setting.resamples)
-    if judged := _judged(found):
+    if judged := _judged(comparison):
         yield show.chance(judged, "differences")
     if hidden:
         yield f"no image shows: {show.listed(hidden)}"
-    for letter, names in (("A", found.only_a), ("B", found.only_b)):
+    for letter, names in (("A", comparison.only_a), ("B", comparison.only_b)):
         if names:
             yield f"only in {letter}, not compared: {show.listed(names)}"

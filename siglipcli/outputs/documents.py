@@ -1,4 +1,4 @@
-"""The one JSON dumper: strict, UTF-8, safe to print, and how a name or a failure stands in it.
+"""The one JSON dumper: strict, UTF-8, safe to print, and how a failure stands in it.
 
 Scores come as the shortest decimals that give the same float32 back (see `siglipcli.digits`) and are
 written as they are.
@@ -10,12 +10,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from siglipcli.text import named
-
 if TYPE_CHECKING:
     from siglipcli.results import Failure
 
-__all__ = ["document", "failed", "line", "named"]
+__all__ = ["document", "failed", "line"]
 
 _compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _indented = json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=2).encode

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siglipcli import scoring
-from siglipcli.outputs.documents import failed, line, named
+from siglipcli.outputs.documents import failed, line
 from siglipcli.outputs.output import open_output
-from siglipcli.text import utf8
+from siglipcli.text import named, utf8
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def document(run: Run, measures: Measures) -> dict[str, Any]:
         "labels": list(figures["labels"]),
         "confused": [_confused(each) for each in measures.confused],
         "reliability": list(figures["reliability"]),
-        "failures": [named(each.file) | failed(each) for each in scored.failures],
+        "failures": [named(failure.file) | failed(failure) for failure in scored.failures],
     }
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from siglipcli.outputs.layout import INDENT, folded, number
+from siglipcli.outputs.plain_table import console_on, plain_table
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.console import Console
+    from rich.table import Table
 
     from siglipcli.evaluation.metrics import Confusion, LabelMeasures, Measures
     from siglipcli.evaluation.scored import Scored
@@ -24,22 +26,20 @@ _WIDEST = 100  # the eye follows no longer line
 _NAME = 14  # columns for names at least; what does not fit beside them is cut
 
 
-def write(stream: TextIO, answers: Scored, measures: Measures) -> None:
+def write(stream: TextIO, scored: Scored, measures: Measures) -> None:
     """Write the tables as the terminal behind `stream` can show them. Raises OutputError."""
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    with console.capture() as captured:
-        for part in _Page(console, answers, measures).parts():
+    with console_on(stream) as console:
+        for part in _Page(console, scored, measures).parts():
             console.print(part)
-    stream.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 class _Page:
     """Lays the figures out, in letters that the terminal has and cannot be moved by."""
 
-    def __init__(self, console: Console, answers: Scored, measures: Measures) -> None:
+    def __init__(self, console: Console, scored: Scored, measures: Measures) -> None:
         self._line = min(console.width, _WIDEST)
         self._encoding = console.encoding
-        self._answers = answers
+        self._scored = scored
         self._measures = measures
         wide = self._encoding.lower().startswith("utf")
         self._none, self._for = ("–", " → ") if wide else ("-", " -> ")
@@ -52,17 +52,16 @@ class _Page:
         yield from self._confusions()
 
     def _title(self) -> Text:
-        answers, count = self._answers, self._measures.images
-        what = f"{self._plain(answers.labels.name)} on {self._plain(answers.dataset)}"
-        told = [f"{count:,} image{'s' * (count != 1)}", self._plain(answers.model)]
-        if answers.failures:
-            told.insert(1, f"{len(answers.failures):,} failed")
-        return Text.assemble((what, "bold"), (f"  {', '.join(told)}", "dim"))
+        scored, count = self._scored, self._measures.images
+        what = f"{self._plain(scored.labels.name)} on {self._plain(scored.dataset)}"
+        parts = [f"{count:,} image{'s' * (count != 1)}", self._plain(scored.model)]
+        if scored.failures:
+            parts.insert(1, f"{len(scored.failures):,} failed")
+        return Text.assemble((what, "bold"), (f"  {', '.join(parts)}", "dim"))
 
     def _summary(self) -> Table:
         measures = self._measures
-        table = _table("", "", "precision", "recall")
-        for name, value, *more in (
+        rows: list[tuple[Any, ...]] = [
             ("right label first (acc1)", measures.acc1),
             ("right label among the first 5 (acc5)", measures.acc5),
             ("mean recall of each class", measures.mean_per_class_recall),
@@ -75,23 +74,21 @@ class _Page:
                 "F1 of the tags, all together (micro)",
                 *(measures.micro_f1, measures.micro_precision, measures.micro_recall),
             ),
-        ):
-            table.add_row(name, self._number(value), *map(self._number, more))
+        ]
         error = self._none if measures.ece is None else number(measures.ece)
-        table.add_row("calibration error of the scores (ECE)", error)
-        return table
+        cells = [[name, *map(self._number, values)] for name, *values in rows]
+        cells.append(["calibration error of the scores (ECE)", error])
+        return _table(("", "", "precision", "recall"), cells)
 
     def _labels(self) -> Iterator[Text | Table]:
         listed = sorted(
-            (each for each in self._measures.labels if each.examples or each.tags), key=_worst
+            (label for label in self._measures.labels if label.examples or label.tags), key=_worst
         )
         columns = ("images", "first", "AP", "precision", "recall", "F1", "from")
-        table = _table("label, worst first", *columns)
-        for each in listed[:MOST_LABELS]:
-            table.add_row(*self._row(each))
         if listed:
             yield Text()
-            yield table
+            rows = [list(self._row(label)) for label in listed[:MOST_LABELS]]
+            yield _table(("label, worst first", *columns), rows)
         rest = len(listed) - MOST_LABELS
         unused = len(self._measures.labels) - len(listed)
         if rest > 0:
@@ -125,8 +122,8 @@ class _Page:
             yield self._dim(f"{len(pairs) - MOST_PAIRS:,} more pairs: see --format json")
 
     def _pair(self, pair: Confusion) -> Iterator[Text]:
-        told = self._plain(pair.true) + self._for + self._plain(pair.predicted)
-        for n, line in enumerate(folded(told, self._line - 6)):
+        parts = self._plain(pair.true) + self._for + self._plain(pair.predicted)
+        for n, line in enumerate(folded(parts, self._line - 6)):
             yield Text((f"{pair.count:>4,}" if n == 0 else " " * 4) + INDENT + line)
         for name in pair.files:
             for line in folded(self._plain(name), self._line - 6):
@@ -142,12 +139,8 @@ class _Page:
         return visible(text).encode(self._encoding, "backslashreplace").decode(self._encoding)
 
 
-def _table(first: str, *columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(first, overflow="fold", min_width=_NAME)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+def _table(titles: tuple[str, ...], rows: list[list[str]]) -> Table:
+    return plain_table(titles, rows, right=titles[1:], name_width=_NAME, header_style="dim")
 
 
 def _worst(label: LabelMeasures) -> tuple[float, float, int]:

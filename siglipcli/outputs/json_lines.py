@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TextIO
 
-from siglipcli.outputs.documents import failed, line, named
+from siglipcli.outputs.documents import line
 from siglipcli.results import Failure
 from siglipcli.text import utf8
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from siglipcli.outputs import Header
     from siglipcli.results import Result
 
-__all__ = ["JsonLinesSink", "failed", "named", "record"]
+__all__ = ["JsonLinesSink", "record"]
 
 
 class JsonLinesSink:

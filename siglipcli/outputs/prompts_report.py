@@ -23,128 +23,131 @@ _TITLES = ["alone", "without", "effect", "95 % interval", ""]
 # --- for programs ---------------------------------------------------------------------------------
 
 
-def document(setting: Setting, found: SetTrial) -> dict[str, object]:
+def document(setting: Setting, trial: SetTrial) -> dict[str, object]:
     """Return every figure; measures are shares from 0 to 1."""
     return {
         **setting.facts(),
         "set": setting.sets[0].labels.name,
         "metrics": {
-            "acc1": show.number(found.acc1),
-            "mean_average_precision": show.number(found.mean_average_precision),
+            "acc1": show.number(trial.acc1),
+            "mean_average_precision": show.number(trial.mean_average_precision),
         },
-        "expected_by_chance": show.by_chance(_judged(found)),
-        "templates": [_template(each) for each in found.templates],
-        "labels": [_label(each, found) for each in found.labels],
+        "expected_by_chance": show.by_chance(_judged(trial)),
+        "templates": [_template(template) for template in trial.templates],
+        "labels": [_label(label, trial) for label in trial.labels],
     }
 
 
-def _template(found: TemplateTrial) -> dict[str, object]:
+def _template(trial: TemplateTrial) -> dict[str, object]:
     return {
-        "template": found.template,
-        "labels": found.labels,
-        "mean_average_precision": _sides(found.effect, found.alone),
-        **show.facts(found.effect, _WORDS),
-        "acc1": _sides(found.acc1, found.acc1_alone) | show.facts(found.acc1, _WORDS),
+        "template": trial.template,
+        "labels": trial.labels,
+        "mean_average_precision": _sides(trial.effect, trial.alone),
+        **show.facts(trial.effect, _WORDS),
+        "acc1": _sides(trial.acc1, trial.acc1_alone) | show.facts(trial.acc1, _WORDS),
     }
 
 
-def _label(found: LabelTrial, every: SetTrial) -> dict[str, object]:
+def _label(trial: LabelTrial, every: SetTrial) -> dict[str, object]:
     return {
-        "label": found.label,
-        "examples": found.examples,
-        "average_precision": show.number(found.average_precision),
-        "prompts": [_prompt(each, found, every) for each in found.prompts],
+        "label": trial.label,
+        "examples": trial.examples,
+        "average_precision": show.number(trial.average_precision),
+        "prompts": [_prompt(prompt, trial, every) for prompt in trial.prompts],
     }
 
 
-def _prompt(found: PromptTrial, label: LabelTrial, every: SetTrial) -> dict[str, object]:
+def _prompt(trial: PromptTrial, label: LabelTrial, every: SetTrial) -> dict[str, object]:
     only = {"verdict": "only prompt"} if len(label.prompts) == 1 else {}
     return {
-        "prompt": found.prompt,
-        "template": found.template,
+        "prompt": trial.prompt,
+        "template": trial.template,
         "average_precision": {
             "all": show.number(label.average_precision),
-            "alone": show.number(found.alone),
-            "without": show.number(found.effect.a),
+            "alone": show.number(trial.alone),
+            "without": show.number(trial.effect.a),
         },
-        **show.facts(found.effect, _WORDS),
+        **show.facts(trial.effect, _WORDS),
         **only,
         "acc1": {
             "all": show.number(every.acc1),
-            "alone": show.number(found.acc1_alone),
-            "without": show.number(found.acc1_without),
+            "alone": show.number(trial.acc1_alone),
+            "without": show.number(trial.acc1_without),
         },
     }
 
 
-def _sides(found: Difference, alone: float | None) -> dict[str, object]:
+def _sides(difference: Difference, alone: float | None) -> dict[str, object]:
     return {
-        "all": show.number(found.b),
+        "all": show.number(difference.b),
         "alone": show.number(alone),
-        "without": show.number(found.a),
+        "without": show.number(difference.a),
     }
 
 
 # --- for people -----------------------------------------------------------------------------------
 
 
-def parts(setting: Setting, found: SetTrial) -> Iterator[Part]:
+def parts(setting: Setting, trial: SetTrial) -> Iterator[Part]:
     """Return what `bootstrap_report.write_tables` writes."""
     yield f"{setting.sets[0]} {setting}"
-    whole = show.share(found.acc1), show.share(found.mean_average_precision)
+    whole = show.share(trial.acc1), show.share(trial.mean_average_precision)
     yield f"with all prompts: right label first {whole[0]}, mean average precision {whole[1]}"
     yield ""
-    templates = show.shown(found.templates, lambda each: [each.effect])
+    templates = show.shown(trial.templates, lambda template: [template.effect])
     if templates:
-        rows = [row for each in templates for row in _template_rows(each)]
+        rows = [row for template in templates for row in _template_rows(template)]
         yield ["template", *_TITLES], rows
         yield ""
-    known = [each for each in found.labels if each.examples and len(each.prompts) > 1]
-    labels = show.shown(known, lambda each: [prompt.effect for prompt in each.prompts])
+    known = [label for label in trial.labels if label.examples and len(label.prompts) > 1]
+    labels = show.shown(known, lambda label: [prompt.effect for prompt in label.prompts])
     if labels:
-        yield ["label and prompt", *_TITLES], [row for each in labels for row in _label_rows(each)]
+        yield (
+            ["label and prompt", *_TITLES],
+            [row for label in labels for row in _label_rows(label)],
+        )
         yield ""
-    yield from _remarks(setting, found, len(known) - len(labels))
+    yield from _remarks(setting, trial, len(known) - len(labels))
 
 
-def _template_rows(found: TemplateTrial) -> Iterator[list[str]]:
-    yield [f"{found.template} ({found.labels:,} labels)"]
-    yield _row("  mean average precision", found.alone, found.effect)
-    yield _row("  right label first", found.acc1_alone, found.acc1)
+def _template_rows(trial: TemplateTrial) -> Iterator[list[str]]:
+    yield [f"{trial.template} ({trial.labels:,} labels)"]
+    yield _row("  mean average precision", trial.alone, trial.effect)
+    yield _row("  right label first", trial.acc1_alone, trial.acc1)
 
 
-def _label_rows(found: LabelTrial) -> Iterator[list[str]]:
-    yield [f"{found.label} ({found.examples:,} images)"]
-    ordered = sorted(found.prompts, key=lambda each: show.size(each.effect), reverse=True)
-    for each in ordered:
-        yield _row(f"  {each.prompt}", each.alone, each.effect)
+def _label_rows(trial: LabelTrial) -> Iterator[list[str]]:
+    yield [f"{trial.label} ({trial.examples:,} images)"]
+    ordered = sorted(trial.prompts, key=lambda prompt: show.size(prompt.effect), reverse=True)
+    for prompt in ordered:
+        yield _row(f"  {prompt.prompt}", prompt.alone, prompt.effect)
 
 
-def _row(name: str, alone: float | None, found: Difference) -> list[str]:
-    said = show.verdict(found, _WORDS)
+def _row(name: str, alone: float | None, difference: Difference) -> list[str]:
+    verdict = show.verdict(difference, _WORDS)
     return [
         name,
         show.share(alone),
-        show.share(found.a),
-        show.signed(found.value),
-        show.span(found),
-        _SHORT.get(said, said),
+        show.share(difference.a),
+        show.signed(difference.value),
+        show.span(difference),
+        _SHORT.get(verdict, verdict),
     ]
 
 
-def _judged(found: SetTrial) -> list[Difference]:
-    every = (prompt.effect for label in found.labels for prompt in label.prompts)
-    return [each for each in every if each.interval]
+def _judged(trial: SetTrial) -> list[Difference]:
+    every = (prompt.effect for label in trial.labels for prompt in label.prompts)
+    return [effect for effect in every if effect.interval]
 
 
-def _remarks(setting: Setting, found: SetTrial, rest: int) -> Iterator[str]:
+def _remarks(setting: Setting, trial: SetTrial, rest: int) -> Iterator[str]:
     if rest:
         yield f"{rest:,} labels with smaller effects: see --format json"
     yield "effect: average precision with all prompts, less that without this one"
     yield from show.meaning("effect", setting.resamples)
-    if judged := _judged(found):
+    if judged := _judged(trial):
         yield show.chance(judged, "effects of prompts")
-    if single := [each.label for each in found.labels if len(each.prompts) == 1]:
+    if single := [label.label for label in trial.labels if len(label.prompts) == 1]:
         yield f"only one prompt: {show.listed(single)}"
-    if hidden := [e.label for e in found.labels if len(e.prompts) > 1 and not e.examples]:
+    if hidden := [e.label for e in trial.labels if len(e.prompts) > 1 and not e.examples]:
         yield f"no image shows: {show.listed(hidden)}"

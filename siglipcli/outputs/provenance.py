@@ -21,7 +21,7 @@ __all__ = ["beside", "digest", "provenance", "write"]
 
 
 class _Model(Protocol):
-    """What is told of an encoder."""
+    """What is written of an encoder."""
 
     name: str
     fingerprint: str
@@ -37,7 +37,7 @@ def provenance(model: _Model, sets: Iterable[LabelSet] = ()) -> dict[str, Any]:
         "fingerprint": model.fingerprint,
         "runtime": model.runtime,
         "precision": model.precision,
-        "label_sets": [{"name": each.name, "sha256": digest(each)} for each in sets],
+        "label_sets": [{"name": labels.name, "sha256": digest(labels)} for labels in sets],
     }
 
 

@@ -93,7 +93,7 @@ class ReportSink:
 
     @property
     def scoring(self) -> ScoringOptions:
-        """What to score with: more labels than are asked for, as the page shows them."""
+        """What to score with: with more labels than the header's `scoring` keeps, as the page shows them."""
         return widened(self._header.scoring, self._header.label_sets)
 
     @property

@@ -31,7 +31,7 @@ TAG, CANDIDATE, NEVER = "t", "c", "-"
 NONE = -1.0  # a floor below every threshold
 _SET = attrgetter("set")
 
-Names: TypeAlias = "Mapping[tuple[str, str], int]"
+Numbers: TypeAlias = "Mapping[tuple[str, str], int]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _negatives(sets: Sequence[LabelSet]) -> set[tuple[str, str]]:
     return {(s.name, label.path) for s in sets for label in s.labels if label.negative}
 
 
-def kept(scores: Sequence[Score], sets: Mapping[str, LabelSet], numbers: Names) -> Row:
+def kept(scores: Sequence[Score], sets: Mapping[str, LabelSet], numbers: Numbers) -> Row:
     """Choose what a report keeps of a wide prediction's scores. `numbers` is (set, label) → number."""
     row = Row([], [], "", NONE)
     for name, group in groupby(scores, _SET):
@@ -82,7 +82,7 @@ def kept(scores: Sequence[Score], sets: Mapping[str, LabelSet], numbers: Names) 
     return row
 
 
-def _of_set(ranked: list[Score], labels: LabelSet, numbers: Names) -> Row:
+def _of_set(ranked: list[Score], labels: LabelSet, numbers: Numbers) -> Row:
     marks = list(_marks(ranked, labels))
     places = [
         i
@@ -98,7 +98,7 @@ def _of_set(ranked: list[Score], labels: LabelSet, numbers: Names) -> Row:
 
 
 def _marks(ranked: list[Score], labels: LabelSet) -> Iterator[str]:
-    """Say of each label, best first, whether it is a tag, could be, or never: `scoring.tags`'s rules."""
+    """Say of every label, best first, whether it is a tag, could be, or never: `scoring.tags`'s rules."""
     negative = {label.path for label in labels.labels if label.negative}
     rivals = [score.logit for score in ranked if score.label in negative]
     bar = max(rivals, default=float("-inf"))
