@@ -52,8 +52,10 @@ def has_own_ctime(info: os.stat_result) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for this user alone; one that exists is left as it is. Raises OSError."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a folder and those above it for this user alone; what exists is left as it is. Raises OSError."""
+    for missing in reversed([parent for parent in folder.parents if not parent.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 @contextmanager

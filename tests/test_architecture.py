@@ -31,10 +31,11 @@ IMPORTS: dict[str, set[str]] = {
     "inputs": set(),
     "images": {"PIL", "numpy"},
     "encoders": {
-        "demo", "filelock", "ftfy", "huggingface_hub", "numpy", "open_clip", "openvino", "safetensors",
-        "tokenizers", "torch",
+        "demo", "files", "filelock", "ftfy", "huggingface_hub", "numpy", "open_clip", "openvino", "processes",
+        "safetensors", "tokenizers", "torch",
     },
     "files": set(),
+    "processes": set(),
     "store": {"files", "numpy"},
     "digits": {"numpy"},
     "scoring": {"digits", "numpy"},

@@ -9,14 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from siglipcli.encoders import engines
 from siglipcli.encoders.engines import Manifest, open_engine
 from siglipcli.results import Head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MANIFEST = Manifest(
     model="tiny",
@@ -149,6 +154,93 @@ def test_two_first_runs_build_one_engine(tmp_path: Path) -> None:
     assert built[0] == built[1]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="SIGSTOP is POSIX's")
+def test_who_is_waited_for_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Another's build is named after a while, with its process; a stopped one is told from one at work."""
+    caplog.set_level("INFO", "siglipcli")
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path; from test_engines import MANIFEST, Builder, open_engine\n"
+        "def build(draft):\n"
+        "    print('building', flush=True); sys.stdin.readline(); Builder('theirs')(draft)\n"
+        "root = Path(sys.argv[1]); open_engine(root / 'engines', MANIFEST, build, root)\n"
+    )
+    here, build = str(Path(__file__).parent), Builder()
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path), here],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as other,
+        ThreadPoolExecutor(1) as pool,
+    ):  # fmt: skip
+        assert other.stdout
+        assert other.stdout.readline() == "building\n"
+        other.send_signal(signal.SIGSTOP)
+        root = tmp_path / "engines"
+        waits = pool.submit(open_engine, root, MANIFEST, build, tmp_path, patience=0.05)
+        stopped = f"the siglip that prepares tiny (pid {other.pid}) is stopped"
+        works = f"waiting for another siglip that prepares tiny (pid {other.pid})"
+        wait_for(lambda: stopped in caplog.text)
+        other.send_signal(signal.SIGCONT)
+        wait_for(lambda: works in caplog.text)
+        other.communicate("go on\n")
+        assert (waits.result(60) / "image.xml").read_text() == "theirs"
+    assert build.calls == 0
+    assert caplog.text.count(stopped) == 1
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came to be")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
+def test_an_engine_is_private(tmp_path: Path) -> None:
+    """Other users may read none of it, nor the digests of its files."""
+    before = os.umask(0)
+    try:
+        open_engine(tmp_path / "cache" / "engines", MANIFEST, Builder(), tmp_path / "cache")
+        with engines.lock(tmp_path / "cache" / "engines", MANIFEST.folder, "tiny"):
+            modes = {
+                oct(path.stat().st_mode & 0o777)
+                for path in (tmp_path / "cache").rglob("*")
+                if path.is_file()
+            }
+            assert modes == {"0o600"}
+    finally:
+        os.umask(before)
+    folders = [
+        tmp_path / "cache",
+        *(path for path in (tmp_path / "cache").rglob("*") if path.is_dir()),
+    ]
+    assert {oct(path.stat().st_mode & 0o777) for path in folders} == {"0o700"}
+
+
+def test_clearing_takes_an_engine_away_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has left its name before the first of its files is deleted, and its lock is free by then."""
+    folder = get(tmp_path, Builder())
+    built: list[Path] = []
+
+    def delete(aside: Path) -> None:
+        monkeypatch.undo()  # the builder deletes too
+        assert {path.name for path in aside.iterdir()} == {
+            "engine.json",
+            "image.xml",
+            "tokenizer.json",
+        }
+        assert not folder.exists()
+        built.append(get(tmp_path, Builder()))
+
+    monkeypatch.setattr("siglipcli.files.delete", delete)
+    engines.clear(tmp_path / "engines")
+    assert built == [folder]
+
+
 def test_pruning_removes_what_this_version_cannot_use(tmp_path: Path) -> None:
     """Engines of another version go; the present one stays."""
     old = get(tmp_path, Builder(), replace(MANIFEST, fingerprint="a" * 32, runtime="openvino 0"))
@@ -164,7 +256,7 @@ def test_clearing_leaves_what_is_being_built(tmp_path: Path) -> None:
     """Its lock is taken: neither the engine nor the lock's file goes; afterwards the engine does."""
     root = tmp_path / "engines"
     folder = get(tmp_path, Builder())
-    with engines.lock(root, MANIFEST.folder):
+    with engines.lock(root, MANIFEST.folder, "tiny"):
         number = (root / f"{MANIFEST.folder}.lock").stat().st_ino
         assert engines.clear(root) == 0
         assert folder.exists()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,9 @@ import pytest
 
 from siglipcli import demo, encoders
 from siglipcli.cli.remedies import with_remedy
-from siglipcli.encoders import ModelSpec, open_encoder
-from siglipcli.errors import DeviceError
+from siglipcli.encoders import ModelSpec, engines, open_encoder
+from siglipcli.encoders.checkpoint import locate
+from siglipcli.errors import CheckpointError, DeviceError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,10 +105,10 @@ def classify(cache: Path, *labels: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_warm_run_imports_no_torch(tmp_path: Path) -> None:
-    """The first run says that it prepares the model; from then on torch is not even imported."""
+    """Nor does the first one, which says that it prepares the model: another process does that."""
     first = classify(tmp_path, "red circle")
     assert "preparing demo" in first.stderr
-    assert "torch" in first.stderr.split("HEAVY")[1]
+    assert first.stderr.split("HEAVY")[1].strip() == "[]"
     for labels in [("red circle",), ("blue star", "red circle", "a red ring")]:
         warm = classify(tmp_path, *labels)
         assert warm.stderr.split("HEAVY")[1].strip() == "[]"
@@ -128,8 +131,6 @@ def test_a_damaged_blob_is_compiled_again(tmp_path: Path) -> None:
 
 def test_a_replaced_checkpoint_is_noticed(tmp_path: Path) -> None:
     """Other weights under the same name and of the same size mean another engine."""
-    import shutil
-
     folder = tmp_path / "model"
     shutil.copytree(demo.MODEL_DIR, folder)
     before = encoder("openvino", "fp32", tmp_path / "cache", str(folder))
@@ -287,15 +288,68 @@ def test_a_disk_that_fills_up_while_an_engine_is_built(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenVINO's "basic_ios::clear" is told as what it is: the folder, and that the disk is full."""
+    from siglipcli.encoders.openvino_convert import convert_towers
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("basic_ios::clear: iostream error")
 
+    draft = tmp_path / "engines" / "draft"
+    draft.mkdir(parents=True)
+    checkpoint = locate("demo", offline=True, cache_dir=tmp_path)
     monkeypatch.setattr("siglipcli.encoders.openvino_convert.convert", fail)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
-    with pytest.raises(DeviceError, match=r"engines: No space left on device\.$") as caught:
-        encoder("openvino", "fp32", tmp_path)
-    assert caught.value.code == "openvino"
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        convert_towers(checkpoint, "fp32", draft)
+    assert caught.value.filename == str(draft.parent)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**12))
-    with pytest.raises(DeviceError, match="basic_ios"):  # there is another reason then
-        encoder("openvino", "fp32", tmp_path)
+    with pytest.raises(RuntimeError, match="basic_ios"):  # there is another reason then
+        convert_towers(checkpoint, "fp32", draft)
+
+
+def test_a_build_that_fails_says_why(tmp_path: Path) -> None:
+    """Weights that do not fit their config are refused in the words that torch's runtime has for them."""
+    folder = tmp_path / "model"
+    shutil.copytree(demo.MODEL_DIR, folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["layers"] += 1
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    messages = []
+    for runtime in ("openvino", "torch"):
+        with pytest.raises(CheckpointError) as caught:
+            encoder(runtime, "fp32", tmp_path / "cache", str(folder)).encode_texts(PROMPTS)
+        messages.append((str(caught.value), caught.value.code, caught.value.facts))
+    assert messages[0] == messages[1]
+
+
+def test_an_engine_that_is_cleared_meanwhile_is_built_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`siglip cache clear` costs a run that has the model open some time, and nothing else."""
+    caplog.set_level("INFO", "siglipcli")
+    running = encoder("openvino", "fp32", tmp_path)
+    texts = running.encode_texts(PROMPTS)
+    assert engines.clear(tmp_path / "engines") > 0
+    pixels = drawings(running.preprocess.size)
+    reference = encoder("torch", "fp32", tmp_path).encode_images(pixels)
+    assert (running.encode_images(pixels) * reference).sum(axis=1).min() > 0.99999
+    np.testing.assert_allclose(running.encode_texts(PROMPTS), texts, atol=1e-6)
+    assert caplog.text.count("preparing demo") == 2
+
+
+def test_cold_runs_side_by_side_build_one_engine(tmp_path: Path) -> None:
+    """One prepares the model, the other waits for it; both give the same scores."""
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(lambda _: classify(tmp_path, "red circle"), range(2)))
+    assert sum(run.stderr.count("preparing demo") for run in runs) == 1
+    assert len({json.loads(run.stdout)["labels"][0]["score"] for run in runs}) == 1
+    assert len(engines.engines(tmp_path / "engines")) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
+def test_what_a_run_keeps_is_private(cache: Path) -> None:
+    """Engines, compiled graphs, digests and locks: no other user may look at them."""
+    encoder("openvino", "fp32", cache).encode_texts(PROMPTS)
+    kept = list(cache.rglob("*"))
+    assert any(path.suffix == ".blob" for path in kept)
+    assert {oct(path.stat().st_mode & 0o777) for path in kept if path.is_file()} == {"0o600"}
+    assert {oct(path.stat().st_mode & 0o777) for path in kept if path.is_dir()} == {"0o700"}

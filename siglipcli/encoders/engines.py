@@ -1,20 +1,23 @@
 """Compiled engines on disk: built once a checkpoint, under a lock, whole or not at all.
 
-An engine is a folder that holds all a run needs: graphs, tokenizer, and a manifest with head, sizes,
-fingerprint and the SHA-256 of every file. A folder without a manifest, or with one that does not
+An engine is a folder with the graphs, and a manifest with head, sizes, fingerprint and the SHA-256 of every
+file. A folder without a manifest, or with one that does not
 match its files, is never used: it is built again. It appears under its name by one rename, so a
-process killed while it builds leaves only a draft, which the next builder throws away.
+process killed while it builds leaves only a draft, which the next builder throws away; and it leaves its name by
+one rename, so a run meets a whole engine or none.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from socket import gethostname
 from typing import TYPE_CHECKING
 
+from siglipcli import files, processes
 from siglipcli.encoders.local_files import Origin
 from siglipcli.encoders.weights import digest, sha256
 from siglipcli.errors import CheckpointError
@@ -23,13 +26,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from filelock import BaseFileLock
+
     from siglipcli.results import Head
 
-__all__ = ["Kept", "Manifest", "clear", "engines", "lock", "open_engine", "prune", "remove"]
+__all__ = ["Kept", "Manifest", "clear", "engines", "lock", "open_engine", "prune", "seal"]
 
 _FORMAT = 1  # raise it when engines of older versions must not be used
 _MANIFEST = "engine.json"
 _DRAFT = ".draft-"
+PATIENCE = 2.0
+"""Seconds for which another process's build is waited for in silence."""
+
+logger = logging.getLogger("siglipcli")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +77,36 @@ class Kept:
 
 
 def open_engine(
-    root: Path, manifest: Manifest, build: Callable[[Path], None], cache_dir: Path
+    root: Path,
+    manifest: Manifest,
+    build: Callable[[Path], None],
+    cache_dir: Path,
+    *,
+    patience: float = PATIENCE,
 ) -> Path:
     """Return the folder of the engine for `manifest`, built by `build(draft_folder)` if none is here to trust.
 
-    Two processes that need the same engine at once build one. Raises what `build` raises, and OSError
+    Two processes that need the same engine at once build one; the other logs that it waits after
+    `patience` seconds. Raises what `build` raises, and OSError
     where the folder cannot be written.
     """
     folder = root / manifest.folder
     if _trusted(folder, manifest, cache_dir):
         return folder
-    with lock(root, manifest.folder):
+    with lock(root, manifest.folder, manifest.model, patience=patience):
         if not _trusted(folder, manifest, cache_dir):  # another process may have built it
             _build(folder, manifest, build)
             if not _trusted(folder, manifest, cache_dir):
                 raise CheckpointError(f"the engine in {folder} changed while it was being built")
     return folder
+
+
+def seal(folder: Path) -> files.Stamp | None:
+    """Return what tells this build of an engine from a later one in its place; None where it is gone."""
+    try:
+        return files.stamp((folder / _MANIFEST).stat())
+    except OSError:
+        return None
 
 
 def engines(root: Path) -> list[Kept]:
@@ -93,9 +116,9 @@ def engines(root: Path) -> list[Kept]:
 
 
 def clear(root: Path) -> int:
-    """Delete every engine but those that another process builds now; return the bytes freed.
+    """Delete every engine but those that another process builds or compiles now; return the bytes freed.
 
-    The locks' files stay: a builder that waits for one would otherwise build beside another.
+    Runs that have one open keep its files; one that needs more of it builds it again. The locks' files stay: a builder that waits for one would otherwise build beside another.
     """
     return sum(map(_remove_idle, engines(root)))
 
@@ -110,56 +133,59 @@ def prune(root: Path, runtime: str) -> int:
 
 def _remove_idle(kept: Kept) -> int:
     """Delete an engine unless its lock is taken; return the bytes freed."""
-    from filelock import FileLock, Timeout
+    from filelock import Timeout
 
+    name = _engine_name(kept.folder)
     try:
-        with FileLock(kept.folder.with_name(f"{_engine_name(kept.folder)}.lock"), timeout=0):
-            remove(kept.folder)
+        with _file_lock(kept.folder.parent, name).acquire(timeout=0):
+            aside = _moved_aside(kept.folder, name)
     except Timeout:
         return 0
-    return kept.bytes
+    files.delete(aside)  # takes a while; the next builder need not wait for it
+    return 0 if aside.exists() else kept.bytes
+
+
+def _moved_aside(folder: Path, name: str) -> Path:
+    """Rename a folder to a draft's name, which nobody else has, so that it can be deleted in peace."""
+    aside = folder.with_name(f"{_DRAFT}{name}-{os.urandom(4).hex()}")
+    try:
+        folder.replace(aside)
+    except OSError:  # gone, or (on Windows) a run has its files open
+        return folder
+    return aside
 
 
 def _engine_name(folder: Path) -> str:
     """Return the name of the engine that a folder is, or was to become."""
     if not folder.name.startswith(_DRAFT):
         return folder.name
-    return folder.name.removeprefix(_DRAFT).rpartition("-")[0]  # without the process id
-
-
-def remove(folder: Path) -> None:
-    """Delete an engine; its manifest goes first, so what is left is never taken for one."""
-    (folder / _MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    return folder.name.removeprefix(_DRAFT).rpartition("-")[0]  # without what makes it unique
 
 
 def _build(folder: Path, manifest: Manifest, build: Callable[[Path], None]) -> None:
     """Build beside the place and rename: only whole engines bear the name. The lock is held."""
-    for left in folder.parent.glob(f"{_DRAFT}{manifest.folder}-*"):
-        shutil.rmtree(left, ignore_errors=True)
     if folder.exists():
-        remove(folder)
+        _moved_aside(folder, manifest.folder)
+    for left in folder.parent.glob(f"{_DRAFT}{manifest.folder}-*"):
+        files.delete(left)
     draft = folder.with_name(f"{_DRAFT}{manifest.folder}-{os.getpid()}")
-    draft.mkdir(parents=True)
-    try:
+    draft.mkdir(mode=0o700)
+    with files.replacing(folder, draft):
         build(draft)
         _seal(draft, manifest)
-        draft.replace(folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
 
 
 def _seal(draft: Path, manifest: Manifest) -> None:
     """Write the manifest last, once every file is on the disk."""
-    files = {path.name: _flushed(path) for path in sorted(draft.iterdir()) if path.is_file()}
-    content = {"format": _FORMAT, "manifest": asdict(manifest), "files": files}
+    digests = {path.name: _flushed(path) for path in sorted(draft.iterdir()) if path.is_file()}
+    content = {"format": _FORMAT, "manifest": asdict(manifest), "files": digests}
     (draft / _MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
     _flushed(draft / _MANIFEST)
 
 
 def _flushed(path: Path) -> str:
-    """Flush a file to the disk and return its SHA-256."""
+    """Flush a file to the disk, for this user alone, and return its SHA-256."""
+    path.chmod(0o600)
     with path.open("r+b") as file:
         os.fsync(file.fileno())
     return sha256(path)
@@ -184,20 +210,81 @@ def _trusted(folder: Path, manifest: Manifest, cache_dir: Path) -> bool:
 
 
 @contextmanager
-def lock(root: Path, name: str) -> Iterator[None]:
-    """Hold the engine `name` for this process alone. Raises OSError where nothing can be written."""
+def lock(root: Path, name: str, model: str, *, patience: float = PATIENCE) -> Iterator[None]:
+    """Keep other processes off the engine `name` of `model`; log that they are waited for after `patience` seconds.
+
+    Raises OSError where nothing can be written.
+    """
+    files.make_folder(root)
+    note = root / f"{name}.holder"
+    held = _file_lock(root, name)
+    _acquire(held, note, model, patience)
+    try:
+        with suppress(OSError):  # only for the words of who waits
+            files.write_note(note, {"pid": os.getpid(), "host": gethostname()})
+        yield
+        with suppress(OSError):
+            note.unlink(missing_ok=True)
+    finally:
+        held.release()
+
+
+def _file_lock(root: Path, name: str) -> BaseFileLock:
     from filelock import FileLock
 
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f"{name}.lock"):
-        yield
+    return FileLock(root / f"{name}.lock", mode=0o600)
+
+
+def _acquire(held: BaseFileLock, note: Path, model: str, patience: float) -> None:
+    """Wait for a lock, and log who has it whenever that changes."""
+    from filelock import Timeout
+
+    logged: tuple[int, str] | None = None
+    while True:
+        try:
+            held.acquire(timeout=patience)
+        except Timeout:
+            level, words = _waiting(files.read_note(note), model)
+            if (level, words) != logged:
+                logger.log(level, "%s", words)
+            logged = level, words
+        else:
+            return
+
+
+def _waiting(note: object, model: str) -> tuple[int, str]:
+    """Return what to log, and at which level, of a process that noted this when it took the lock."""
+    pid, host = (note.get("pid"), note.get("host")) if isinstance(note, dict) else (None, None)
+    if not isinstance(pid, int):
+        return logging.INFO, f"waiting for another siglip that prepares {model} …"
+    if host != gethostname():
+        return (
+            logging.INFO,
+            f"waiting for another siglip that prepares {model} (pid {pid} on {host}) …",
+        )
+    if pid == os.getpid():
+        return logging.INFO, f"waiting for another thread that prepares {model} …"
+    if processes.is_stopped(pid):
+        return logging.WARNING, (
+            f"the siglip that prepares {model} (pid {pid}) is stopped, and this one waits for it. "
+            f"Continue it with: kill -CONT {pid}; or end it."
+        )
+    return logging.INFO, f"waiting for another siglip that prepares {model} (pid {pid}) …"
 
 
 def _kept(folder: Path) -> Kept:
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = sum(map(_size, folder.rglob("*")))
     try:
         manifest = json.loads((folder / _MANIFEST).read_bytes())["manifest"]
         model, precision, runtime = (str(manifest[k]) for k in ("model", "precision", "runtime"))
     except (OSError, ValueError, KeyError, TypeError):
         return Kept(folder, "unfinished", "", "", size)
     return Kept(folder, model, precision, runtime, size)
+
+
+def _size(path: Path) -> int:
+    """Return a file's bytes; 0 for a folder, and for what another process has deleted."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0

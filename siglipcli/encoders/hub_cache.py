@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from siglipcli.encoders.local_files import WEIGHTS_LIMIT
 from siglipcli.errors import ModelError
+from siglipcli.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,12 +107,10 @@ def install(repo: str, filename: str, remote: Remote) -> Path:
     folder = _folder(repo)
     path = folder / "snapshots" / remote.commit / filename
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{filename}.{os.getpid()}")
     try:
-        draft.symlink_to(Path("..", "..", "blobs", remote.etag))
-        draft.replace(path)
+        with replacing(path) as draft:
+            draft.symlink_to(Path("..", "..", "blobs", remote.etag))
     except OSError:  # Windows, for most users: the file itself goes there
-        draft.unlink(missing_ok=True)
         blob(repo, remote).replace(path)
     _write_whole(folder / "refs" / "main", remote.commit)
     return path
@@ -132,6 +131,5 @@ def _folder(repo: str) -> Path:
 
 def _write_whole(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="ascii")
-    draft.replace(path)
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="ascii")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
 
     from siglipcli.encoders.checkpoint import Checkpoint
 
-__all__ = ["convert"]
+__all__ = ["convert", "convert_towers"]
+
+_BLOCK = 1 << 16  # bytes, fewer than which a disk that is being written to is full
 
 
 class _ImageGraph(torch.nn.Module):
@@ -43,6 +48,21 @@ class _TextGraph(torch.nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         return normalize(self.tower(ids), dim=-1)
+
+
+def convert_towers(checkpoint: Checkpoint, weights: str, folder: Path) -> None:
+    """Write both towers into `folder` as text.xml and image.xml, with their weights beside them.
+
+    The text tower goes first: a bad tokenizer is found before the larger tower is converted. Raises
+    CheckpointError, OSError for a full disk, RuntimeError for what OpenVINO or torch cannot do.
+    """
+    try:
+        for tower in ("text", "image"):
+            convert(checkpoint, tower, folder / f"{tower}.xml", weights=weights)
+    except RuntimeError as error:  # OpenVINO says "basic_ios::clear: iostream error"
+        if shutil.disk_usage(folder).free < _BLOCK:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.parent)) from error
+        raise
 
 
 def convert(checkpoint: Checkpoint, tower: str, path: Path, *, weights: str) -> None:

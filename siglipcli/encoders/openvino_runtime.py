@@ -7,13 +7,11 @@ embeddings is inside. `precisions` says how the weights of a graph are stored.
 from __future__ import annotations
 
 import errno
-import json
 import logging
-import os
-import shutil
 import sys
 import threading
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -21,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siglipcli import machine
-from siglipcli.encoders import engines, precisions
+from siglipcli import files, machine
+from siglipcli.encoders import build_process, engines, precisions
 from siglipcli.encoders.tokens import Tokenizer
 from siglipcli.errors import DeviceError
 
@@ -37,7 +35,7 @@ __all__ = ["OpenVINOEncoder", "is_installed", "library", "streams", "version"]
 
 _TEXT_CHUNK = 64  # prompts encoded at a time
 _STREAM_PROCESSORS = 4
-_BLOCK = 1 << 16  # bytes, fewer than which a disk that is being written to is full
+_CONVERT = "siglipcli.encoders.openvino_convert:convert_towers"
 
 logger = logging.getLogger("siglipcli")
 
@@ -109,18 +107,18 @@ class OpenVINOEncoder:
         self.precision = row.name
         self.manifest = _manifest(checkpoint, self.precision)
         _require_utf8(cache_dir)
-        self.folder = engines.open_engine(
+        self._engine = partial(
+            engines.open_engine,
             cache_dir / "engines",
             self.manifest,
             lambda draft: _build(checkpoint, row.graph_weights, draft),
             cache_dir,
         )
+        self._open()
         self.name = checkpoint.name
         self.head = self.manifest.head
         self.preprocess = checkpoint.preprocess
-        self.tokenizer = Tokenizer.of(
-            checkpoint, path=self.folder / "tokenizer.json", cleaning=text_cleaning
-        )
+        self.tokenizer = Tokenizer.of(checkpoint, cleaning=text_cleaning)
         self.fingerprint = f"{self.manifest.fingerprint}-openvino-{self.precision}"
         self.text_fingerprint = self.fingerprint + self.tokenizer.suffix
         self.in_flight = streams(machine.available_cpus())
@@ -130,6 +128,14 @@ class OpenVINOEncoder:
         self._keeps_both = _memory_of_towers(self.folder) <= tower_memory
         self._towers: dict[str, _Tower] = {}
         self._images = 0
+
+    def _open(self) -> None:
+        """Find the engine, or build it; once more where another process clears it at this moment."""
+        seal = None
+        while seal is None:
+            self.folder = self._engine()
+            seal = engines.seal(self.folder)
+        self._seal = seal
 
     @property
     def description(self) -> str:
@@ -168,9 +174,18 @@ class OpenVINOEncoder:
             if not self._keeps_both:
                 self._towers.clear()
             tower = None  # the last reference, so that its memory is free for the next
-            compiled = _compile(self.folder, name, self.precision, count)
-            tower = self._towers[name] = _Tower(count, compiled)
+            tower = self._towers[name] = _Tower(count, self._compiled(name, count))
         return tower
+
+    def _compiled(self, name: str, count: int) -> Any:
+        """Compile a tower; an engine that was cleared since it was opened is built again."""
+        while True:
+            try:
+                return _compile(self.folder, self.name, name, self.precision, count)
+            except DeviceError:
+                if engines.seal(self.folder) == self._seal:
+                    raise
+            self._open()
 
 
 class _Tower:
@@ -212,26 +227,14 @@ def _manifest(checkpoint: Checkpoint, precision: str) -> engines.Manifest:
 
 
 def _build(checkpoint: Checkpoint, weights: str, draft: Path) -> None:
-    """Convert both towers and copy the tokenizer into `draft`."""
+    """Convert both towers into `draft`, in a process of its own: torch stays out of this one."""
     logger.info("preparing %s for this processor; this is done once …", checkpoint.name)
     started = perf_counter()
-    from siglipcli.encoders.openvino_convert import convert
-
-    try:
-        for tower in (
-            "text",
-            "image",
-        ):  # a bad tokenizer is found before the larger tower is converted
-            convert(checkpoint, tower, draft / f"{tower}.xml", weights=weights)
-    except RuntimeError as error:  # OpenVINO says "basic_ios::clear: iostream error"
-        if shutil.disk_usage(draft).free < _BLOCK:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(draft.parent)) from error
-        raise
-    shutil.copyfile(checkpoint.tokenizer, draft / "tokenizer.json")
+    build_process.run(_CONVERT, checkpoint, weights, draft)
     logger.info("prepared in %.0f s", perf_counter() - started)
 
 
-def _compile(folder: Path, tower: str, precision: str, count: int) -> Any:
+def _compile(folder: Path, model: str, tower: str, precision: str, count: int) -> Any:
     """Compile a graph, from OpenVINO's own cache of it where that is as it was left.
 
     Raises DeviceError where OpenVINO cannot be loaded or cannot compile.
@@ -249,7 +252,7 @@ def _compile(folder: Path, tower: str, precision: str, count: int) -> Any:
     graph = str(folder / f"{tower}.xml")
     try:
         core = library().Core()
-        with _ready(folder, blobs) as usable:
+        with _ready(folder, model, blobs) as usable:
             return core.compile_model(graph, "CPU", options | cached if usable else options)
     except (ImportError, OSError, RuntimeError) as error:
         raise DeviceError(
@@ -263,46 +266,37 @@ def _memory_of_towers(folder: Path) -> int:
 
 
 @contextmanager
-def _ready(folder: Path, blobs: Path) -> Iterator[bool]:
+def _ready(folder: Path, model: str, blobs: Path) -> Iterator[bool]:
     """Tell whether OpenVINO's cache may be used: one process fills it, and notes what it left.
 
     A folder that cannot be written to costs time, nothing else.
     """
-    if _state(blobs) == _noted(blobs):
+    note = blobs / "state.json"
+    if _state(blobs) == files.read_note(note):
         yield True
         return
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            held.enter_context(engines.lock(folder.parent, folder.name))
+            stack.enter_context(engines.lock(folder.parent, folder.name, model))
+            if _state(blobs) != files.read_note(
+                note
+            ):  # written to since, or by a process that was killed
+                files.delete(blobs)
+                files.make_folder(blobs)
         except OSError:
             yield False
             return
-        if _state(blobs) != _noted(blobs):  # written to since, or by a process that was killed
-            shutil.rmtree(blobs, ignore_errors=True)
         yield True
-        _note(blobs)
+        with suppress(OSError):
+            for blob in blobs.glob("*.blob"):
+                blob.chmod(0o600)
+            files.write_note(note, _state(blobs))
 
 
 def _state(blobs: Path) -> dict[str, list[int]]:
-    """Return size, mtime and inode of each compiled blob."""
-    found = {}
+    """Return what tells each compiled blob from other states of it."""
+    states = {}
     with suppress(FileNotFoundError):  # another process clears them at this moment
         for path in blobs.glob("*.blob"):
-            stat = path.stat()
-            found[path.name] = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-    return found
-
-
-def _noted(blobs: Path) -> dict[str, list[int]] | None:
-    try:
-        return dict(json.loads((blobs / "state.json").read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _note(blobs: Path) -> None:
-    """Note the blobs as they are now."""
-    draft = blobs / f"state.{os.getpid()}"
-    with suppress(OSError):
-        draft.write_text(json.dumps(_state(blobs)), encoding="ascii")
-        draft.replace(blobs / "state.json")
+            states[path.name] = list(files.stamp(path.stat()))
+    return states

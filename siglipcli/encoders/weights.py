@@ -8,8 +8,10 @@ import math
 import os
 import re
 import struct
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from siglipcli import files
 from siglipcli.encoders.local_files import WEIGHTS_LIMIT, Origin, require_regular
 from siglipcli.errors import CheckpointError
 from siglipcli.results import Head
@@ -105,11 +107,11 @@ def digest(path: Path, origin: Origin, cache_dir: Path, progress: Progress | Non
     """
     require_regular(path, WEIGHTS_LIMIT, origin)
     try:
-        state = _state(path)
+        state = files.stamp(path.stat())
         digest = _recall(path, state, cache_dir)
         if digest is None:
             digest = sha256(path, progress)
-            if _state(path) == state:
+            if files.stamp(path.stat()) == state:
                 _remember(path, state, digest, cache_dir)
     except OSError as error:
         raise origin.unreadable(path, error) from error
@@ -117,11 +119,6 @@ def digest(path: Path, origin: Origin, cache_dir: Path, progress: Progress | Non
     if _SHA256.fullmatch(blob) and digest != blob:
         raise origin.damaged(path, "is damaged: its content is not what the hub sent")
     return digest
-
-
-def _state(path: Path) -> list[int]:
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def sha256(path: Path, progress: Progress | None = None) -> str:
@@ -141,22 +138,16 @@ def _note(path: Path, cache_dir: Path) -> Path:
     return cache_dir / "digests" / f"{key}.json"
 
 
-def _recall(path: Path, state: list[int], cache_dir: Path) -> str | None:
-    try:
-        note = json.loads(_note(path, cache_dir).read_bytes())
-        digest = note["sha256"] if note["state"] == state else None
-    except (OSError, ValueError, KeyError, TypeError):
+def _recall(path: Path, state: files.Stamp, cache_dir: Path) -> str | None:
+    note = files.read_note(_note(path, cache_dir))
+    if not isinstance(note, dict) or note.get("state") != list(state):
         return None
+    digest = note.get("sha256")
     return digest if isinstance(digest, str) and _SHA256.fullmatch(digest) else None
 
 
-def _remember(path: Path, state: list[int], digest: str, cache_dir: Path) -> None:
+def _remember(path: Path, state: files.Stamp, digest: str, cache_dir: Path) -> None:
     """Keep a digest; a cache that cannot be written to costs time, nothing else."""
-    note = _note(path, cache_dir)
-    draft = note.with_suffix(f".{os.getpid()}")
-    try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps({"state": state, "sha256": digest, "path": str(path)}))
-        draft.replace(note)
-    except (OSError, UnicodeError):
-        return
+    note = {"state": state, "sha256": digest, "path": str(path)}
+    with suppress(OSError):
+        files.write_note(_note(path, cache_dir), note)
