@@ -119,7 +119,7 @@ def test_several_sets_are_kept_apart(clf: Classifier, images: Path) -> None:
     assert sum(s.softmax for s in both.scores if s.set == "moods") == pytest.approx(1)
 
 
-def test_an_encoded_set_answers_as_the_set_itself(clf: Classifier, images: Path) -> None:
+def test_an_encoded_set_scores_as_the_set_itself(clf: Classifier, images: Path) -> None:
     """Labels may be encoded once and used for many runs."""
     label_embeddings = clf.encode_labels(COLOURS)
     first = [r.scores for r in clf.classify([images / "a.png", images / "b.png"], label_embeddings)]
@@ -225,7 +225,7 @@ def test_an_unknown_model_and_device_are_said_at_once() -> None:
         Classifier.load("demo", device="toaster", runtime="torch")
 
 
-def test_public_names_lead_to_their_rooms() -> None:
+def test_public_names_lead_to_their_modules() -> None:
     """`from siglipcli import …` gives every name that the library promises, and no other."""
     assert siglipcli.Classifier is Classifier
     assert set(siglipcli.__all__) <= set(dir(siglipcli))

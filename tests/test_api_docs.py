@@ -27,7 +27,7 @@ from PIL import Image
 
 from siglipcli import (
     Classifier, Failure, ImageTextScores, LabelEmbeddings, LabelSet, LoadOptions, Match, ModelSpec,
-    Prediction, Query, Ranking, ScoringOptions, SiglipError,
+    Aim, Prediction, Query, Ranking, ScoringOptions, Session, SiglipError, calibrate, compare, evaluate,
 )
 
 
@@ -51,9 +51,17 @@ def every_form(clf: Classifier, pixels: NDArray[np.uint8], image: Image.Image) -
         if isinstance(match, Match):
             print(match.rank)
     rows: NDArray[np.float32] = clf.encode_images(pixels) @ clf.encode_texts("a cat").T
-    again = Classifier(clf.spec or ModelSpec("demo"))
+    with Session.open(clf.spec or ModelSpec("demo"), keep_towers=True) as session:
+        again = Classifier(session)
     print(list(several), rows, again)
     return one.best.score if one.best else 0.0
+
+
+def measured(clf: Classifier, folder: Path) -> LabelSet:
+    print(evaluate(clf, [(folder / "a.jpg", "cat"), ("b.jpg", ["cat", "dog"])], "animals").acc1)
+    print(compare(clf, folder, ["cat"], {"labels": ["dog"]}).acc1.sign)
+    evaluate(clf, 7, "animals")  # E: arg-type
+    return calibrate(clf, str(folder), LabelSet.of(["cat"]), Aim(precision=0.9)).calibrated
 
 
 try:
@@ -102,7 +110,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.full
 def test_a_type_checker_follows_user_code(tmp_path: Path) -> None:
-    """Mypy --strict accepts right code with every form of input, and finds the three mistakes in it."""
+    """Mypy --strict accepts right code with every form of input, and finds the mistakes in it."""
     assert (ROOT / "siglipcli" / "py.typed").exists()
     file = tmp_path / "user_code.py"
     file.write_text(USER_CODE)
