@@ -206,10 +206,11 @@ def test_a_missing_argument(siglip: Siglip, tmp_path: Path) -> None:
 
 
 def test_an_empty_folder(siglip: Siglip, tmp_path: Path) -> None:
-    """No images: no rows, status 0, said on stderr."""
-    done = siglip.classify(tmp_path)
-    assert (done.status, done.stdout) == (0, b"")
-    assert done.stderr == "siglip: no images found\n"
+    """No images: no rows, status 1, said on stderr; with `--allow-empty` status 0."""
+    for options, status in (((), 1), (("--allow-empty",), 0)):
+        done = siglip.classify(tmp_path, *options)
+        assert (done.status, done.stdout) == (status, b"")
+        assert done.stderr == "siglip: no images found\n"
 
 
 def memory(pid: int) -> float:
