@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from siglipcli.arguments import as_label_sets
 from siglipcli.errors import UsageError
-from siglipcli.evaluation import calibration, comparison, metrics
+from siglipcli.evaluation import calibration, comparison, metrics, review
 from siglipcli.evaluation import run as runs
 from siglipcli.labels import LabelSet
 from siglipcli.scoring import ScoringOptions
@@ -72,7 +72,9 @@ def calibrate(
     """Fit a label set's thresholds and shift to images whose labels are known.
 
     `Calibration.calibrated` is the `LabelSet` with what was fitted. `aim` says what is fitted, and how
-    carefully; without one, thresholds of best F1. Everything else, and what is raised, as in `evaluate`.
+    carefully; without one, thresholds of best F1. `data` may also be a review that a report saved, a .json
+    file: thresholds are fitted to its verdicts, weighted by how they were sampled, and the shift stays.
+    Everything else, and what is raised, as in `evaluate`.
 
     >>> from siglipcli import calibrate
     >>> result = calibrate(clf, known, ["heart", "star"])
@@ -80,7 +82,12 @@ def calibrate(
     ('heart', 1, 'too few examples')
     """
     metrics.need_library()
-    run = _run(classifier, data, [labels], renames, ignored)
+    if isinstance(data, (str, os.PathLike)) and os.fspath(data).lower().endswith(".json"):
+        reviewed = review.read(os.fspath(data), _one(labels))
+        calibration.check(aim or calibration.Aim(), is_review=True)
+        run = runs.run(classifier, reviewed)
+    else:
+        run = _run(classifier, data, [labels], renames, ignored)
     return run.signed(calibration.fit(run.scored[0], aim))
 
 

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003  # Typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import Annotated
 
 from siglipcli.cli import examples, label_sets, reporting, setup
 from siglipcli.cli.examples import Examples, OneLabelSet
-from siglipcli.cli.options import DocumentOptions, ModelOptions, ThresholdOptions
+from siglipcli.cli.options import DocumentOptions, ModelOptions, ThresholdOptions, option
 from siglipcli.cli.reporting import ReportOptions  # noqa: TC001  # Typer reads the annotations
-from siglipcli.errors import UsageError
-from siglipcli.outputs import safety
-from siglipcli.outputs.output import check, is_same, open_output
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
 from siglipcli.terminal.tally import Tally
 from siglipcli.text import visible
-
-if TYPE_CHECKING:
-    from siglipcli.evaluation.metrics import Measures
-    from siglipcli.evaluation.run import Run
 
 __all__ = ["evaluate"]
 
@@ -40,11 +31,7 @@ class Predictions(DocumentOptions):
 
     predictions: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help="Also write each image's scores and right labels to FILE, as JSON Lines.",
-        ),
+        option("predictions", metavar="FILE", show_default=False),
     ] = None
 
 
@@ -67,6 +54,7 @@ def evaluate(
     Exit status: 0 all images measured; 1 some failed, stderr says why; 2 usage or labels; 3 could not go on.
     """
     from siglipcli.evaluation import metrics
+    from siglipcli.outputs import evaluation_report
     from siglipcli.scoring import ScoringOptions
 
     if report.report:
@@ -77,7 +65,9 @@ def evaluate(
     reporting.check(report, document, [options.data, *(labels.labels or ())])
     known = examples.read(options, [chosen.labels], document.output, force=document.force)
     as_json = document.is_json
-    _check_predictions(document, [options.data, *(labels.labels or ())])
+    if path := document.predictions:
+        inputs = [options.data, *(labels.labels or ()), document.output]
+        evaluation_report.check_predictions(path, inputs, force=document.force)
     scoring = ScoringOptions(threshold=thresholds.threshold, bias_shift=thresholds.bias_shift)
     names = [visible(known.data.name)]
     with (
@@ -93,34 +83,6 @@ def evaluate(
             if page:
                 evaluation_page.fill(page, run, measures)
     if document.predictions:
-        from siglipcli.outputs.evaluation_report import write_predictions
-
-        write_predictions(document.predictions, run, scoring)
-    _write(run, measures, document.output, as_json=as_json)
+        evaluation_report.write_predictions(document.predictions, run, scoring)
+    evaluation_report.write(run, measures, document.output, as_json=as_json)
     tally.leave()
-
-
-def _check_predictions(document: Predictions, read: list[str | Path | None]) -> None:
-    """Refuse to write predictions over what is read or written. Raises UsageError, OutputError."""
-    path = document.predictions
-    if path is None:
-        return
-    if path.suffix.lower() not in {".jsonl", ".ndjson"}:  # so it takes the place of no image
-        raise UsageError(f"predictions are JSON Lines: {str(path)!r} should end in .jsonl")
-    if any(name and is_same(name, path) for name in [*read, document.output]):
-        raise UsageError(f"the predictions {path} would replace what is read or written")
-    safety.check(path, force=document.force, plain=False)
-    check(path)
-
-
-def _write(run: Run, measures: Measures, output: Path | None, *, as_json: bool) -> None:
-    if as_json:
-        from siglipcli.outputs import bootstrap_report, evaluation_report
-
-        bootstrap_report.write_json(output, evaluation_report.document(run, measures))
-        return
-    from siglipcli.outputs.evaluation_tables import write
-
-    with open_output(output, None) as stream:
-        write(stream, run.scored[0], measures)
-        stream.flush()

@@ -10,8 +10,9 @@ import typer
 
 from siglipcli.cli import completion
 from siglipcli.cli import label_sets as label_input
+from siglipcli.cli.help import OPTIONS
 from siglipcli.cli.inputs import walking
-from siglipcli.cli.options import LabelOptions, WalkOptions
+from siglipcli.cli.options import LabelOptions, WalkOptions, option
 from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
 from siglipcli.outputs.output import check, is_same
@@ -40,29 +41,10 @@ class Examples(WalkOptions):
     """Images whose labels are known."""
 
     data: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="DATA",
-            show_default=False,
-            help="A folder per class, or a CSV or JSONL file of images and their labels.",
-        ),
+        Path | None, typer.Argument(metavar="DATA", show_default=False, help=OPTIONS["data"])
     ] = None
-    renamed: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            metavar="NAME=LABEL",
-            help="What a name in DATA is called in the label set; repeatable.",
-        ),
-    ] = None
-    ignored: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--ignore-class",
-            metavar="NAME",
-            help="Leave out the images of this name in DATA, and of names below it; repeatable.",
-        ),
-    ] = None
+    renamed: Annotated[list[str] | None, option("renamed", "--map", metavar="NAME=LABEL")] = None
+    ignored: Annotated[list[str] | None, option("ignored", "--ignore-class", metavar="NAME")] = None
 
 
 @dataclass(frozen=True)
@@ -71,13 +53,13 @@ class OneLabelSet(LabelOptions):
 
     labels: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
+            "one_label_set",
             "--labels",
             "-l",
             metavar="SET",
             autocompletion=completion.label_sets,
             envvar="SIGLIP_LABELS",
-            help="The label set: a YAML file or a built-in set (siglip labels list).",
         ),
     ] = None
 
@@ -86,19 +68,8 @@ class OneLabelSet(LabelOptions):
 class Resampling:
     """How sure a difference is."""
 
-    resamples: Annotated[
-        int,
-        typer.Option(
-            min=100,
-            max=10_000,
-            metavar="N",
-            help="How many times the images are drawn anew for the intervals.",
-        ),
-    ] = 1000
-    seed: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Where the draws begin: one seed, one result."),
-    ] = 0
+    resamples: Annotated[int, option("resamples", min=100, max=10_000, metavar="N")] = 1000
+    seed: Annotated[int, option("draw_seed", "--seed", min=0, metavar="N")] = 0
 
 
 def references(options: LabelOptions, count: int, usage: str) -> list[str]:
@@ -132,31 +103,40 @@ def read(
     output: Path | None = None,
     *,
     force: bool = True,
+    review: Path | None = None,
 ) -> Known:
-    """Read what DATA lists, no image yet.
+    """Read what DATA lists, or the verdicts of a review; no image yet.
 
     Raises UsageError, also where `output` would take the place of a part of it or, without `force`, of a
     file that this program did not write; OutputError where no file can be.
     """
-    from siglipcli.evaluation import run
-
-    if options.data is None:
-        raise UsageError("nothing to read: give DATA, a folder per class, or a CSV or JSONL file")
-    if output and is_same(output, options.data):
-        raise UsageError(f"the output {output} is DATA")
-    known = run.read(
-        options.data,
-        sets,
-        renames=_renames(options.renamed or ()),
-        ignored=options.ignored or (),
-        options=walking(options),
-    )
+    origin, name = (review, "the review") if review else (options.data, "DATA")
+    if output and origin and is_same(output, origin):
+        raise UsageError(f"the output {output} is {name}")
+    known = _review(options, sets[0], review) if review else _data(options, sets)
     if output and output.is_file() and any(_is(x.input, output) for x in known.data.examples):
-        raise UsageError(f"the output {output} is one of the images in DATA")
+        raise UsageError(f"the output {output} is one of the images in {name}")
     plain = output is not None and output.suffix.lower() != ".json"
     safety.check(output, force=force, plain=plain)
     check(output)
     return known
+
+
+def _data(options: Examples, sets: Sequence[LabelSet]) -> Known:
+    from siglipcli.evaluation import run
+
+    if options.data is None:
+        raise UsageError("nothing to read: give DATA, a folder per class, or a CSV or JSONL file")
+    renames, ignored = _renames(options.renamed or ()), options.ignored or ()
+    return run.read(options.data, sets, renames=renames, ignored=ignored, options=walking(options))
+
+
+def _review(options: Examples, labels: LabelSet, review: Path) -> Known:
+    from siglipcli.evaluation import review as reviews
+
+    if options.data or options.renamed or options.ignored:
+        raise UsageError("--from-review takes the place of DATA, --map and --ignore-class")
+    return reviews.read(review, labels)
 
 
 def run(

@@ -69,6 +69,25 @@ EXAMPLES: dict[str, tuple[str, str]] = {
 """Command → two examples that may be typed as they are, but for the names of files."""
 
 OPTIONS: dict[str, str] = {
+    "review": "A review saved in a report (siglip classify --report): use its verdicts in place of DATA.",
+    "min_precision": "Fit thresholds at which P of a label's tags are right, shown with 90 % confidence, and leave"
+    " other labels alone; without it, thresholds of best F1.  [0<=x<=1]",
+    "old_threshold": "The flat threshold used now, to measure the gain against; a label's own wins."
+    "  [default: the set's, or 0.2; 0<=x<=1]",
+    "min_examples": "Leave labels alone that have fewer images.",
+    "folds": "Parts of DATA; each is measured with the others' fit.",
+    "fold_seed": "How images are dealt to the parts.",
+    "no_shift": "Fit thresholds alone, no bias_shift for the set.",
+    "calibrated": "Write the label set to FILE, - for stdout; without it, only say what would be gained.",
+    "force_labels": "Let --output replace the label set that is read.",
+    "predictions": "Also write each image's scores and right labels to FILE, as JSON Lines.",
+    "strict": "Refuse a label set calibrated for another model or precision.",
+    "data": "A folder per class, or a CSV or JSONL file of images and their labels.",
+    "renamed": "What a name in DATA is called in the label set; repeatable.",
+    "ignored": "Leave out the images of this name in DATA, and of names below it; repeatable.",
+    "one_label_set": "The label set: a YAML file or a built-in set (siglip labels list).",
+    "resamples": "How many times the images are drawn anew for the intervals.",
+    "draw_seed": "Where the draws begin: one seed, one result.",
     "allow_empty": "With no input, write an empty output and end with status 0.",
     "allow_truncated": "Score what is there of an image that was cut short.",
     "batch_size": "Images encoded at a time.",

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from siglipcli.labels import LabelSet
 
     Bools = NDArray[np.bool_]
+    Floats = NDArray[np.float64]
 
-__all__ = ["LEAST", "Aim", "Calibration", "LabelFit", "Quality", "fit"]
+__all__ = ["LEAST", "Aim", "Calibration", "LabelFit", "Quality", "check", "fit"]
 
 LEAST = 3
 """Right images, others, and folds below which nothing can be fitted and judged twice."""
@@ -148,14 +149,17 @@ def fit(scored: Scored, aim: Aim | None = None) -> Calibration:
     """Fit thresholds and a shift; `scored.logits` are as the set gives them now, its own shift in.
 
     Thresholds are scores after the shift; those of labels left alone move with it. They keep every tag
-    that the set gave them on these images: with a shift that would change one, it is left as it is.
+    that the set gave them on these images: with a shift that would change one, it is left as it is. With
+    `scored.weights` each label is fitted on the pairs that were judged, weighted, and the shift is left as it
+    is: a report lists an image's best labels only, and says nothing of how often the others are right.
     Raises UsageError for an aim that makes no sense.
     """
     aim = aim or Aim()
-    _check(aim)
-    truth = relevant(scored)
+    check(aim, is_review=scored.weights is not None)
+    # A verdict is on one label alone: nothing follows for those above it.
+    truth = relevant(scored) if scored.weights is None else scored.truth
     plain = _Fitting(scored, truth, aim, scored.labels.bias_shift)
-    if not aim.shift:
+    if not aim.shift or scored.weights is not None:
         return plain.result()
     shift = new_shift(scored, truth, plain.logits())
     if shift == scored.labels.bias_shift:
@@ -164,7 +168,13 @@ def fit(scored: Scored, aim: Aim | None = None) -> Calibration:
     return shifted.result() if shifted.keeps_tags() else plain.result()
 
 
-def _check(aim: Aim) -> None:
+def check(aim: Aim, *, is_review: bool = False) -> None:
+    """Raise UsageError for an aim that makes no sense, or none for a review's verdicts."""
+    if is_review and aim.precision is not None:
+        raise UsageError(
+            "a review's images are not drawn evenly, so no precision can be promised from them; fit for the best"
+            " F1, or take a folder of known images"
+        )
     if aim.folds < LEAST:
         raise UsageError(f"folds must be {LEAST} or more, not {aim.folds}", folds=aim.folds)
     for name in ("precision", "confidence"):
@@ -178,6 +188,7 @@ class _Fitting:
 
     def __init__(self, scored: Scored, truth: Bools, aim: Aim, shift: float) -> None:
         self._aim, self._shift, self._truth = aim, shift, truth
+        self._weights = scored.weights
         self._moved = Moved.of(scored, aim.threshold, shift)
         labels = scored.labels.labels
         self._columns = [j for j, label in enumerate(labels) if not label.negative]
@@ -207,13 +218,21 @@ class _Fitting:
         alone = [j for j, fit in zip(self._columns, self._fits, strict=True) if fit.reason]
         return bool((moved.tagged == after)[:, alone].all())
 
+    def _judged(self, j: int) -> tuple[Any, Floats | None]:
+        """Return what picks the images that label j is fitted on, and their weights."""
+        if self._weights is None:
+            return slice(None), None
+        rows = self._weights[:, j] > 0
+        return rows, self._weights[rows, j]
+
     def _alone(self, j: int) -> LabelFit:
         """Return label j as the set has it, with the reason where nothing can be tried."""
-        moved, right = self._moved, self._truth[:, j]
+        rows, weights = self._judged(j)
+        moved, right = self._moved, self._truth[rows, j]
         label, n_right = moved.labels.labels[j], int(right.sum())
         old = moved.used if label.threshold is None else label.threshold
-        tags = moved.now[:, j], moved.tagged[:, j]
-        before, kept = (_quality(each, right) if n_right else None for each in tags)
+        tags = moved.now[rows, j], moved.tagged[rows, j]
+        before, kept = (_quality(each, right, weights) if n_right else None for each in tags)
         fit = LabelFit(label.path, n_right, old, old, before, kept=kept)
         reason = _too_few(n_right, len(right) - n_right, self._aim)
         return replace(fit, reason=reason)
@@ -232,12 +251,19 @@ class _Fitting:
         }
 
     def _images(self, j: int) -> Images:
-        right, aim = self._truth[:, j], self._aim
+        rows, weights = self._judged(j)
+        right, aim = self._truth[rows, j], self._aim
         folds = min(aim.folds, int(right.sum()), int((~right).sum()))
         fold = cutting.deal(right, folds, np.random.default_rng([aim.seed, j]))
         moved = self._moved
         return cutting.Images(
-            moved.raw[:, j], right, moved.possible[:, j], moved.tagged[:, j], fold, folds
+            moved.raw[rows, j],
+            right,
+            moved.possible[rows, j],
+            moved.tagged[rows, j],
+            fold,
+            folds,
+            weights,
         )
 
     def _fitted(self, j: int, images: Images, found: Judgement, able: Bools) -> dict[str, Any]:
@@ -245,13 +271,14 @@ class _Fitting:
         moves = found.gains & able[: images.folds + 1]
         inner = images.possible & (images.raw >= found.logits[1:][images.fold])
         nested = np.where(moves[1:][images.fold], inner, images.kept)
-        held_out = _quality(nested, images.right)
+        held_out = _quality(nested, images.right, images.weights)
         cuts = self._moved.cuts(j)
         at = cuts.holding(float(found.logits[0]))
         if at is None:
             return {"reason": "always outranked"}
-        tags = images.possible & (self._moved.scores[:, j] >= cuts.lowest(at))
-        gains = moves[0] and held_out.f1 > cutting.f1(images.kept, images.right)
+        scores = self._moved.scores[self._judged(j)[0], j]
+        tags = images.possible & (scores >= cuts.lowest(at))
+        gains = moves[0] and held_out.f1 > cutting.f1(images.kept, images.right, images.weights)
         if not able[0]:
             reason = "no better than chance"
         elif (tags == images.kept).all():
@@ -322,6 +349,8 @@ def _too_few(n_right: int, n_wrong: int, aim: Aim) -> str:
     return "too few others" if n_wrong < LEAST else ""
 
 
-def _quality(tags: Bools, right: Bools) -> Quality:
-    hits, tagged, n_right = (int(each.sum()) for each in (tags & right, tags, right))
-    return Quality(hits / max(tagged, 1), hits / max(n_right, 1), cutting.f1(tags, right))
+def _quality(tags: Bools, right: Bools, weights: Floats | None = None) -> Quality:
+    weight = np.ones(len(right)) if weights is None else weights
+    hits, tagged, n_right = (float(weight[rows].sum()) for rows in (tags & right, tags, right))
+    f1 = cutting.f1(tags, right, weights)
+    return Quality(hits / tagged if tagged else 0.0, hits / n_right if n_right else 0.0, f1)

@@ -42,7 +42,8 @@ class Images:
     """All images as one label sees them; each array is [n].
 
     `possible`: where a low enough threshold would make a tag. `kept`: where the set as it is makes one.
-    `fold`: the part that an image is dealt to, of `folds`.
+    `fold`: the part that an image is dealt to, of `folds`. `weights`: float64[n], how many images each stands
+    for; all the same without.
     """
 
     raw: NDArray[np.float32]
@@ -51,6 +52,14 @@ class Images:
     kept: Bools
     fold: Places
     folds: int
+    weights: Floats | None = None
+
+    @property
+    def weight(self) -> Floats:
+        """The weights with a mean of 1: float64[n]."""
+        if self.weights is None:
+            return np.ones(len(self.right))
+        return np.asarray(self.weights / self.weights.mean())
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +86,11 @@ def deal(right: Bools, folds: int, rng: np.random.Generator) -> Places:
     return fold
 
 
-def f1(tags: Bools, right: Bools) -> float:
+def f1(tags: Bools, right: Bools, weights: Floats | None = None) -> float:
     """Return the F1 of `tags`, bool[n]; 0 where there is neither tag nor right image."""
-    return float(2 * (tags & right).sum() / max(int(tags.sum()) + int(right.sum()), 1))
+    weight = np.ones(len(right)) if weights is None else weights
+    total = float(weight[tags].sum() + weight[right].sum())
+    return float(2 * weight[tags & right].sum() / total) if total else 0.0
 
 
 def judge(images: Images) -> Judgement:
@@ -102,18 +113,20 @@ def _gains(images: Images, tags: Bools, within: Bools) -> Bools:
 
     The standard error is the delta method's: F1 is a ratio of two sums over images.
     """
-    new, new_parts = _f1_parts(tags & within, images.right[:, None] & within)
-    old, old_parts = _f1_parts(images.kept[:, None] & within, images.right[:, None] & within)
-    every, _ = _f1_parts(within, images.right[:, None] & within)
+    right, weight = images.right[:, None] & within, images.weight[:, None]
+    new, new_parts = _f1_parts(tags & within, right, weight)
+    old, old_parts = _f1_parts(images.kept[:, None] & within, right, weight)
+    every, _ = _f1_parts(within, right, weight)
     errors = np.sqrt(((new_parts - old_parts) ** 2).sum(axis=0))
     return np.asarray((new - old > _ERRORS * errors + 1e-12) & (new > every))
 
 
-def _f1_parts(tags: Bools, right: Bools) -> tuple[Floats, Floats]:
-    """Return the F1 of each column, and each image's influence on it: [k] and [n, k]."""
-    over = 2.0 * (tags & right)
-    under = tags.astype(np.float64) + right
-    total = np.maximum(under.sum(axis=0), 1)
+def _f1_parts(tags: Bools, right: Bools, weight: Floats) -> tuple[Floats, Floats]:
+    """Return the F1 of each column, and each image's influence on it: [k] and [n, k]; `weight` is [n, 1]."""
+    over = 2.0 * weight * (tags & right)
+    under = weight * (tags.astype(np.float64) + right)
+    total = under.sum(axis=0)
+    total = np.where(total > 0, total, 1.0)
     value = over.sum(axis=0) / total
     return value, (over - value * under) / total
 
@@ -123,7 +136,7 @@ def places(images: Images) -> Floats:
     order = np.argsort(-images.raw, kind="stable")
     order = order[images.possible[order]]
     raw, right = images.raw[order].astype(np.float64), images.right[order]
-    fold, folds = images.fold[order], images.folds
+    fold, folds, weight = images.fold[order], images.folds, images.weight[order]
     pairs = [(i, j) for i in range(folds) for j in range(i, folds)]
     found = np.full((folds, folds), np.inf)
     if not right.any():
@@ -131,20 +144,33 @@ def places(images: Images) -> Floats:
     used = np.stack([(fold != i) & (fold != j) for i, j in pairs], axis=1)  # (n, pairs)
     per_fold = np.bincount(images.fold[images.right], minlength=folds)
     n_right = np.array([per_fold.sum() - sum(per_fold[list({i, j})]) for i, j in pairs])
-    best = _best_rows(raw, right, used, n_right, _curve(raw, right, fold, pairs, folds))
+    curve = _curve(raw, right, weight, fold, pairs, folds)
+    best = _best_rows(raw, right, used * weight[:, None], n_right, curve, _total(images, pairs))
     for column, (i, j) in enumerate(pairs):
         if (used[:, column] & right).any():
             found[i, j] = found[j, i] = _between(raw, used[:, column], int(best[column]))
     return found
 
 
-def _best_rows(raw: Floats, right: Bools, used: Bools, n_right: Places, curve: Floats) -> Places:
-    """Return for each column the row at which to cut; images of one score stay together."""
+def _total(images: Images, pairs: list[tuple[int, int]]) -> Floats:
+    """Return what the right images of neither fold of each pair weigh: float64[pairs]."""
+    fold = images.fold[images.right]
+    weights = np.bincount(fold, images.weight[images.right], images.folds)
+    return np.array([weights.sum() - sum(weights[list({i, j})]) for i, j in pairs])
+
+
+def _best_rows(
+    raw: Floats, right: Bools, used: Floats, n_right: Places, curve: Floats, total: Floats
+) -> Places:
+    """Return for each column the row at which to cut; images of one score stay together.
+
+    `used` has the weights of the images in use, `total` what the right ones among them weigh.
+    """
     part = _CURVE / (_CURVE + n_right)
     ends = np.flatnonzero(np.append(raw[1:] < raw[:-1], True))
-    worth = np.where(used, (1 - part) * right[:, None] + part * curve, 0)
+    worth = used * ((1 - part) * right[:, None] + part * curve)
     hits, tagged = worth.cumsum(axis=0)[ends], used.cumsum(axis=0)[ends]
-    return np.asarray(ends[(2 * hits / np.maximum(tagged + n_right, 1)).argmax(axis=0)])
+    return np.asarray(ends[(2 * hits / np.maximum(tagged + total, 1e-9)).argmax(axis=0)])
 
 
 def _between(raw: Floats, used: Bools, row: int) -> float:
@@ -157,7 +183,12 @@ def _between(raw: Floats, used: Bools, row: int) -> float:
 
 
 def _curve(
-    raw: Floats, right: Bools, fold: Places, pairs: list[tuple[int, int]], folds: int
+    raw: Floats,
+    right: Bools,
+    weight: Floats,
+    fold: Places,
+    pairs: list[tuple[int, int]],
+    folds: int,
 ) -> Floats:
     """Return float64[n, pairs]: how likely each image is right, by a logistic fit to each pair's images.
 
@@ -169,8 +200,8 @@ def _curve(
     middle = np.bincount(bins, x, count) / np.bincount(bins, minlength=count)
     chosen = np.array([[f not in pair for pair in pairs] for f in range(folds)], np.float64)
     spots = bins * folds + fold
-    every = np.bincount(spots, minlength=count * folds).reshape(count, folds) @ chosen
-    hits = np.bincount(spots, right, count * folds).reshape(count, folds) @ chosen
+    every = np.bincount(spots, weight, count * folds).reshape(count, folds) @ chosen
+    hits = np.bincount(spots, weight * right, count * folds).reshape(count, folds) @ chosen
     intercept, slope = _newton(middle, every, hits)
     return np.asarray(0.5 + 0.5 * np.tanh((intercept + slope * x[:, None]) / 2))
 

@@ -69,12 +69,14 @@ class Classifier(Protocol):
 class Known:
     """Images whose labels are known, and the label sets that they are held against.
 
-    `truths` has for each set bool[n, n_labels]: the labels that the data names.
+    `truths` has for each set bool[n, n_labels]: the labels that the data names. `weights`, of a review, is
+    float64[n, n_labels]: how many images a verdict stands for, 0 without one.
     """
 
     data: Data
     sets: tuple[LabelSet, ...]
     truths: tuple[NDArray[np.bool_], ...]
+    weights: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,13 @@ def run(
     embeddings = tuple(scoring.embed_labels(each, encode) for each in known.sets)
     scored = tuple(
         scores.score(
-            collection, each, encoder.head, truth, model=encoder.name, bias_shift=bias_shift
+            collection,
+            each,
+            encoder.head,
+            truth,
+            model=encoder.name,
+            bias_shift=bias_shift,
+            weights=known.weights,
         )
         for each, truth in zip(embeddings, known.truths, strict=True)
     )

@@ -41,10 +41,11 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What every measure is taken from: what was answered, and what is right.
+    """What every measure is taken from: the logits, and what is right.
 
     `logits` is float32[n, n_labels], any shift of the bias in it; `truth` is bool[n, n_labels], the
-    labels that the data names for each image.
+    labels that the data names for each image. `weights`, where a person judged single pairs of image and label,
+    is float64[n, n_labels]: how many images each verdict stands for, 0 for pairs that were not judged.
     """
 
     dataset: str
@@ -54,6 +55,7 @@ class Scored:
     logits: NDArray[np.float32]
     truth: NDArray[np.bool_]
     failures: Sequence[Failure] = ()
+    weights: NDArray[np.float64] | None = None
 
 
 def collect(data: Data, batches: Iterable[Batch]) -> Collection:
@@ -84,10 +86,11 @@ def score(
     *,
     model: str = "",
     bias_shift: float = 0.0,
+    weights: NDArray[np.float64] | None = None,
 ) -> Scored:
-    """Hold every image against every label; `truth` is bool[n_examples, n_labels], of `data.truth`.
+    """Score every image with every label; `truth` is bool[n_examples, n_labels], of `data.truth`.
 
-    `bias_shift` is added to every logit, beside the set's own.
+    `bias_shift` is added to every logit, beside the set's own. `weights` are of the same shape as `truth`.
     """
     logits = np.empty((0, len(label_embeddings.labels.labels)), np.float32)
     if collection.sources:
@@ -101,4 +104,5 @@ def score(
         logits,
         truth[list(collection.places)],
         collection.failures,
+        None if weights is None else weights[list(collection.places)],
     )

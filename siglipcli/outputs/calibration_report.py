@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from siglipcli.evaluation.certify import fewest_right
-from siglipcli.outputs.bootstrap_report import number
+from siglipcli.outputs.bootstrap_report import number, write_json
 from siglipcli.outputs.documents import failed
+from siglipcli.outputs.output import open_output
 from siglipcli.outputs.plain_table import console_on, plain_table
 from siglipcli.text import named, utf8, visible
 
@@ -19,9 +23,38 @@ if TYPE_CHECKING:
     from siglipcli.evaluation.calibration import Calibration, LabelFit, Quality
     from siglipcli.evaluation.scored import Scored
 
-__all__ = ["document", "threshold", "write_table"]
+__all__ = ["Report", "changes", "document", "threshold", "write_table"]
 
 _MOST_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Where figures go: JSON or a table on stdout, or a table on stderr where the label set itself is on stdout."""
+
+    form: str
+    on_stderr: bool = False
+    is_quiet: bool = False
+
+    def write(self, fitted: Calibration, scored: Scored) -> None:
+        """Write them. Raises OutputError."""
+        if self.form == "json":
+            write_json(None, document(fitted, scored))
+        elif not self.on_stderr:
+            with open_output(None, None) as stream:
+                write_table(stream, fitted)
+        elif sys.stderr is not None and not self.is_quiet:
+            with suppress(OSError, ValueError):  # the label set is written, and that is the result
+                write_table(sys.stderr, fitted)
+
+
+def changes(fitted: Calibration) -> str:
+    """Say in a few words what is new in the set."""
+    moved = sum(not fit.reason for fit in fitted.labels)
+    shift = fitted.calibrated.bias_shift
+    parts = [f"{moved:,} threshold{'s' * (moved != 1)}"] * bool(moved)
+    parts += [f"bias_shift {shift:g}"] * (shift != fitted.old_shift)
+    return " and ".join(parts) or "no change"
 
 
 # --- for programs ---------------------------------------------------------------------------------

@@ -8,21 +8,46 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siglipcli import scoring
+from siglipcli.errors import UsageError
+from siglipcli.outputs import safety
+from siglipcli.outputs.bootstrap_report import write_json
 from siglipcli.outputs.documents import failed, line
-from siglipcli.outputs.output import open_output
+from siglipcli.outputs.evaluation_tables import write as write_tables
+from siglipcli.outputs.output import check, is_same, open_output
 from siglipcli.text import named, utf8
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from siglipcli.evaluation.metrics import Confusion, Measures
     from siglipcli.evaluation.run import Run
     from siglipcli.scoring import ScoringOptions
 
-__all__ = ["TASK", "document", "write_predictions"]
+__all__ = ["TASK", "check_predictions", "document", "write", "write_predictions"]
 
 TASK = "zeroshot_classification"  # as CLIP_benchmark calls it
 _PARTS = frozenset({"images", "labels", "confused", "reliability"})  # of `Measures`: no metrics
+
+
+def write(run: Run, measures: Measures, output: Path | None, *, as_json: bool) -> None:
+    """Write all figures, as JSON or as tables. Raises OutputError."""
+    if as_json:
+        write_json(output, document(run, measures))
+        return
+    with open_output(output, None) as stream:
+        write_tables(stream, run.scored[0], measures)
+        stream.flush()
+
+
+def check_predictions(path: Path, files: Iterable[str | Path | None], *, force: bool) -> None:
+    """Refuse to write predictions over `files`, which are read or written. Raises UsageError, OutputError."""
+    if path.suffix.lower() not in {".jsonl", ".ndjson"}:  # so it takes the place of no image
+        raise UsageError(f"predictions are JSON Lines: {str(path)!r} should end in .jsonl")
+    if any(name and is_same(name, path) for name in files):
+        raise UsageError(f"the predictions {path} would replace what is read or written")
+    safety.check(path, force=force, plain=False)
+    check(path)
 
 
 def document(run: Run, measures: Measures) -> dict[str, Any]:
