@@ -469,11 +469,12 @@ def test_a_bug_is_no_bad_image(siglip: Siglip, tmp_path: Path, ending: str) -> N
 
 
 def test_rows_say_what_happened(siglip: Siglip, tmp_path: Path) -> None:
-    """A failed input's row holds file, status, and an error of kind and message; nothing else."""
+    """A failed input's row holds file, status, an error of kind and message, and no labels; nothing else."""
     done = run(siglip, tmp_path / "in", {"a.jpg": b""})
     assert done.row == {
         "file": str(tmp_path / "in" / "a.jpg"),
         "status": "error",
         "error": {"kind": "unidentified", "message": "The file is empty (0 bytes)."},
+        "labels": [],
     }
     assert json.loads(done.stdout) == done.row
