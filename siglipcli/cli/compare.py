@@ -48,10 +48,10 @@ def compare(
     with terminal.waiting("comparing"):
         counts = comparison.draw(len(run.collection.sources), resampling.resamples, resampling.seed)
         a, b = run.scored
-        found = comparison.compare(a, b, counts)
+        result = comparison.compare(a, b, counts)
     setting = bootstrap_report.Setting(run, sets, resampling.resamples, resampling.seed)
     if as_json:
-        bootstrap_report.write_json(document.output, comparison_report.document(setting, found))
+        bootstrap_report.write_json(document.output, comparison_report.document(setting, result))
     else:
-        bootstrap_report.write_tables(document.output, comparison_report.parts(setting, found))
+        bootstrap_report.write_tables(document.output, comparison_report.parts(setting, result))
     tally.leave()

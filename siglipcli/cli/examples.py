@@ -74,9 +74,9 @@ class Resampling:
 
 def references(options: LabelOptions, count: int, usage: str) -> list[str]:
     """Return the label sets that are named; labels on the spot are one more. Raises UsageError, with `usage`."""
-    found = len(options.labels or ()) + bool(options.label)
-    if found != count:
-        raise UsageError(f"{usage}; {found or 'none'} given")
+    named = len(options.labels or ()) + bool(options.label)
+    if named != count:
+        raise UsageError(f"{usage}; {named or 'none'} given")
     return list(options.labels or ())
 
 

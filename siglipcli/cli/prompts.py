@@ -56,10 +56,10 @@ def prompts(
         run = examples.run(classifier, known, tally, terminal)
     with terminal.waiting("trying prompts"):
         counts = comparison.draw(len(run.collection.sources), resampling.resamples, resampling.seed)
-        found = trial(run.scored[0], run.collection.vectors, run.encode, run.head, counts)
+        result = trial(run.scored[0], run.collection.vectors, run.encode, run.head, counts)
     setting = bootstrap_report.Setting(run, sets, resampling.resamples, resampling.seed)
     if as_json:
-        bootstrap_report.write_json(document.output, prompts_report.document(setting, found))
+        bootstrap_report.write_json(document.output, prompts_report.document(setting, result))
     else:
-        bootstrap_report.write_tables(document.output, prompts_report.parts(setting, found))
+        bootstrap_report.write_tables(document.output, prompts_report.parts(setting, result))
     tally.leave()

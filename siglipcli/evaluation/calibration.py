@@ -194,9 +194,9 @@ class _Fitting:
         self._columns = [j for j, label in enumerate(labels) if not label.negative]
         alone = [self._alone(j) for j in self._columns]
         tried = [i for i, each in enumerate(alone) if not each.reason]
-        found = self._by_f1(tried) if aim.precision is None else self._by_precision(tried)
+        changes = self._by_f1(tried) if aim.precision is None else self._by_precision(tried)
         self._fits = [
-            replace(each, **found[i]) if i in found else each for i, each in enumerate(alone)
+            replace(each, **changes[i]) if i in changes else each for i, each in enumerate(alone)
         ]
         self._result = self._moved.filled_in(self._fits, shift)
 
@@ -246,8 +246,8 @@ class _Fitting:
             return {}
         able = _able(judged, self._aim.folds)
         return {
-            i: self._fitted(self._columns[i], each, found, able[row])
-            for row, (i, each, found) in enumerate(zip(tried, images, judged, strict=True))
+            i: self._fitted(self._columns[i], each, judgement, able[row])
+            for row, (i, each, judgement) in enumerate(zip(tried, images, judged, strict=True))
         }
 
     def _images(self, j: int) -> Images:
@@ -266,14 +266,14 @@ class _Fitting:
             weights,
         )
 
-    def _fitted(self, j: int, images: Images, found: Judgement, able: Bools) -> dict[str, Any]:
+    def _fitted(self, j: int, images: Images, judgement: Judgement, able: Bools) -> dict[str, Any]:
         """Return what changes of the label: its threshold and what was held out, or why it is left alone."""
-        moves = found.gains & able[: images.folds + 1]
-        inner = images.possible & (images.raw >= found.logits[1:][images.fold])
+        moves = judgement.gains & able[: images.folds + 1]
+        inner = images.possible & (images.raw >= judgement.logits[1:][images.fold])
         nested = np.where(moves[1:][images.fold], inner, images.kept)
         held_out = _quality(nested, images.right, images.weights)
         cuts = self._moved.cuts(j)
-        at = cuts.holding(float(found.logits[0]))
+        at = cuts.holding(float(judgement.logits[0]))
         if at is None:
             return {"reason": "always outranked"}
         scores = self._moved.scores[self._judged(j)[0], j]

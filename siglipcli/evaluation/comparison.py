@@ -123,8 +123,8 @@ def compare(a: Scored, b: Scored, counts: NDArray[np.uint8]) -> SetComparison:
         after = average_precisions(b.logits[:, j], right, counts)
         examples = int(right.sum())
         apart = differing(a.logits[:, i], b.logits[:, j], right)
-        found = difference(before, after, examples, apart)
-        labels.append(LabelComparison(label, examples, found))
+        change = difference(before, after, examples, apart)
+        labels.append(LabelComparison(label, examples, change))
         means.add(before, after, examples, apart)
     return SetComparison(
         paired_shares(metrics.top1(a), metrics.top1(b)),
@@ -191,7 +191,7 @@ def _precisions(scores: NDArray[np.float32], right: NDArray[np.bool_]) -> NDArra
 
 
 def draw(images: int, resamples: int, seed: int) -> NDArray[np.uint8]:
-    """Resample the images with replacement: uint8[images, 1 + resamples], how often each is held.
+    """Resample the images with replacement: uint8[images, 1 + resamples], how often each is drawn.
 
     The first column is no resample: it holds every image once, so that a statistic of the columns
     begins with its value on the images themselves.
@@ -199,8 +199,8 @@ def draw(images: int, resamples: int, seed: int) -> NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
     counts = np.ones((images, 1 + resamples), np.uint8)
     for column in range(1, 1 + resamples):
-        held = rng.integers(0, images, images)
-        counts[:, column] = np.bincount(held, minlength=images)
+        drawn = rng.integers(0, images, images)
+        counts[:, column] = np.bincount(drawn, minlength=images)
     return counts
 
 
@@ -226,10 +226,10 @@ def average_precisions(
     step = max(1, _CELLS // len(order))
     parts = []
     for first in range(0, counts.shape[1], step):
-        held = counts[order, first : first + step].astype(np.float32)  # whole numbers: exact
-        hits = held[at].astype(np.float64)
-        found = np.cumsum(held, axis=0, out=held)[ends]
-        precision = np.cumsum(hits, axis=0)[last] / np.maximum(found, 1)
+        drawn = counts[order, first : first + step].astype(np.float32)  # whole numbers: exact
+        hits = drawn[at].astype(np.float64)
+        above = np.cumsum(drawn, axis=0, out=drawn)[ends]
+        precision = np.cumsum(hits, axis=0)[last] / np.maximum(above, 1)
         parts.append(_quotient((hits * precision).sum(axis=0), hits.sum(axis=0)))
     return np.concatenate(parts)
 
@@ -279,12 +279,12 @@ class Means:
     ) -> None:
         """Take in a label that so many images have, so many ranked differently; of none, it does not count."""
         if examples:
-            held = ~np.isnan(a)
+            drawn = ~np.isnan(a)
             self.labels += 1
             self._examples += examples
             self._apart += apart
-            self._sums[:, held] += [a[held], b[held]]
-            self._counts += held
+            self._sums[:, drawn] += [a[drawn], b[drawn]]
+            self._counts += drawn
 
     def difference(self) -> Difference:
         """Compare them."""

@@ -96,11 +96,11 @@ def f1(tags: Bools, right: Bools, weights: Floats | None = None) -> float:
 def judge(images: Images) -> Judgement:
     """Judge thresholds on all images, and again without each fold."""
     folds, fold = images.folds, images.fold
-    found = places(images)
-    own, apart = np.diag(found), ~np.eye(folds, dtype=np.bool_)
-    inner = found[apart].reshape(folds, folds - 1)
+    between = places(images)
+    own, apart = np.diag(between), ~np.eye(folds, dtype=np.bool_)
+    inner = between[apart].reshape(folds, folds - 1)
     logits = np.append(np.median(own), [np.median(row) for row in inner])
-    limits = np.column_stack([own[fold], found[:, fold].T])  # (n, 1 + folds)
+    limits = np.column_stack([own[fold], between[:, fold].T])  # (n, 1 + folds)
     tags = images.possible[:, None] & (images.raw[:, None] >= limits)
     within = np.column_stack([np.ones(len(fold), np.bool_), fold[:, None] != np.arange(folds)])
     values = np.where(images.possible, images.raw, -np.inf)
@@ -138,9 +138,9 @@ def places(images: Images) -> Floats:
     raw, right = images.raw[order].astype(np.float64), images.right[order]
     fold, folds, weight = images.fold[order], images.folds, images.weight[order]
     pairs = [(i, j) for i in range(folds) for j in range(i, folds)]
-    found = np.full((folds, folds), np.inf)
+    logits = np.full((folds, folds), np.inf)
     if not right.any():
-        return found
+        return logits
     used = np.stack([(fold != i) & (fold != j) for i, j in pairs], axis=1)  # (n, pairs)
     per_fold = np.bincount(images.fold[images.right], minlength=folds)
     n_right = np.array([per_fold.sum() - sum(per_fold[list({i, j})]) for i, j in pairs])
@@ -148,8 +148,8 @@ def places(images: Images) -> Floats:
     best = _best_rows(raw, right, used * weight[:, None], n_right, curve, _total(images, pairs))
     for column, (i, j) in enumerate(pairs):
         if (used[:, column] & right).any():
-            found[i, j] = found[j, i] = _between(raw, used[:, column], int(best[column]))
-    return found
+            logits[i, j] = logits[j, i] = _between(raw, used[:, column], int(best[column]))
+    return logits
 
 
 def _total(images: Images, pairs: list[tuple[int, int]]) -> Floats:

@@ -299,8 +299,8 @@ def truth(
     """
     finder = _Finder(labels)
     wanted = dict.fromkeys(name for row in names for name in row)
-    given = _renamed(renames, finder, wanted)
-    found = {name: finder.find(name, given) for name in wanted}
+    renamed = _renamed(renames, finder, wanted)
+    found = {name: finder.find(name, renamed) for name in wanted}
     if unknown := [name for name, index in found.items() if index is None]:
         raise UsageError(_unmatched(unknown, finder))
     right = np.zeros((len(names), len(labels.labels)), dtype=np.bool_)
@@ -352,7 +352,7 @@ class _Finder:
 def _renamed(renames: Mapping[str, str], finder: _Finder, wanted: Iterable[str]) -> dict[str, int]:
     """Check renames, and return for each name's key the label's index."""
     there = {_key(each): each for name in wanted for each in [*reversed(_above(name)), name]}
-    given = {}
+    renamed = {}
     for name, label in renames.items():
         if (index := finder.label(label)) is None:
             near = finder.near(label)
@@ -364,8 +364,8 @@ def _renamed(renames: Mapping[str, str], finder: _Finder, wanted: Iterable[str])
             closest = difflib.get_close_matches(_key(name), there, n=1, cutoff=_NEAR)
             hint = f"; the nearest is {_quoted(there[closest[0]])}" if closest else ""
             raise UsageError(f"--map: DATA has no name {_quoted(name)}{hint}")
-        given[_key(name)] = index
-    return given
+        renamed[_key(name)] = index
+    return renamed
 
 
 def _unmatched(names: Sequence[str], finder: _Finder) -> str:

@@ -242,7 +242,7 @@ def _duels(
 def confusion(scored: Scored) -> NDArray[np.int64]:
     """Return int64[n_labels, n_labels]: for each right label (row) which label (column) was ranked first.
 
-    As `Measures.confused` counts it: a right label of an image is held against the wrong ones only, so that a
+    As `Measures.confused` counts it: a right label of an image is compared with the wrong ones only, so that a
     image with two labels counts twice. Memory is the square of the labels.
     """
     rows, columns, hits, wrong = _duels(scored)

@@ -1,4 +1,4 @@
-"""The one run that feeds evaluate, calibrate, compare and prompts: images encoded once, held against label sets.
+"""The one run that feeds evaluate, calibrate, compare and prompts: images encoded once, scored with label sets.
 
 read(data)  ->  Known: images, and which labels of each set are right     no model yet
 run(known)  ->  Run: embeddings, logits, and what they were made with
@@ -67,7 +67,7 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Images whose labels are known, and the label sets that they are held against.
+    """Images whose labels are known, and the label sets that score them.
 
     `truths` has for each set bool[n, n_labels]: the labels that the data names. `weights`, of a review, is
     float64[n, n_labels]: how many images a verdict stands for, 0 without one.
