@@ -36,6 +36,7 @@ __all__ = [
 MAX_BYTES = 16 * 2**20
 MAX_NODES = 1_000_000  # aliases expanded
 MAX_DEPTH = 24
+MAX_KEYS = 10_000
 MAX_ALIASES = 1_000
 MAX_QUOTED = 60
 
@@ -251,7 +252,10 @@ class _Builder:
         if len(self._open) + node.height > MAX_DEPTH:
             self._refuse(f"nested more than {MAX_DEPTH} levels deep; make it flatter.")
         if self._open:
-            self._open[-1].items.append(node)
+            parent = self._open[-1]
+            if parent.kind is Kind.MAPPING and len(parent.items) >= 2 * MAX_KEYS:
+                self._refuse(f"more than {MAX_KEYS:,} keys in one mapping; is this a label set?")
+            parent.items.append(node)
         else:
             self.root = node
 

@@ -184,7 +184,10 @@ class _Reader:
 
     def read_labels(self, node: Node, key: str, parent: Label | None = None) -> None:
         """Take a list of labels, each with its children after it."""
-        for index, entry in enumerate(self._items(node, key)):
+        items = self._items(node, key)
+        if len(items) > (left := MAX_LABELS - len(self.labels)):  # before the work of reading them
+            self._refuse(items[left], f"{MAX_LABELS:,} labels")
+        for index, entry in enumerate(items):
             if self._has_enough():
                 break
             place = f"{key}[{index}]"
