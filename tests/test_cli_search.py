@@ -173,7 +173,7 @@ def test_an_empty_folder_has_no_matches() -> None:
     Path("empty").mkdir()
     result = search("a dog", "empty")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "siglip: no images found; an earlier output stays as it was\n"
+    assert result.stderr == "siglip: no images found\n"
 
 
 # --- answers --------------------------------------------------------------------------------------
