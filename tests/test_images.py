@@ -222,6 +222,20 @@ def test_sizes_that_pillow_only_warns_about_are_refused_too(extent: tuple[int, i
     assert failure(claiming(*extent)).kind == "too_large"
 
 
+@pytest.mark.parametrize("extent", [(1_000_001, 1), (1, 60_000_000), (99_000_000, 1)])
+def test_a_side_that_no_image_has_is_refused(extent: tuple[int, int]) -> None:
+    """A thin image within the megapixels would take gigabytes to be resized: it is told why it is refused."""
+    error = failure(claiming(*extent))
+
+    assert error.kind == "too_large"
+    assert "1,000,000 pixels" in str(error)
+
+
+def test_a_long_strip_is_read() -> None:
+    """The longest side that is allowed is scored like any other."""
+    assert decode(encoded(Image.new("L", (1_000_000, 1), 200)), 224).mean() == 200
+
+
 @pytest.mark.parametrize("extent", [(1000, 1000), (1000, 1001)])
 def test_limit_is_the_users_to_set(extent: tuple[int, int]) -> None:
     """--max-megapixels 1 takes a million pixels and not one more."""

@@ -41,8 +41,10 @@ from siglipcli.images.containers import has_repeated_colours
 from siglipcli.images.formats import DECODER_ERRORS, FORMATS, formats_for, is_delicate
 from siglipcli.images.frames import first_frame, on_clear_canvas
 from siglipcli.images.image_errors import (
+    LONGEST_SIDE,
     cut_short,
     says_cut_short,
+    too_long,
     too_many_pixels,
     undecodable,
     unidentified,
@@ -246,6 +248,8 @@ def _opened(
     image.info.update(colours)
     if image.width * image.height > limits.max_megapixels * 1e6:
         raise too_many_pixels(limits)
+    if max(image.size) > LONGEST_SIDE:
+        raise too_long()
     return image
 
 

@@ -12,8 +12,11 @@ from siglipcli.images.formats import kind_of
 if TYPE_CHECKING:
     from siglipcli.images import Limits
 
-__all__ = ["cut_short", "says_cut_short", "too_many_pixels", "undecodable", "unidentified"]
+__all__ = ["cut_short", "says_cut_short", "too_long", "too_many_pixels"]
+__all__ += ["LONGEST_SIDE", "undecodable", "unidentified"]
 
+# Pillow's resize takes 32 bytes for each pixel of a side: an image of 1 by 60 million took 2.5 GB.
+LONGEST_SIDE = 1_000_000
 _CUT_SHORT = re.compile(r"truncat|broken data stream|unexpected end of file", re.IGNORECASE)
 _END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND", "GIF": b"\x3b"}
 
@@ -74,4 +77,11 @@ def too_many_pixels(limits: Limits) -> ImageError:
         "too_large",
         f"The image has more than {limits.max_megapixels:g} megapixels; "
         "raise --max-megapixels if you trust it.",
+    )
+
+
+def too_long() -> ImageError:
+    """Say that a side of an image is longer than any real one's."""
+    return ImageError(
+        "too_large", f"A side of the image is longer than {LONGEST_SIDE:,} pixels; crop it."
     )
