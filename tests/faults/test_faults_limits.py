@@ -19,7 +19,7 @@ from siglipcli import demo, images, inputs
 from siglipcli.cli.options import DEFAULT_LIMIT, WalkOptions
 from siglipcli.encoders import local_files
 from siglipcli.errors import ImageError
-from siglipcli.images import decode, load_bytes, readers, worker_main
+from siglipcli.images import decode, image_errors, load_bytes, readers, worker_main
 from siglipcli.labels import nodes, schema
 from siglipcli.pipeline import LoadOptions
 from siglipcli.results import Source
@@ -37,6 +37,8 @@ def test_the_page_has_the_codes_numbers() -> None:
     rows = dict(re.findall(r"^\| ([a-zA-Z].*?) \| ([\d,]+)", PAGE, re.MULTILINE))
     assert {name: int(number.replace(",", "")) for name, number in rows.items()} == {
         "size of an image, decoded": images.DEFAULT_LIMITS.max_megapixels,
+        "side of an image": image_errors.LONGEST_SIDE,
+        "keys of a mapping in a label file": nodes.MAX_KEYS,
         "size of an image file, or of stdin": images.DEFAULT_LIMITS.max_bytes >> 20,
         "time for an image to be read and decoded": LoadOptions().timeout,
         "memory for an image in a worker process (Linux)": worker_main._MEMORY >> 20,
