@@ -165,7 +165,7 @@ def _summary(fitted: Calibration) -> str:
     before, after = fitted.macro_f1()
     count, moved = len(fitted.labels), sum(not fit.reason for fit in fitted.labels)
     text = f"{moved:,} of {count:,} label{'s' * (count != 1)} fitted; mean F1 {before:.3f} → {after:.3f}"
-    text += ", on images held out of the fit and of its choices." if moved else "."
+    text += " on images left out of the fit." if moved else "."
     if fitted.aim.precision is not None:
         text += f"\n{_reached(fitted)}"
     return text + _shifted(fitted, count - moved)
