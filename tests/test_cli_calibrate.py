@@ -203,7 +203,7 @@ def test_the_table_says_examples_thresholds_and_gain_of_each_label(known: Path) 
         re.fullmatch(r"green star 2 0\.2 → \S+ 0\.\d\d kept: too few examples", line)
         for line in lines
     )
-    assert re.match(r"\d of 7 labels fitted; mean F1 0\.\d+ → 0\.\d+, on images held", lines[-2])
+    assert re.match(r"\d of 7 labels fitted; mean F1 0\.\d+ → 0\.\d+ on images left out", lines[-2])
     assert re.fullmatch(
         r"bias_shift -6 → \S+: thresholds are scores after it; those of the \d kept labels moved with it,"
         r" and tag as in the set\.",
