@@ -23,6 +23,7 @@ from siglipcli import files, machine
 from siglipcli.encoders import build_process, engines, precisions
 from siglipcli.encoders.tokens import Tokenizer
 from siglipcli.errors import DeviceError
+from siglipcli.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -209,7 +210,7 @@ def _require_utf8(cache_dir: Path) -> None:
         str(cache_dir).encode()
     except UnicodeEncodeError:
         reason = "OpenVINO opens only files whose names are UTF-8"
-        raise OSError(errno.EINVAL, reason, str(cache_dir)) from None
+        raise OSError(errno.EINVAL, reason, visible(str(cache_dir))) from None
 
 
 def _manifest(checkpoint: Checkpoint, precision: str) -> engines.Manifest:
