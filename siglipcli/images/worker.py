@@ -15,12 +15,12 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siglipcli import processes
 from siglipcli.errors import ImageError, SiglipError
 from siglipcli.images.worker_main import BUG, NO_MEMORY, PIXELS, READY, REPLY, REQUEST
 
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["CannotStartError", "Processes", "Worker", "too_slow"]
 
 _START = "import sys; sys.path[:] = sys.argv[1:]; from siglipcli.images.worker_main import serve; serve()"
-_NO_CONSOLE = 0
-if sys.platform == "win32":
-    _NO_CONSOLE = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _PIPE = 1 << 19  # bytes: a model's image of 384x384 in one go
 _MOST_IMAGES = 1_000
@@ -52,16 +49,7 @@ _TIME_IS_UP = -getattr(signal, "SIGALRM", 0) or None  # the exit status of a pro
 _MAY_PASS = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
 
 
-def _paths() -> list[str]:
-    """Return where this process imports from: not from what folder it goes to later."""
-    try:
-        here = Path.cwd()
-    except OSError:  # it is gone
-        return [path for path in map(str, sys.path) if Path(path).is_absolute()]
-    return [str(here / path) for path in map(str, sys.path)]
-
-
-_PATHS = _paths()
+_PATHS = processes.import_paths()
 
 
 class CannotStartError(SiglipError):
@@ -302,11 +290,11 @@ def too_slow(seconds: float) -> ImageError:
 
 
 def _new_process() -> subprocess.Popen[bytes]:
-    if not sys.executable or getattr(sys, "frozen", False):  # a program that carries its Python
+    if not processes.can_start_python():
         raise CannotStartError("this Python cannot start another")
     try:
         process = subprocess.Popen(  # noqa: S603  # this Python, and words of ours
-            [sys.executable, *_flags(), "-c", _START, *_PATHS],
+            [sys.executable, *processes.python_flags(), "-c", _START, *_PATHS],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -314,7 +302,7 @@ def _new_process() -> subprocess.Popen[bytes]:
             env=os.environ | _ONE_THREAD,
             cwd=os.path.abspath(os.sep),  # noqa: PTH100  # no relative PYTHONPATH leads to strangers
             start_new_session=True,  # the terminal's Ctrl-C is the parent's to answer
-            creationflags=_NO_CONSOLE,
+            creationflags=processes.NO_CONSOLE,
         )
     except (OSError, ValueError) as error:
         raise CannotStartError(
@@ -332,23 +320,6 @@ def _widen(process: subprocess.Popen[bytes]) -> None:
         for pipe in (process.stdin, process.stdout):
             with suppress(OSError):  # more than this user may have
                 fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)  # type: ignore[union-attr]
-
-
-def _flags() -> list[str]:
-    """Return the options with which this Python was started and which say what it imports."""
-    flags = sys.flags
-    chosen = {
-        "-I": flags.isolated,
-        "-E": flags.ignore_environment,
-        "-s": flags.no_user_site,
-        "-S": flags.no_site,
-        "-B": flags.dont_write_bytecode,
-        "-P": getattr(flags, "safe_path", False),  # from Python 3.11 on
-        "-Xutf8": flags.utf8_mode,
-    }
-    return [option for option, is_set in chosen.items() if is_set] + [
-        part for warning in sys.warnoptions for part in ("-W", warning)
-    ]
 
 
 @contextmanager
@@ -411,12 +382,7 @@ def _read_into(process: subprocess.Popen[bytes], rest: memoryview) -> None:
 
 
 def _crashed(status: int | None) -> ImageError:
-    how = f" with status {status}"
-    if status is None:
-        how = ""
-    elif status < 0:
-        with suppress(ValueError):
-            how = f" by {signal.Signals(-status).name}"
+    how = processes.how_it_ended(status)
     return ImageError(
         "crashed",
         f"The decoder was ended{how} by this image;"

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from siglipcli import images
 from siglipcli.errors import ImageError
+from siglipcli.processes import end_with_parent
 
 __all__ = ["BUG", "ERROR", "NO_MEMORY", "PIXELS", "READY", "REPLY", "REQUEST", "serve"]
 
@@ -37,7 +38,7 @@ The most that was seen is 25 a pixel (16-bit TIFF and JPEG 2000); threads of dec
 def serve() -> None:
     """Answer requests until stdin ends; never returns."""
     requests, replies = _private_streams()
-    ends_with_parent = _die_with_parent()
+    ends_with_parent = end_with_parent()  # a decoder that hangs does not see stdin end
     _leave_no_core()
     _hear_alarms()
     own_bytes = _own_bytes()
@@ -91,16 +92,6 @@ def _decoded(
         return kind, f"{error.kind}\n{error}".encode(errors="replace")
     except Exception as error:  # noqa: BLE001  # shown where it can be seen
         return BUG, f"{type(error).__name__}: {error}".encode(errors="replace")[:1000]
-
-
-def _die_with_parent() -> bool:
-    """Ask the kernel for it, and tell whether it will: a decoder that hangs does not see stdin end."""
-    if sys.platform == "linux":
-        import ctypes
-
-        with suppress(OSError, AttributeError):
-            return ctypes.CDLL(None).prctl(1, signal.SIGKILL) == 0  # type: ignore[no-any-return]  # PR_SET_PDEATHSIG
-    return False
 
 
 def _leave_no_core() -> None:
