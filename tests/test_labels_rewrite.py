@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from siglipcli import labels as labelsets
-from siglipcli.cli.labels import _STARTER
 from siglipcli.errors import LabelError
 from siglipcli.labels import Calibration, LabelSet
 from siglipcli.labels.rewrite import plain, rewrite
+from siglipcli.labels.starter import starter
 
 
 def filled(
@@ -196,7 +196,7 @@ def test_built_in_sets_can_be_filled_in(name: str) -> None:
 
 def test_the_starter_can_be_filled_in() -> None:
     """What `siglip labels new` writes keeps its comments, in their columns."""
-    text = _STARTER.format(name="pets")
+    text = starter("pets")
     result = written(text, cat=0.3, bird__owl=0.4)
     assert removed(text, result) == [
         "  - cat                                   # the short form",
@@ -234,7 +234,7 @@ def test_plain_names_become_a_set_that_takes_numbers(names: list[str], data: st.
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.sampled_from([TRICKY, ANCHORS, _STARTER.format(name="x")]), st.data())
+@given(st.sampled_from([TRICKY, ANCHORS, starter("x")]), st.data())
 def test_any_thresholds_can_be_written(text: str, data: st.DataObject) -> None:
     """Whatever labels get numbers, the text reads back with just these."""
     labels = labelsets.parse(text, "x.yaml")

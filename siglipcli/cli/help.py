@@ -40,7 +40,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "calibrate": (
         "siglip calibrate known --labels mine.yaml",
-        "siglip calibrate --from-review review.json --labels mine.yaml --output calibrated.yaml",
+        "siglip calibrate --from-review review.json -l mine.yaml -o calibrated.yaml",
     ),
     "compare": (
         "siglip compare known --labels old.yaml --labels new.yaml",
