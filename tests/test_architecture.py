@@ -166,6 +166,12 @@ def test_a_command_imports_no_other() -> None:
     assert not loaded & {f"siglipcli.cli.{name}" for name in ("evaluate", "search", "labels")}
 
 
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    """`siglip --help` writes names and short helps, however many commands there are."""
+    loaded = {m for m in modules_after(cli("--help")) if m.startswith("siglipcli.cli.")}
+    assert loaded == {"siglipcli.cli.help", "siglipcli.cli.remedies"}
+
+
 @pytest.mark.parametrize("arguments", [["models", "list"], ["labels", "list"], ["labels", "check"]])
 def test_light_commands_stay_light(arguments: list[str], tmp_path: Path) -> None:
     """Listing models and checking labels load no model library."""

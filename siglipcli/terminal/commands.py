@@ -47,6 +47,11 @@ class Commands(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._helps)
 
+    def write_help(self, formatter: Any) -> None:
+        """Write names and short helps, importing no command."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._helps.items()))
+
 
 def _command(package: str, name: str, short_help: str) -> Any:
     module = import_module(f"{package}.{name}")
@@ -85,7 +90,10 @@ class Group(_Helpful, TyperGroup):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write options under their headings, then the commands."""
         write_options(self, ctx, formatter)
-        self.format_commands(ctx, formatter)
+        if isinstance(self.commands, Commands):
+            self.commands.write_help(formatter)
+        else:
+            self.format_commands(ctx, formatter)
 
 
 def group(name: str, help_text: str) -> typer.Typer:
