@@ -55,10 +55,11 @@ IMPORTS: dict[str, set[str]] = {
     "evaluating": {"arguments", "evaluation", "labels", "scoring"},
     "diagnosis": {"encoders"},
     "kept": {"encoders", "store"},
+    "serve": {"labels", "prometheus_client", "starlette", "uvicorn"},
     "terminal": {"rich", "typer"},
     "cli": {
         "api", "demo", "diagnosis", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",
-        "pipeline", "scoring", "search", "store", "terminal", "typer",
+        "pipeline", "scoring", "search", "serve", "store", "terminal", "typer",
     },
 }  # fmt: skip
 

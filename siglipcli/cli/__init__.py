@@ -25,6 +25,7 @@ _COMMANDS = {
     "calibrate": "Fit thresholds to images you know.",
     "compare": "Compare two label sets on images you know.",
     "prompts": "Say which prompts help and which hurt.",
+    "serve": "Serve scores over HTTP.",
     "demo": "Try it on bundled drawings, with no download.",
     "labels": "List, show, check and start label sets.",
     "models": "List the models, look into one, and get its files.",

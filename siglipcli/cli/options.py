@@ -32,6 +32,7 @@ __all__ = [
     "AllowEmpty",
     "CacheDir",
     "CacheLimit",
+    "DecodingOptions",
     "DocumentOptions",
     "Force",
     "InputOptions",
@@ -73,15 +74,11 @@ AllowEmpty = Annotated[bool, option("allow_empty", "--allow-empty")]
 
 
 @dataclass(frozen=True)
-class WalkOptions:
-    """What is read in folders, and how."""
+class DecodingOptions:
+    """How images are decoded."""
 
-    heading = "Inputs"
+    heading = DECODING
 
-    recursive: Annotated[bool, option("recursive")] = True
-    ext: Annotated[list[str] | None, option("ext", metavar="EXT")] = None
-    exclude: Annotated[list[str] | None, option("exclude", metavar="GLOB")] = None
-    hidden: Annotated[bool, option("hidden", "--hidden")] = False
     max_megapixels: Annotated[
         float, option("max_megapixels", min=0, metavar="N", env=True, heading=DECODING)
     ] = 100.0
@@ -101,6 +98,18 @@ class WalkOptions:
     isolate: Annotated[
         bool | None, option("isolate", env=True, heading=DECODING, show_default=False)
     ] = None
+
+
+@dataclass(frozen=True)
+class WalkOptions(DecodingOptions):
+    """What is read in folders, and how."""
+
+    heading = "Inputs"
+
+    recursive: Annotated[bool, option("recursive")] = True
+    ext: Annotated[list[str] | None, option("ext", metavar="EXT")] = None
+    exclude: Annotated[list[str] | None, option("exclude", metavar="GLOB")] = None
+    hidden: Annotated[bool, option("hidden", "--hidden")] = False
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from siglipcli.terminal import signals
 if TYPE_CHECKING:
     from siglipcli.api import Classifier
     from siglipcli.cli.options import (
+        DecodingOptions,
         LabelOptions,
         ModelOptions,
         OutputOptions,
-        WalkOptions,
     )
     from siglipcli.labels import LabelSet
     from siglipcli.store import Store
@@ -50,8 +50,17 @@ def label_sets(labels: LabelOptions, terminal: Terminal) -> list[LabelSet]:
     return sets
 
 
-def classifier(engine: ModelOptions, given: WalkOptions, terminal: Terminal) -> Classifier:
-    """Find the model; its towers are read when first used."""
+def classifier(
+    engine: ModelOptions,
+    given: DecodingOptions,
+    terminal: Terminal,
+    *,
+    keep_towers: bool | None = False,
+) -> Classifier:
+    """Find the model; its towers are read when first used.
+
+    Unless `keep_towers`, one is loaded at a time: texts, then images, as one run never goes back.
+    """
     from siglipcli.api import Classifier
     from siglipcli.images import Limits
     from siglipcli.pipeline import LoadOptions
@@ -80,7 +89,7 @@ def classifier(engine: ModelOptions, given: WalkOptions, terminal: Terminal) -> 
             progress=progress,
             load_options=load_options,
             store=None if engine.no_cache else _store(engine),
-            keep_towers=False,  # texts, then images: one run never goes back
+            keep_towers=keep_towers,
         )
     _held[:] = [found]
     terminal.detail(f"model {found.encoder.name}: {found.encoder.description}")

@@ -1,0 +1,229 @@
+"""Request bodies: bounded in bytes and seconds, and JSON taken at its word.
+
+JSON that readers disagree about is refused, not guessed at: keys twice, NaN and infinities, lone
+surrogates, bytes that are not UTF-8. A body's structure is counted before it is parsed, as a list of
+empty lists takes thirty times its bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from siglipcli.serve.errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from starlette.requests import Request
+    from starlette.types import Scope
+
+    from siglipcli.serve.settings import ServeSettings
+
+__all__ = ["Bodies", "Part", "content_type", "parse_json", "read_body", "read_form", "read_json"]
+
+MAX_DEPTH = 64
+MAX_ITEMS = 200_000  # commas, colons and brackets, of texts too
+MAX_DIGITS = 64  # of a number
+_INLINE = 100_000  # bytes that are parsed on the event loop
+_LONE = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONG_NUMBER = "a number with more than {} digits"
+
+
+class Bodies:
+    """The bodies that are in memory, of all requests, by their bytes; one event loop's."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.total = 0
+        self._sizes: dict[int, int] = {}
+
+    def add(self, scope: Scope, count: int) -> None:
+        """Count bytes of a request's body. Raises ApiError (429) where they are too many for now."""
+        if self.total + count > self.limit:
+            raise ApiError(
+                429,
+                "Too much is being uploaded; try again.",
+                code="busy",
+                headers={"Retry-After": "2"},
+            )
+        self.total += count
+        self._sizes[id(scope)] = self._sizes.get(id(scope), 0) + count
+
+    def release(self, scope: Scope) -> None:
+        """Forget the body of a request that has ended."""
+        self.total -= self._sizes.pop(id(scope), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One field of a form; `data` is str for a text, bytes for a file, which alone has a `filename`."""
+
+    name: str
+    data: str | bytes
+    filename: str = ""
+
+
+def content_type(request: Request) -> str:
+    """Return the media type without its parameters, lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(request: Request, settings: ServeSettings, limit: int | None = None) -> bytes:
+    """Return the whole body. Raises ApiError: 413 over `limit` bytes, 408 after too long, 429 where busy."""
+    limit = min(limit or settings.max_request_bytes, settings.max_request_bytes)
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise _too_large(limit)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ApiError(415, "Compressed bodies are not taken.", code="content_encoding")
+    try:
+        return await asyncio.wait_for(_received(request, limit), settings.body_seconds)
+    except asyncio.TimeoutError:
+        raise ApiError(
+            408,
+            f"The body did not arrive within {settings.body_seconds:g} s.",
+            code="slow_body",
+            headers={"Connection": "close"},
+        ) from None
+
+
+async def _received(request: Request, limit: int) -> bytes:
+    bodies: Bodies = request.app.state.bodies
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        bodies.add(request.scope, len(chunk))
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(
+        413,
+        f"The body is larger than {limit:,} bytes.",
+        code="body_too_large",
+        headers={"Connection": "close"},
+    )
+
+
+async def read_json(request: Request, settings: ServeSettings) -> dict[str, Any]:
+    """Return the body as a JSON object. Raises ApiError as `read_body` does; 415, and 400 for bad JSON."""
+    kind = content_type(request)
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise ApiError(415, "Send JSON, as application/json.", code="content_type")
+    body = await read_body(request, settings)
+    parsed = parse_json(body) if len(body) < _INLINE else await asyncio.to_thread(parse_json, body)
+    if not isinstance(parsed, dict):
+        raise _bad("the body is not an object")
+    return parsed
+
+
+def parse_json(body: bytes) -> Any:
+    """Return what JSON says. Raises ApiError (400) for what is no JSON, or not the same to everyone."""
+    if sum(map(body.count, (b",", b"[", b"{", b":"))) > MAX_ITEMS:
+        raise _bad("too many values")
+    try:
+        text = body.decode("utf-8")
+        parsed = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=_float,
+            parse_int=_int,
+        )
+        _check_depth(parsed)
+        if _LONE.search(body):
+            json.dumps(parsed, ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        raise _bad("the bytes are not UTF-8") from None
+    except UnicodeEncodeError:
+        raise _bad("half a surrogate pair") from None
+    except RecursionError:
+        raise _bad(f"nested more than {MAX_DEPTH} levels deep") from None
+    except json.JSONDecodeError as error:
+        raise _bad(f"{error.msg} at character {error.pos}") from None
+    return parsed
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _bad("a key that is there twice")
+    return made
+
+
+def _constant(word: str) -> NoReturn:
+    raise _bad(f"{word} is no number of JSON")
+
+
+def _float(text: str) -> float:
+    if len(text) > MAX_DIGITS:
+        raise _bad(_LONG_NUMBER.format(MAX_DIGITS))
+    number = float(text)
+    if not math.isfinite(number):
+        raise _bad("a number that is too large")
+    return number
+
+
+def _int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise _bad(_LONG_NUMBER.format(MAX_DIGITS))
+    return int(text)
+
+
+def _check_depth(parsed: Any) -> None:
+    level = [parsed]
+    for _ in range(MAX_DEPTH):
+        level = [item for value in level for item in _items(value)]
+        if not level:
+            return
+    raise _bad(f"nested more than {MAX_DEPTH} levels deep")
+
+
+def _items(value: Any) -> list[Any]:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [item for item in items if isinstance(item, (dict, list))]
+
+
+def _bad(why: str) -> ApiError:
+    return ApiError(400, f"This is not the JSON that was expected: {why}.", code="bad_json")
+
+
+async def read_form(request: Request, settings: ServeSettings) -> list[Part]:
+    """Return the fields of multipart/form-data, in order. Raises ApiError as `read_body` does; 400."""
+    from starlette.formparsers import MultiPartException, MultiPartParser
+
+    body = await read_body(request, settings)
+
+    async def stream() -> AsyncGenerator[bytes, None]:  # the parser takes no other
+        yield body
+
+    parser = MultiPartParser(
+        request.headers,
+        stream(),
+        max_files=settings.max_images,
+        max_fields=settings.max_labels + 16,
+        max_part_size=1 << 20,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, ValueError, KeyError, UnicodeDecodeError):
+        raise ApiError(400, "The form cannot be read.", code="bad_form") from None
+    try:
+        return [await _part(name, value) for name, value in form.multi_items()]
+    finally:
+        await form.close()
+
+
+async def _part(name: str, value: Any) -> Part:
+    if isinstance(value, str):
+        return Part(name, value)
+    return Part(name, await value.read(), value.filename or "file")
