@@ -55,7 +55,7 @@ IMPORTS: dict[str, set[str]] = {
     "evaluating": {"arguments", "evaluation", "labels", "scoring"},
     "diagnosis": {"encoders"},
     "kept": {"encoders", "store"},
-    "serve": {"labels", "prometheus_client", "starlette", "uvicorn"},
+    "serve": {"labels", "outputs", "prometheus_client", "starlette", "uvicorn"},
     "terminal": {"rich", "typer"},
     "cli": {
         "api", "demo", "diagnosis", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",

@@ -7,7 +7,7 @@
         for result in classifier.classify(images, label_set, widened(header.scoring, [label_set])):
             sink.write(result)
 
-The page is `page.html`, `parts.html` (Jinja2), `page.css`, `page.js` and `review.js` of this folder.
+The page is `page.html`, `parts.html` (Jinja2), `theme.css`, `page.css`, `page.js` and `review.js` of this folder.
 """
 
 from __future__ import annotations

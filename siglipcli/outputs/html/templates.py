@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-__all__ = ["Html", "as_data", "page", "part"]
+__all__ = ["Html", "as_data", "environment", "file", "page", "part"]
 
 Html: TypeAlias = "Markup"
 """Markup that a template made: whatever came from elsewhere in it is escaped."""
@@ -31,14 +31,14 @@ Html: TypeAlias = "Markup"
 
 def page(**content: Any) -> Iterator[str]:
     """Yield the page in pieces; what it iterates over is read as the pieces are taken."""
-    script = _file("page.js") + _file("review.js")
-    template = _environment().get_template("page.html")
-    return template.generate(style=_file("page.css"), script=script, **content)
+    script = file("page.js") + file("review.js")
+    template = environment().get_template("page.html")
+    return template.generate(style=file("theme.css") + file("page.css"), script=script, **content)
 
 
 def part(name: str, **content: Any) -> Html:
     """Return what the macro `name` of `parts.html` makes."""
-    macro = getattr(_environment().get_template("parts.html").module, name)
+    macro = getattr(environment().get_template("parts.html").module, name)
     markup: Html = macro(**content)
     return markup
 
@@ -49,9 +49,10 @@ def as_data(value: object) -> Html:
 
 
 @cache
-def _environment() -> Environment:
+def environment(package: str = "") -> Environment:
+    """Return the templates in the folder of a package: by default of this one."""
     environment = Environment(
-        loader=FunctionLoader(_file),
+        loader=FunctionLoader(partial(file, package=package)),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_spelt_out,
@@ -84,5 +85,6 @@ def _digest(content: str) -> str:
 
 
 @cache
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+def file(name: str, package: str = "") -> str:
+    """Return the text of a file in the folder of a package: by default of this one."""
+    return resources.files(package or __package__).joinpath(name).read_text(encoding="utf-8")

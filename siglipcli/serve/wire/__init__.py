@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MODULES", "modules"]
 
-MODULES = ("models", "health")
+MODULES = ("pages", "label_sets", "models", "health")
 """In the order in which routes are tried."""
 
 

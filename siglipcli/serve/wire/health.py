@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from siglipcli.serve.engine import Engine
     from siglipcli.serve.settings import ServeSettings
 
-__all__ = ["PUBLIC", "routes"]
+__all__ = ["OPERATIONS", "PUBLIC", "routes"]
 
 PUBLIC = ("/health",)
 
@@ -33,3 +33,42 @@ def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
         Route("/health", health, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
     ]
+
+
+def _state(*words: str) -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "required": ["status"],
+        "properties": {"status": {"enum": list(words)}},
+    }
+    return {"application/json": {"schema": schema}}
+
+
+OPERATIONS: dict[str, dict[str, Any]] = {
+    "GET /health": {
+        "operationId": "getHealth",
+        "tags": ["Operation"],
+        "summary": "Say whether images are being encoded here",
+        "description": "Needs no key. The status is 200 only where an image was encoded within the last minute,"
+        " or is encoded on the spot.",
+        "security": [],
+        "responses": {
+            "200": {"description": "They are.", "content": _state("ok")},
+            "503": {
+                "description": "The model is loading, the server is stopping, or the model is stuck.",
+                "content": _state("loading", "draining", "stuck"),
+            },
+        },
+    },
+    "GET /metrics": {
+        "operationId": "getMetrics",
+        "tags": ["Operation"],
+        "summary": "Count what was served, for Prometheus",
+        "responses": {
+            "200": {
+                "description": "Prometheus’s text format.",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            }
+        },
+    },
+}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from siglipcli.serve.engine import Engine
     from siglipcli.serve.settings import ServeSettings
 
-__all__ = ["routes"]
+__all__ = ["OPERATIONS", "SCHEMAS", "routes"]
 
 
 def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
@@ -39,3 +39,63 @@ def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
 
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "siglip"}
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "Model": {
+        "type": "object",
+        "required": ["id", "object", "created", "owned_by"],
+        "properties": {
+            "id": {"type": "string", "description": "What requests may call it in `model`."},
+            "object": {"const": "model"},
+            "created": {
+                "type": "integer",
+                "description": "Always 0; OpenAI’s clients want a number.",
+            },
+            "owned_by": {"type": "string"},
+        },
+    }
+}
+
+_MODEL = {"$ref": "#/components/schemas/Model"}
+_MODELS = {
+    "type": "object",
+    "required": ["object", "data"],
+    "properties": {
+        "object": {"const": "list"},
+        "data": {"type": "array", "items": _MODEL, "minItems": 1, "maxItems": 1},
+    },
+}
+
+OPERATIONS: dict[str, dict[str, Any]] = {
+    "GET /models": {
+        "operationId": "listModels",
+        "tags": ["Models and label sets"],
+        "summary": "Name the model that this server runs",
+        "description": "A list of one, in OpenAI’s form.",
+        "responses": {
+            "200": {
+                "description": "The model.",
+                "content": {"application/json": {"schema": _MODELS}},
+            }
+        },
+    },
+    "GET /models/{id}": {
+        "operationId": "getModel",
+        "tags": ["Models and label sets"],
+        "summary": "Say whether this is the server’s model",
+        "parameters": [
+            {
+                "name": "id",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string"},
+                "example": "demo",
+            }
+        ],
+        "responses": {
+            "200": {"description": "It is.", "content": {"application/json": {"schema": _MODEL}}},
+            "404": {"$ref": "#/components/responses/Error"},
+        },
+    },
+}

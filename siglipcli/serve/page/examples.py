@@ -1,0 +1,158 @@
+"""An OpenAPI document → what the page of it shows: operations by tag, fields as rows, requests as curl commands."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["curl", "groups", "rows"]
+
+_DEEPEST = 3  # levels of fields within fields
+_LONG = 60  # characters of base64 that are shown as a file
+
+
+def groups(document: Mapping[str, Any], base: str) -> list[dict[str, Any]]:
+    """Return the operations by tag, in the order of the document's tags."""
+    found: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in document["tags"]}
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            shown = _operation(method.upper(), path, operation, document, base)
+            found[operation["tags"][0]].append(shown)
+    return [{"name": name, "operations": shown} for name, shown in found.items() if shown]
+
+
+def _operation(
+    method: str, path: str, operation: Mapping[str, Any], document: Mapping[str, Any], base: str
+) -> dict[str, Any]:
+    bodies = operation.get("requestBody", {}).get("content", {})
+    is_public = operation.get("security") == []
+    prefix = base if is_public else f"{base}/v1"
+    return {
+        "id": operation["operationId"],
+        "method": method,
+        "path": path if is_public else f"/v1{path}",
+        "summary": operation["summary"],
+        "description": operation.get("description", ""),
+        "bodies": [
+            {
+                "type": kind,
+                "rows": list(rows(body["schema"], document)),
+                "examples": list(_examples(method, f"{prefix}{path}", kind, body)),
+            }
+            for kind, body in bodies.items()
+        ],
+        "plain": ""
+        if bodies or operation["tags"] == ["Pages"]
+        else curl(method, f"{prefix}{path}"),
+        "responses": [
+            (status, resolved(response, document)["description"])
+            for status, response in operation["responses"].items()
+        ],
+        "result": _result(operation, document),
+    }
+
+
+def resolved(value: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Follow a `$ref` within the document."""
+    while reference := value.get("$ref"):
+        place: Any = document
+        for key in reference.removeprefix("#/").split("/"):
+            place = place[key]
+        value = place
+    return value
+
+
+def rows(
+    schema: Mapping[str, Any], document: Mapping[str, Any], prefix: str = "", depth: int = 0
+) -> Iterator[tuple[str, str, bool, str]]:
+    """Yield a schema's fields: name (with those it is within), type, whether it must be there, meaning."""
+    schema = resolved(schema, document)
+    for name, field in schema.get("properties", {}).items():
+        field = resolved(field, document)  # noqa: PLW2901  # what it refers to
+        place = f"{prefix}{name}"
+        yield (
+            place,
+            kind(field, document),
+            name in schema.get("required", ()),
+            field.get("description", ""),
+        )
+        inner, mark = field, "."
+        if field.get("type") == "array":
+            inner, mark = resolved(field.get("items", {}), document), "[]."
+        if depth < _DEEPEST:
+            yield from rows(inner, document, place + mark, depth + 1)
+
+
+def kind(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """Name a schema's type in a few words."""
+    schema = resolved(schema, document)
+    for key in ("oneOf", "anyOf"):
+        if key in schema:
+            return " or ".join(dict.fromkeys(kind(each, document) for each in schema[key]))
+    if "const" in schema:
+        return json.dumps(schema["const"])
+    if "enum" in schema:
+        return " or ".join(json.dumps(each) for each in schema["enum"])
+    said = schema.get("type", "any")
+    if said == "array":
+        return f"list of {kind(schema['items'], document)}" if "items" in schema else "list"
+    return " or ".join(said) if isinstance(said, list) else str(said)
+
+
+def _examples(
+    method: str, url: str, media: str, body: Mapping[str, Any]
+) -> Iterator[tuple[str, str]]:
+    """Yield examples' titles and commands."""
+    for name, example in body.get("examples", {}).items():
+        yield example.get("summary", name), curl(method, url, media, example["value"])
+
+
+def curl(method: str, url: str, media: str = "", value: Any = None) -> str:
+    """Write a request as a command for a shell, in which images are files."""
+    command = f"curl {url}" if method in {"GET", "POST"} else f"curl -X {method} {url}"
+    if media == "multipart/form-data":
+        fields = [f"-F {key}={part}" for key, part in _form(value)]
+        return " \\\n  ".join([command, *fields])
+    if media == "application/json":
+        # no argument: one must not be longer than 128 KiB on Linux
+        header = "-H 'Content-Type: application/json'"
+        return f"{command} {header} -d @- <<END\n{_shown(value)}\nEND"
+    if media:
+        return f"{command} -H 'Content-Type: {media}' --data-binary @photo.jpg"
+    return command
+
+
+def _form(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, part in value.items():
+        for item in part if isinstance(part, list) else [part]:
+            text = str(item)
+            is_file = len(text) > _LONG and " " not in text
+            yield key, "@photo.jpg" if is_file else f"'{text}'" if not text.isalnum() else text
+
+
+def _shown(value: Any) -> str:
+    """Write JSON in which long base64 is a command that reads a file."""
+    return json.dumps(_with_files(value), ensure_ascii=False, indent=2).replace("\\u0024", "$")
+
+
+def _with_files(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_files(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_files(item) for item in value]
+    if isinstance(value, str) and len(value) > _LONG and " " not in value:
+        head = "data:image/jpeg;base64," if value.startswith("data:") else ""
+        return f"{head}$(base64 -w0 photo.jpg)"
+    return value
+
+
+def _result(operation: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """Return the example of a response, as JSON; empty where there is none."""
+    success = resolved(operation["responses"].get("200", {}), document)
+    for body in success.get("content", {}).values():
+        if "example" in body:
+            return json.dumps(body["example"], ensure_ascii=False, indent=2)
+    return ""
