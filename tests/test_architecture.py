@@ -48,6 +48,7 @@ IMPORTS: dict[str, set[str]] = {
     "outputs": {
         "PIL", "digits", "evaluation", "images", "inputs", "jinja2", "numpy", "pyarrow", "rich", "scoring",
     },
+    "actions": {"files", "images", "inputs"},
     "arguments": {"PIL", "images", "inputs", "labels", "numpy", "scoring"},
     "api": {
         "arguments", "embedding_files", "encoders", "numpy", "pipeline", "scoring", "search", "session",
@@ -58,7 +59,7 @@ IMPORTS: dict[str, set[str]] = {
     "serve": {"labels", "outputs", "prometheus_client", "starlette", "uvicorn"},
     "terminal": {"rich", "typer"},
     "cli": {
-        "api", "demo", "diagnosis", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",
+        "actions", "api", "demo", "diagnosis", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",
         "pipeline", "scoring", "search", "serve", "store", "terminal", "typer",
     },
 }  # fmt: skip

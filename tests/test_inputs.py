@@ -163,12 +163,12 @@ def test_an_absolute_exclude_holds_for_relative_inputs(
 
 
 def test_what_is_passed_over_is_counted_by_its_ending(tree: Path) -> None:
-    """A folder of camera RAW beside one JPEG is not silent: endings are counted."""
-    for name in ("1.NEF", "2.nef", "x.mp4", "README"):
+    """A folder of Photoshop files beside one JPEG is not silent: endings are counted."""
+    for name in ("1.PSD", "2.psd", "x.mp4", "README"):
         (tree / name).touch()
     overlooked = Overlooked()
     list(expand([str(tree)], overlooked=overlooked))
-    assert overlooked.endings == {".nef": 2, ".mp4": 1, "": 2, ".txt": 1}
+    assert overlooked.endings == {".psd": 2, ".mp4": 1, "": 2, ".txt": 1}
 
 
 def test_an_exclude_that_matches_nothing_is_known(tree: Path) -> None:
@@ -644,3 +644,32 @@ def run(
         check=True,
         timeout=60,
     )
+
+
+# --- pairs of RAW and JPEG ------------------------------------------------------------------------
+
+
+def test_raw_is_found_in_folders_where_it_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the extra a folder's RAW files are images; without it they are passed over, and counted."""
+    for name in ("a.NEF", "b.cr3", "c.dng"):
+        (tmp_path / name).touch()
+    assert names(expand([str(tmp_path)]), tmp_path) == ["a.NEF", "b.cr3", "c.dng"]
+    monkeypatch.setattr("siglipcli.inputs.options.find_spec", lambda _: None)
+    overlooked = Overlooked()
+    assert names(expand([str(tmp_path)], overlooked=overlooked), tmp_path) == []
+    assert overlooked.endings == {".nef": 1, ".cr3": 1, ".dng": 1}
+
+
+def test_a_pair_is_one_input_the_jpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In folders and among named files, whichever half comes first; RAW without a JPEG stays."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.cr2", "a.jpg", "b.nef", "c.JPG", "c.nef", "c.png", "c.x.jpg"):
+        (tmp_path / name).touch()
+    one = Options(one_of_pairs=True)
+    assert names(expand(["."], one)) == ["./a.jpg", "./b.nef", "./c.JPG", "./c.png", "./c.x.jpg"]
+    assert names(expand(["a.jpg", "a.cr2", "b.nef"], one)) == ["a.jpg", "b.nef"]
+    assert names(expand(["c.nef", "gone.nef"], one)) == ["c.JPG", "missing: gone.nef"]
+    assert names(expand(["a.cr2"], Options(one_of_pairs=True, exclude=("*.jpg",)))) == ["a.cr2"]
+    assert names(expand(["."], Options(one_of_pairs=False)))[:2] == ["./a.cr2", "./a.jpg"]

@@ -21,6 +21,7 @@ _COMMANDS = {
     "search": "Rank images against words or an image.",
     "score": "Score images with texts, pair by pair.",
     "embed": "Write embeddings, to be used again.",
+    "sort": "Put images into folders by their labels.",
     "evaluate": "Measure a label set on images you know.",
     "calibrate": "Fit thresholds to images you know.",
     "compare": "Compare two label sets on images you know.",

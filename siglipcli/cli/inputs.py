@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siglipcli.errors import UsageError
-from siglipcli.inputs import Options, Overlooked, check_list, expand, read_list
+from siglipcli.inputs import (
+    RAW_ENDINGS,
+    Options,
+    Overlooked,
+    can_read_raw,
+    check_list,
+    expand,
+    read_list,
+)
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from siglipcli.cli.options import InputOptions, SavedOptions, WalkOptions
     from siglipcli.embedding_files import SavedVectors
@@ -35,6 +43,8 @@ class Inputs:
     options: InputOptions
     saved: SavedOptions | None = None
     output: Path | None = None
+    skip_folders: tuple[Path, ...] = ()
+    skip_files: Callable[[str], bool] | None = None
     overlooked: Overlooked = field(default_factory=Overlooked)
     _embeddings: SavedVectors | None = field(default=None, init=False)
 
@@ -71,7 +81,7 @@ class Inputs:
         if self._embeddings is not None:
             return self._embeddings
         names = _but_not(self._names(), self.output)
-        return expand(names, walking(self.options, self.output), overlooked=self.overlooked)
+        return expand(names, self._walking(), overlooked=self.overlooked)
 
     def total(self) -> int | None:
         """Count the inputs by walking them once more; None where some can be read only once."""
@@ -79,7 +89,16 @@ class Inputs:
         once = "-" in (self.options.paths or ()) or (listed and not Path(listed).is_file())
         if self._saved or once:
             return None
-        return sum(1 for _ in expand(self._names(), walking(self.options, self.output)))
+        return sum(1 for _ in expand(self._names(), self._walking()))
+
+    def _walking(self) -> Options:
+        options = walking(self.options, self.output)
+        return replace(
+            options,
+            one_of_pairs=self.options.pairs == "one",
+            skip_folders=self.skip_folders,
+            skip_files=self.skip_files,
+        )
 
     def report(self, terminal: Terminal) -> None:
         """Say what was passed over in folders, and which patterns matched nothing."""
@@ -92,6 +111,8 @@ class Inputs:
             if (rest := len(endings) - _ENDINGS) > 0:
                 named.append(f"{rest:,} more endings")
             terminal.note(f"passed over: {', '.join(named)}; see --ext")
+        if not endings.keys().isdisjoint(RAW_ENDINGS) and not can_read_raw():
+            terminal.note("camera RAW is read with: pip install 'siglipcli[photo]'")
         for pattern in self.overlooked.unused(walking(self.options)):
             terminal.note(f"--exclude {pattern} matched nothing")
 

@@ -124,6 +124,7 @@ class InputOptions(WalkOptions):
     ] = None
     files_from: Annotated[str | None, option("files_from", metavar="FILE")] = None
     null: Annotated[bool, option("null", "--null", "-0")] = False
+    pairs: Annotated[str, option("pairs", **words("both", "one"))] = "both"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ REMEDIES: dict[str, str] = {
     "openvino": "Use --runtime torch.",
     "openvino_device": "Use --runtime torch, or leave --device out.",
     "precision": "Use --precision {available}.",
+    "damaged_journal": "Files can still be moved by hand: each line says from where to where.",
     "no_images": "",
     "other_model": "Use --model {model}.",
     "output": "",

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from siglipcli.inputs.files import expand, listed
 from siglipcli.inputs.lists import check_list, read_list
-from siglipcli.inputs.options import IMAGE_ENDINGS, Options, Overlooked
+from siglipcli.inputs.options import (
+    IMAGE_ENDINGS,
+    RAW_ENDINGS,
+    Options,
+    Overlooked,
+    can_read_raw,
+)
 
 __all__ = [
     "IMAGE_ENDINGS",
+    "RAW_ENDINGS",
     "Options",
     "Overlooked",
+    "can_read_raw",
     "check_list",
     "expand",
     "listed",

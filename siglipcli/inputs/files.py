@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from siglipcli.inputs.folders import SEPARATORS, unreachable, walk
 from siglipcli.inputs.options import Chooser, Options, Overlooked
+from siglipcli.inputs.pairs import one_of_pairs
 from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:
@@ -56,10 +57,19 @@ def expand(
     """
     options = options or Options()
     chooser = Chooser(options, overlooked or Overlooked())
+    items = _expanded(paths, chooser, stdin)
+    if options.one_of_pairs:
+        items = one_of_pairs(items, lambda path: chooser.excludes(path, os.path.basename(path)))
+    yield from items
+
+
+def _expanded(
+    paths: Iterable[str], chooser: Chooser, stdin: BinaryIO | None
+) -> Iterator[Source | Failure]:
     piped: Source | Failure | None = None
     for path in paths:
         if path == STDIN:
-            piped = piped or _piped(stdin, options)
+            piped = piped or _piped(stdin, chooser.options)
             yield piped
         else:
             yield from _named(path, chooser)

@@ -47,6 +47,8 @@ def walk(root: str, chooser: Chooser) -> Iterator[Source | Failure]:
             stack.pop()
         elif not isinstance(item, _Subfolder):
             yield item
+        elif chooser.skips_folder(item.path):
+            continue
         elif not item.linked or _is_new(item.path, root, followed):
             stack.append(_entries(item.path, root, chooser))
 
@@ -99,7 +101,7 @@ def _entries(folder: str, root: str, chooser: Chooser) -> Iterator[Source | Fail
         return
     names.sort()
     for name in names:
-        if not chooser.skips(prefix + name):
+        if not chooser.skips_in_folder(prefix + name):
             yield special.get(name, Source)(prefix + name)
 
 

@@ -10,13 +10,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from glob import has_magic
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["IMAGE_ENDINGS", "Chooser", "Options", "Overlooked"]
+__all__ = ["IMAGE_ENDINGS", "RAW_ENDINGS", "Chooser", "Options", "Overlooked", "can_read_raw"]
 
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".jps", ".png", ".apng", ".webp", ".gif", ".bmp"),
@@ -25,6 +26,12 @@ IMAGE_ENDINGS = (
     *(".heic", ".heif", ".heics", ".heifs", ".hif", ".jxl"),  # a row that names the plugin beats silence
 )  # fmt: skip
 """What counts as an image inside a folder, unless other endings are wanted."""
+
+RAW_ENDINGS = (
+    *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".dng", ".raf", ".orf", ".rw2", ".rwl"),
+    *(".pef", ".srw", ".3fr", ".fff", ".iiq", ".mos", ".mef", ".mrw", ".x3f", ".erf", ".kdc", ".dcr", ".gpr"),
+)  # fmt: skip
+"""Camera RAW: images inside a folder too, where the library is here that reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,9 @@ class Options:
     any case; one text may hold several, separated by commas; None takes every file.
     `exclude`: globs against the base name, the path below the named folder and the path as typed; a
     folder that matches is not entered. They hold for named files too, as the shell expands `*.jpg` first.
-    `skip`: a file never to read (this run's output).
+    `skip`: a file never to read (this run's output). `skip_folders`: folders below the named ones that are
+    not entered, and `skip_files` decides about files in folders by their path: this run's destination.
+    `one_of_pairs`: a RAW file and the JPEG of its name are one input, the JPEG.
     `stdin_limit`: the most bytes that are taken from stdin for `-`.
     """
 
@@ -44,6 +53,9 @@ class Options:
     exclude: tuple[str, ...] = ()
     hidden: bool = False
     skip: Path | None = None
+    skip_folders: tuple[Path, ...] = ()
+    skip_files: Callable[[str], bool] | None = None
+    one_of_pairs: bool = False
     stdin_limit: int = 1 << 30
 
 
@@ -63,13 +75,21 @@ class Overlooked:
         return [pattern for pattern in options.exclude if pattern not in self.excluded]
 
 
+def can_read_raw() -> bool:
+    """Whether the library that reads camera RAW is installed; it is not imported."""
+    return find_spec("rawpy") is not None
+
+
 class Chooser:
     """A run's `Options`, compiled; what is passed over is counted in `overlooked`."""
 
     def __init__(self, options: Options, overlooked: Overlooked) -> None:
         self.options = options
         self.overlooked = overlooked
-        plain, self._globs = _endings(options.extensions or ())
+        extensions = options.extensions or ()
+        if options.extensions is IMAGE_ENDINGS and can_read_raw():
+            extensions = (*IMAGE_ENDINGS, *RAW_ENDINGS)
+        plain, self._globs = _endings(extensions)
         self._suffixes = tuple(plain)
         self._excluded = [
             (pattern, form) for pattern in options.exclude for form in _forms(pattern)
@@ -96,15 +116,28 @@ class Chooser:
                 return True
         return False
 
+    def skips_folder(self, path: str) -> bool:
+        """Whether `path` is a folder that is not entered."""
+        return any(_is_same(path, folder) for folder in self.options.skip_folders)
+
+    def skips_in_folder(self, path: str) -> bool:
+        """Whether `path`, met in a folder, is a file that is not read."""
+        skips = self.options.skip_files
+        return self.skips(path) or (skips is not None and skips(path))
+
     def skips(self, path: str) -> bool:
         """Whether `path` is the file that is never read."""
         skip = self.options.skip
         if skip is None or skip.name.lower() != os.path.basename(path).lower():
             return False
-        try:
-            return os.path.samefile(path, skip)
-        except OSError:
-            return False
+        return _is_same(path, skip)
+
+
+def _is_same(path: str, other: Path) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def _endings(extensions: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -12,7 +12,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from siglipcli.errors import UsageError
-from siglipcli.inputs import IMAGE_ENDINGS
+from siglipcli.inputs import IMAGE_ENDINGS, RAW_ENDINGS
 from siglipcli.outputs.output import is_same
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "check_label_set", "check_report", "is_own"]
 
 _LABEL_SETS = (".yaml", ".yml")
+_IMAGES = (*IMAGE_ENDINGS, *RAW_ENDINGS)
 _HEAD, _TAIL = 1 << 16, 1 << 20
 _MOST_JSON = 64 << 20  # bytes of a document that is read whole
 
@@ -75,7 +76,7 @@ def check_label_set(output: Path | None, *, force: bool = False) -> None:
     if force or output is None or not _is_file(output):
         return
     head = _head(output)
-    if output.suffix.lower() in IMAGE_ENDINGS or not (head.isspace() or _has_labels(head)):
+    if output.suffix.lower() in _IMAGES or not (head.isspace() or _has_labels(head)):
         raise UsageError(
             f"{output} exists, and is no label set.", code="foreign_output", path=str(output)
         )
@@ -83,7 +84,7 @@ def check_label_set(output: Path | None, *, force: bool = False) -> None:
 
 def is_own(path: Path, *, plain: bool = False) -> bool:
     """Whether a file could be an earlier output of this program; an empty one could."""
-    if path.suffix.lower() in {*IMAGE_ENDINGS, *_LABEL_SETS}:
+    if path.suffix.lower() in {*_IMAGES, *_LABEL_SETS}:
         return False
     head = _head(path)
     if not head or head.isspace():
@@ -134,7 +135,7 @@ def _has_labels(head: bytes) -> bool:
 
 def _kind(path: Path) -> str:
     suffix = path.suffix.lower()
-    if suffix in IMAGE_ENDINGS:
+    if suffix in _IMAGES:
         return "its ending is an image's"
     if suffix in _LABEL_SETS:
         return "its ending is a label set's"

@@ -1,0 +1,115 @@
+"""RAW files and the images of the same name beside them: which files of a folder belong together."""
+
+# Names stay the strings that were typed: Path would drop their `./`.
+# ruff: noqa: PTH118, PTH120, PTH122
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from siglipcli.inputs.options import RAW_ENDINGS
+from siglipcli.results import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from siglipcli.results import Failure
+
+__all__ = [
+    "JPEG_ENDINGS",
+    "Neighbours",
+    "is_jpeg",
+    "is_raw",
+    "jpeg_beside",
+    "one_of_pairs",
+    "raws_beside",
+]
+
+JPEG_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif")
+
+
+def is_raw(name: str) -> bool:
+    """Whether a name ends as camera RAW does."""
+    return name.lower().endswith(RAW_ENDINGS)
+
+
+def is_jpeg(name: str) -> bool:
+    """Whether a name ends as a JPEG's does."""
+    return name.lower().endswith(JPEG_ENDINGS)
+
+
+class Neighbours:
+    """The names in one folder at a time, by what they are called but for the ending.
+
+    `stems` gives what a name is listed under, first its own stem.
+    """
+
+    def __init__(
+        self, stems: Callable[[str], tuple[str, ...]] = lambda name: (os.path.splitext(name)[0],)
+    ) -> None:
+        self._stems = stems
+        self._folder: str | None = None
+        self._names: dict[str, list[str]] = {}
+
+    def of(self, path: str) -> list[str]:
+        """Return the names in the path's folder that have its stem, sorted; its own is one of them."""
+        folder, name = os.path.split(path)
+        if folder != self._folder:
+            self._names = self._read(folder)
+            self._folder = folder
+        return self._names.get(self._stems(name)[0], [])
+
+    def _read(self, folder: str) -> dict[str, list[str]]:
+        names: dict[str, list[str]] = {}
+        try:
+            listed = sorted(os.listdir(folder or os.curdir))  # noqa: PTH208
+        except OSError:  # its files have a row of their own
+            return names
+        for name in listed:
+            for stem in self._stems(name):
+                names.setdefault(stem, []).append(name)
+        return names
+
+
+def raws_beside(path: str, neighbours: Neighbours | None = None) -> list[str]:
+    """Return the RAW files that stand beside an image and have its name but for the ending."""
+    names = (neighbours or Neighbours()).of(path)
+    return [_beside(path, name) for name in names if is_raw(name)]
+
+
+def jpeg_beside(path: str, neighbours: Neighbours | None = None) -> str | None:
+    """Return the JPEG that stands beside a RAW file and has its name but for the ending."""
+    names = (neighbours or Neighbours()).of(path)
+    return next((_beside(path, name) for name in names if is_jpeg(name)), None)
+
+
+def one_of_pairs(
+    items: Iterable[Source | Failure], excludes: Callable[[str], bool] = lambda _: False
+) -> Iterator[Source | Failure]:
+    """Pass inputs on, each pair of a RAW file and a JPEG once: as the JPEG, where its first half stands.
+
+    A JPEG that `excludes` is no half of a pair.
+    """
+    neighbours = Neighbours()
+    passed: set[str] = set()
+    for item in items:
+        pair = _pair(item, neighbours) if isinstance(item, Source) and item.given is None else None
+        if pair is None or excludes(pair):
+            yield item
+        elif pair not in passed:
+            passed.add(pair)
+            yield Source(pair)
+
+
+def _pair(item: Source, neighbours: Neighbours) -> str | None:
+    """Return the JPEG of the pair that an input is a half of."""
+    if is_raw(item.name):
+        return jpeg_beside(item.name, neighbours)
+    if is_jpeg(item.name) and raws_beside(item.name, neighbours):
+        return jpeg_beside(item.name, neighbours)
+    return None
+
+
+def _beside(path: str, name: str) -> str:
+    return os.path.join(os.path.dirname(path), name)
