@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from siglipcli.api import Classifier
     from siglipcli.embedding_files import SavedVectors
+    from siglipcli.embeddings import Batch, Embedded
     from siglipcli.encoders import ModelSpec
     from siglipcli.errors import (
         DeviceError,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from siglipcli.evaluation.metrics import Bin, Confusion, LabelMeasures, Measures
     from siglipcli.images import Limits
     from siglipcli.labels import Label, LabelSet
-    from siglipcli.pipeline import Batch, Embedded, LoadOptions
+    from siglipcli.pipeline import LoadOptions
     from siglipcli.results import (
         Failure,
         Head,
@@ -104,14 +105,14 @@ __all__ = [
 
 _HOME = {
     "Aim": "evaluation.calibration",
-    "Batch": "pipeline",
+    "Batch": "embeddings",
     "Bin": "evaluation.metrics",
     "Calibration": "evaluation.calibration",
     "Classifier": "api",
     "Confusion": "evaluation.metrics",
     "DeviceError": "errors",
     "Difference": "evaluation.comparison",
-    "Embedded": "pipeline",
+    "Embedded": "embeddings",
     "Failure": "results",
     "Head": "results",
     "ImageError": "errors",

@@ -7,17 +7,18 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from inspect import signature
 from itertools import chain, islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from siglipcli import scoring, search
 from siglipcli.arguments import InMemory, as_image, as_images, as_label_sets, as_texts
 from siglipcli.embedding_files.form import SavedVectors
+from siglipcli.embeddings import Batch, Embedded
 from siglipcli.encoders import ModelSpec
 from siglipcli.errors import ImageError, UsageError
-from siglipcli.pipeline import Batch, Embedded
 from siglipcli.results import Failure, ImageTextScores, Prediction, Source
 from siglipcli.scoring import LabelEmbeddings, ScoringOptions
 from siglipcli.search import Query, Ranking
@@ -45,11 +46,24 @@ if TYPE_CHECKING:
 __all__ = ["Classifier"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 DEFAULT_MODEL = "ViT-B-16-SigLIP-384"
 _TEXTS = 256  # in one batch of a lazy stream of texts
 
 logger = logging.getLogger("siglipcli")
+
+
+def _as_init(
+    init: Callable[Concatenate[Any, P], None],
+) -> Callable[[Callable[..., T]], Callable[Concatenate[Any, P], T]]:
+    """Give a function the parameters of `init`, for type checkers and for `help`."""
+
+    def typed(function: Callable[..., T]) -> Callable[Concatenate[Any, P], T]:
+        function.__signature__ = signature(init)  # type: ignore[attr-defined]
+        return function
+
+    return typed
 
 
 class Classifier:
@@ -125,35 +139,10 @@ class Classifier:
         self.load_options = load_options or model.load_options
 
     @classmethod
-    def load(
-        cls,
-        model: str | os.PathLike[str] | ModelSpec = DEFAULT_MODEL,
-        *,
-        device: str = "auto",
-        runtime: str = "auto",
-        precision: str = "auto",
-        text_cleaning: str | None = None,
-        offline: bool = False,
-        cache_dir: Path | None = None,
-        progress: Progress | None = None,
-        load_options: LoadOptions | None = None,
-        store: Store | None = None,
-        keep_towers: bool | None = None,
-    ) -> Self:
-        """Do what `Classifier(model, …)` does."""
-        return cls(
-            model,
-            load_options,
-            store,
-            device=device,
-            runtime=runtime,
-            precision=precision,
-            text_cleaning=text_cleaning,
-            offline=offline,
-            cache_dir=cache_dir,
-            progress=progress,
-            keep_towers=keep_towers,
-        )
+    @_as_init(__init__)
+    def load(cls, *arguments: Any, **options: Any) -> Self:
+        """Do what `Classifier(model, …)` does, with the same arguments."""
+        return cls(*arguments, **options)
 
     def __repr__(self) -> str:
         return f"<Classifier {self.encoder.name!r}: {self.encoder.description}>"

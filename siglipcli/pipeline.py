@@ -8,26 +8,26 @@ the folder. What the store knows travels in columns: no object is made for each 
 
 from __future__ import annotations
 
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, groupby
-from threading import Lock
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from siglipcli import images
+from siglipcli.embeddings import Batch, Embedded
 from siglipcli.errors import ImageError, UsageError
-from siglipcli.images.readers import Decoder, DecoderPool, Readers, Task
+from siglipcli.images.readers import Decoder, Readers, Task
 from siglipcli.images.worker import too_slow
 from siglipcli.machine import available_cpus
 from siglipcli.prefetch import Prefetcher
+from siglipcli.resources import Resources
 from siglipcli.results import Failure, Source
 from siglipcli.store import Entry, FileState, content_digest, file_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future, ThreadPoolExecutor
     from pathlib import Path
     from typing import TypeAlias
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Pixels: TypeAlias = NDArray[np.uint8]
     Vector: TypeAlias = NDArray[np.float32]
 
-__all__ = ["Batch", "Embedded", "LoadOptions", "Resources", "batches", "embed"]
+__all__ = ["Batch", "Embedded", "LoadOptions", "batches", "embed"]
 
 _CHUNK = 256
 """Inputs that the store is asked for at once, at most."""
@@ -48,64 +48,6 @@ _LISTED = 4_096
 listed, which it slows: in bursts it does so seldom."""
 _MOST_SECONDS = 86_400
 _NO_VECTORS = np.empty((0, 0), np.float32)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Embedded:
-    """An input and its embedding, float32[d], a unit row; `stored` if it was not encoded now."""
-
-    source: Source
-    vector: Vector
-    stored: bool = False
-
-    @property
-    def file(self) -> str:
-        """The input's name, as in every result."""
-        return self.source.name
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Embedded):
-            return NotImplemented
-        same = (self.source, self.stored) == (other.source, other.stored)
-        return same and np.array_equal(self.vector, other.vector)
-
-    def __hash__(self) -> int:
-        return hash((self.source, self.vector.tobytes()))
-
-    def __repr__(self) -> str:
-        return f"Embedded({self.file!r}, float32[{len(self.vector)}], stored={self.stored})"
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Inputs that are done, in order: a Source has a row in `vectors`, a Failure has none.
-
-    `vectors` is float32[n, d], unit rows; `stored[i]` tells whether row i was not encoded now.
-    """
-
-    items: Sequence[Source | Failure]
-    vectors: NDArray[np.float32]
-    stored: Sequence[bool]
-
-    @property
-    def sources(self) -> Sequence[Source]:
-        """The inputs that have a vector, one a row."""
-        if len(self.items) == len(self.stored):
-            return cast("Sequence[Source]", self.items)
-        return [item for item in self.items if isinstance(item, Source)]
-
-    @property
-    def failures(self) -> Sequence[Failure]:
-        """The inputs that have none."""
-        if len(self.items) == len(self.stored):
-            return ()
-        return [item for item in self.items if isinstance(item, Failure)]
-
-    def embedded(self) -> Iterator[Embedded | Failure]:
-        """Yield the inputs one by one."""
-        rows = zip(self.vectors, self.stored, strict=True)
-        for item in self.items:
-            yield item if isinstance(item, Failure) else Embedded(item, *next(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,62 +98,6 @@ class _Read:
 
 
 _Part = Batch | _Read  # of a batch that is being put together
-
-
-class Resources:
-    """What runs share, one after another or side by side: worker processes and threads that encode.
-
-    `memory`: bytes for all that is decoded at once, see `images.budget.DecodingMemory`.
-    Any thread may use or close it. A run that is under way when it is closed raises UsageError.
-    """
-
-    def __init__(self, in_flight: int, workers: int, memory: int | None = None) -> None:
-        self.decoders = DecoderPool(workers, memory)
-        self.encoding = ThreadPoolExecutor(in_flight, thread_name_prefix="siglip-encode")
-        self._runs: set[tuple[_Closable, ...]] = set()
-        self._is_closed = False
-        self._lock = Lock()
-
-    @contextmanager
-    def run(self, *parts: _Closable) -> Iterator[None]:
-        """Close the parts of a run, the last one first, when it ends or when this is closed."""
-        with self._lock:
-            self._runs.add(parts)
-        try:
-            self.check()
-            yield
-            self.check()
-        except (CancelledError, RuntimeError):  # what a run meets whose parts are closed
-            self.check()
-            raise
-        finally:
-            _close(parts)
-            with self._lock:
-                self._runs.discard(parts)
-
-    def check(self) -> None:
-        """Raise UsageError if this was closed."""
-        if self._is_closed:
-            raise UsageError("the session is closed; open another one", code="closed")
-
-    def close(self, *, wait: bool = True) -> None:
-        """End every run, thread and process, waiting for what is being encoded if `wait`."""
-        with self._lock:
-            self._is_closed = True
-            runs = list(self._runs)
-        for parts in runs:
-            _close(parts)
-        self.decoders.close()
-        self.encoding.shutdown(wait=wait, cancel_futures=True)
-
-
-def _close(parts: Sequence[_Closable]) -> None:
-    for part in reversed(parts):
-        part.close()
-
-
-class _Closable(Protocol):
-    def close(self) -> None: ...
 
 
 class _Encoding:

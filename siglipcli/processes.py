@@ -68,12 +68,12 @@ def end_with_parent() -> bool:
     return False
 
 
-def private_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Take stdin and stdout away from libraries that may read or print, stderr stays; return both."""
+def private_streams(*, with_stderr: bool = False) -> tuple[BinaryIO, BinaryIO]:
+    """Take stdin and stdout away from libraries that may read or print; return both. stderr may go too."""
     # buffered: a raw write may end before all is written, when the machine or the process was stopped
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1):
+    for stream in (0, 1, 2)[: 3 if with_stderr else 2]:
         os.dup2(nothing, stream)
     os.close(nothing)
     return requests, replies

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siglipcli.arguments import ImageInput
-    from siglipcli.pipeline import Batch
+    from siglipcli.embeddings import Batch
     from siglipcli.results import Failure, Head, Source
 
 __all__ = ["Best", "Query", "Ranking", "combine", "pairs", "rank"]

@@ -14,7 +14,8 @@ import numpy as np
 from siglipcli import machine, pipeline
 from siglipcli.encoders import open_encoder
 from siglipcli.errors import ModelError
-from siglipcli.pipeline import LoadOptions, Resources
+from siglipcli.pipeline import LoadOptions
+from siglipcli.resources import Resources
 from siglipcli.store import Entry, text_digest
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
+    from siglipcli.embeddings import Batch
     from siglipcli.encoders import Encoder, ModelSpec
     from siglipcli.encoders.checkpoint import Progress
-    from siglipcli.pipeline import Batch
+    from siglipcli.images.readers import DecoderPool
     from siglipcli.results import Failure, Source
     from siglipcli.store import Space, Store
 
@@ -95,6 +97,11 @@ class Session:
         tower_memory = {None: memory // _TOWERS_PART, True: memory, False: 0}[keep_towers]
         encoder = open_encoder(spec, progress, tower_memory=tower_memory)
         return cls(encoder, load_options, store, spec=spec)
+
+    @property
+    def decoders(self) -> DecoderPool:
+        """The worker processes and the memory that all decoding of this session shares."""
+        return self._resources.decoders
 
     def batches(
         self, inputs: Iterable[Source | Failure], load_options: LoadOptions | None = None

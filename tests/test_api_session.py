@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import gc
 import io
-import os
-import sys
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
+from what_runs import children, linux_only, threads, wait_until
 
 from siglipcli import Classifier, LoadOptions, ModelSpec, Session, Store, UsageError, demo
 from siglipcli.cli import app, setup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from fake_encoder import FakeEncoder
 
-DEADLINE = 60.0  # seconds for what must happen: nothing is waited for when all is well
 LABELS = ["red", "green", "blue"]
 SHAPES = ["red circle", "blue heart", "green star"]
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def gif(grey: int = 90) -> bytes:
@@ -36,23 +31,6 @@ def gif(grey: int = 90) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (9, 9), (grey, 200, 10)).save(out, "GIF")
     return out.getvalue()
-
-
-def threads() -> set[threading.Thread]:
-    return {t for t in threading.enumerate() if t.name.startswith("siglip")}
-
-
-def children() -> set[int]:
-    """The processes that this one has started, zombies too."""
-    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return {int(pid) for task in tasks for pid in task.read_text().split()}
-
-
-def wait_until(true: Callable[[], bool]) -> bool:
-    end = time.monotonic() + DEADLINE
-    while not true() and time.monotonic() < end:
-        time.sleep(0.005)
-    return true()
 
 
 @pytest.fixture

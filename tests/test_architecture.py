@@ -41,9 +41,11 @@ IMPORTS: dict[str, set[str]] = {
     "scoring": {"digits", "numpy"},
     "search": {"digits", "numpy", "scoring"},
     "prefetch": set(),
-    "pipeline": {"images", "numpy", "prefetch", "store"},
-    "session": {"encoders", "numpy", "pipeline", "store"},
-    "embedding_files": {"numpy", "outputs", "pipeline"},
+    "embeddings": {"numpy"},
+    "resources": {"images"},
+    "pipeline": {"embeddings", "images", "numpy", "prefetch", "resources", "store"},
+    "session": {"encoders", "numpy", "pipeline", "resources", "store"},
+    "embedding_files": {"embeddings", "numpy", "outputs"},
     "evaluation": {"inputs", "labels", "matplotlib", "numpy", "pandas", "scipy", "scoring", "sklearn"},
     "outputs": {
         "PIL", "digits", "evaluation", "images", "inputs", "jinja2", "numpy", "pyarrow", "rich", "scoring",
@@ -51,7 +53,7 @@ IMPORTS: dict[str, set[str]] = {
     "actions": {"files", "images", "inputs"},
     "arguments": {"PIL", "images", "inputs", "labels", "numpy", "scoring"},
     "api": {
-        "arguments", "embedding_files", "encoders", "numpy", "pipeline", "scoring", "search", "session",
+        "arguments", "embedding_files", "embeddings", "encoders", "numpy", "scoring", "search", "session",
     },
     "evaluating": {"arguments", "evaluation", "labels", "scoring"},
     "diagnosis": {"encoders"},

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from siglipcli import embedding_files as vectors
 from siglipcli.embedding_files import About
+from siglipcli.embeddings import Batch
 from siglipcli.errors import OutputError, UsageError
-from siglipcli.pipeline import Batch
 from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:

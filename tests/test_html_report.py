@@ -21,12 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
+from what_runs import children, linux_only, wait_until
 
 from siglipcli import demo, outputs, scoring
 from siglipcli.cli import app
 from siglipcli.errors import ImageError, OutputError
 from siglipcli.images import Limits
-from siglipcli.images.readers import Decoder
+from siglipcli.images.readers import Decoder, DecoderPool
 from siglipcli.labels import Label, LabelSet
 from siglipcli.outputs import html as report
 from siglipcli.outputs.html import report as html_report
@@ -408,6 +409,20 @@ def test_a_format_that_is_decoded_in_a_process_apart(tmp_path: Path) -> None:
     names = [image(tmp_path / name, 300, 150) for name in ("a.webp", "b.tiff", "c.gif")]
     page = written([Prediction(name, ()) for name in names], load_options=LoadOptions(workers=1))
     assert [opened(each).size for each in page.thumbs()] == [(200, 100)] * 3
+
+
+@linux_only
+def test_thumbnails_are_decoded_by_the_runs_own_processes(tmp_path: Path) -> None:
+    """A report starts no worker process of its own: what the session has serves it, and outlives it."""
+    image, before = tmp_path / "a.gif", children()
+    Image.new("RGB", (40, 30), "red").save(image)
+    with closing(DecoderPool(1)) as decoders:
+        for _ in range(2):
+            with closing(thumbnails.Thumbnails(1, LoadOptions(), decoders)) as made:
+                made.add(Source(str(image)))
+                assert [each is not None for chunk in made.chunks() for each in chunk] == [True]
+        assert len(children() - before) == 1
+    assert wait_until(lambda: children() <= before)
 
 
 def test_a_decoder_that_dies_costs_one_thumbnail(

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from siglipcli import images, pipeline
+from siglipcli.embeddings import Embedded
 from siglipcli.errors import ImageError, SiglipError, UsageError
 from siglipcli.images import DEFAULT_LIMITS, Limits
 from siglipcli.images import readers as readers_room
@@ -27,7 +28,7 @@ from siglipcli.images import worker as worker_room
 from siglipcli.images.readers import Clock, Decoder, Readers
 from siglipcli.images.worker import CannotStartError, Worker
 from siglipcli.images.worker_main import READY, REPLY, REQUEST
-from siglipcli.pipeline import Embedded, LoadOptions, embed
+from siglipcli.pipeline import LoadOptions, embed
 from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:

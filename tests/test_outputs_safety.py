@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from siglipcli import demo, embedding_files, outputs
 from siglipcli.cli import app
+from siglipcli.embeddings import Batch
 from siglipcli.errors import UsageError
 from siglipcli.labels import LabelSet
 from siglipcli.outputs import Header, provenance, safety
-from siglipcli.pipeline import Batch
 from siglipcli.results import (
     Failure,
     ImageTextScores,

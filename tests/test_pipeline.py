@@ -14,7 +14,7 @@ import pytest
 
 from siglipcli import images
 from siglipcli.errors import ImageError
-from siglipcli.pipeline import Embedded, LoadOptions, embed
+from siglipcli.pipeline import LoadOptions, embed
 from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from fake_encoder import FakeEncoder
     from numpy.typing import NDArray
+
+    from siglipcli.embeddings import Embedded
 
 DEADLINE = 10.0  # seconds a test waits for what must happen
 

@@ -29,9 +29,9 @@ from siglipcli import (
     embedding_files as vectors,
 )
 from siglipcli.embedding_files import About
+from siglipcli.embeddings import Batch
 from siglipcli.errors import UsageError
 from siglipcli.outputs import Header
-from siglipcli.pipeline import Batch
 from siglipcli.results import Head, ImageTextScores, Pair, Result
 from siglipcli.search import Best, combine
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+from what_runs import DEADLINE, children, linux_only, threads, wait_until
 
 from siglipcli.encoders import ModelSpec
 from siglipcli.errors import UsageError
@@ -23,13 +21,11 @@ from siglipcli.session import Session
 from siglipcli.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from fake_encoder import FakeEncoder
     from numpy.typing import NDArray
-
-DEADLINE = 60.0  # seconds for what must happen: nothing is waited for when all is well
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def image(kind: str, grey: int = 90) -> bytes:
@@ -46,23 +42,6 @@ def vectors(session: Session, inputs: list[Source], **options: int) -> NDArray[n
     batches = list(session.batches(inputs, LoadOptions(**options) if options else None))
     assert not any(batch.failures for batch in batches)
     return np.concatenate([batch.vectors for batch in batches])
-
-
-def threads() -> set[threading.Thread]:
-    return {t for t in threading.enumerate() if t.name.startswith("siglip")}
-
-
-def children() -> set[int]:
-    """The processes that this one has started, zombies too."""
-    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return {int(pid) for task in tasks for pid in task.read_text().split()}
-
-
-def wait_until(true: Callable[[], bool]) -> bool:
-    end = time.monotonic() + DEADLINE
-    while not true() and time.monotonic() < end:
-        time.sleep(0.005)
-    return true()
 
 
 @pytest.fixture

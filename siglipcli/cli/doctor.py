@@ -41,17 +41,16 @@ def doctor(engine: ModelOptions, verbosity: VerbosityOptions) -> None:
 
 def _timed(engine: ModelOptions, terminal: Terminal) -> Iterator[tuple[str, str]]:
     """Encode one image twice: the first call reads the weights."""
-    from siglipcli import pipeline
     from siglipcli.demo import IMAGES
     from siglipcli.encoders import checkpoint
     from siglipcli.results import Source
 
     model = engine.model if checkpoint.is_cached(engine.model) else "demo"
-    classifier = setup.classifier(replace(engine, model=model), InputOptions(), terminal)
+    timed = replace(engine, model=model, no_cache=True)  # or the second would come from the store
+    classifier = setup.classifier(timed, InputOptions(), terminal)
     encoder, image = classifier.encoder, min(IMAGES.iterdir())
     first, again = (
-        _seconds(pipeline.embed([Source(image.name, image)], encoder, classifier.load_options))
-        for _ in range(2)
+        _seconds(classifier.session.batches([Source(image.name, image)])) for _ in range(2)
     )
     yield (
         "encode",

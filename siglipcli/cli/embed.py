@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from siglipcli import embedding_files as vectors
-    from siglipcli.pipeline import Batch
+    from siglipcli.embeddings import Batch
 
 __all__ = ["embed"]
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from siglipcli.api import Classifier
+    from siglipcli.embeddings import Batch
     from siglipcli.evaluation.run import Known, Run
     from siglipcli.labels import LabelSet
     from siglipcli.outputs.bootstrap_report import Named
-    from siglipcli.pipeline import Batch
     from siglipcli.results import Failure
     from siglipcli.terminal.screen import Terminal
     from siglipcli.terminal.tally import Tally

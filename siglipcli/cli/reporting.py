@@ -67,7 +67,7 @@ def report(options: ReportOptions, names: Sequence[str], label_sets: Sequence[La
     check_calibration(label_sets, classifier.encoder, notes.append, strict=False)
     header = ReportHeader(
         classifier.encoder.name, title=title(names), label_sets=label_sets, scoring=scoring,
-        load_options=classifier.load_options, notes=notes, page=options.report,
+        load_options=classifier.load_options, decoders=classifier.session.decoders, notes=notes, page=options.report,
         thumbs=options.report_thumbs, limit=options.report_limit,
     )  # fmt: skip
     with signals.put_away(), outputs.opened("html", options.report, header) as sink:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from siglipcli.embeddings import Batch
 from siglipcli.errors import UsageError
-from siglipcli.pipeline import Batch
 from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import numpy as np
 
 from siglipcli.embedding_files.arrays import ROWS
 from siglipcli.embedding_files.form import About, SavedVectors, checked, refused
+from siglipcli.embeddings import Batch
 from siglipcli.outputs.documents import failed
 from siglipcli.outputs.documents import line as encoded
 from siglipcli.outputs.output import open_output
-from siglipcli.pipeline import Batch
 from siglipcli.results import Failure, Source
 from siglipcli.text import named
 

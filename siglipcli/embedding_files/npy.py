@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from siglipcli.pipeline import Batch
+    from siglipcli.embeddings import Batch
 
 __all__ = ["beside", "read", "write"]
 

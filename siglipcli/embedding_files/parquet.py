@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from siglipcli.pipeline import Batch
+    from siglipcli.embeddings import Batch
 
 __all__ = ["libraries", "read", "write"]
 

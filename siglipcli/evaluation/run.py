@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from siglipcli.embeddings import Batch
     from siglipcli.evaluation.calibration import Calibration as Fitted
     from siglipcli.evaluation.data import Data
     from siglipcli.evaluation.scored import Collection, Scored
     from siglipcli.labels import LabelSet
-    from siglipcli.pipeline import Batch
     from siglipcli.results import Head
     from siglipcli.scoring import LabelEmbeddings
 

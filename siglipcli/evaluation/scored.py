@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from siglipcli.embeddings import Batch
     from siglipcli.evaluation.data import Data
     from siglipcli.labels import LabelSet
-    from siglipcli.pipeline import Batch
     from siglipcli.results import Head
     from siglipcli.scoring import LabelEmbeddings
 

@@ -11,11 +11,10 @@ import signal
 import struct
 import sys
 from contextlib import suppress
-from typing import BinaryIO
 
 from siglipcli import images
 from siglipcli.errors import ImageError
-from siglipcli.processes import end_with_parent
+from siglipcli.processes import end_with_parent, private_streams
 
 __all__ = ["BUG", "ERROR", "NO_MEMORY", "PIXELS", "READY", "REPLY", "REQUEST", "serve"]
 
@@ -37,7 +36,7 @@ The most that was seen is 25 a pixel (16-bit TIFF and JPEG 2000); threads of dec
 
 def serve() -> None:
     """Answer requests until stdin ends; never returns."""
-    requests, replies = _private_streams()
+    requests, replies = private_streams(with_stderr=True)
     ends_with_parent = end_with_parent()  # a decoder that hangs does not see stdin end
     _leave_no_core()
     _hear_alarms()
@@ -56,17 +55,6 @@ def serve() -> None:
             replies.write(payload)
             replies.flush()
     os._exit(0)
-
-
-def _private_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Take stdin and stdout away from libraries that may read or print."""
-    # buffered: a raw write may end before all is written, when the machine or the process was stopped
-    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nothing, stream)
-    os.close(nothing)
-    return requests, replies
 
 
 def _decoded(

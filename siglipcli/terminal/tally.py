@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from siglipcli.pipeline import Batch
+    from siglipcli.embeddings import Batch
     from siglipcli.results import Result
     from siglipcli.terminal.screen import Terminal
 

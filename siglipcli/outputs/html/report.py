@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
+    from siglipcli.images.readers import DecoderPool
     from siglipcli.labels import LabelSet
     from siglipcli.pipeline import LoadOptions
     from siglipcli.results import Result
@@ -49,13 +50,14 @@ class ReportHeader(Header):
     """What holds for the whole report.
 
     `scoring` decided what is a tag; `load_options` say how images are read for their thumbnails: as the run
-    itself reads them. `notes` are said above the images. `page` is where the page will be: names link to the
+    itself reads them, with its `decoders` where they are shared. `notes` are said above the images. `page` is where the page will be: names link to the
     files from there. `thumbs`, `limit` and `errors` are how many thumbnails, images and failures it holds.
     """
 
     title: str
     label_sets: Sequence[LabelSet]
     load_options: LoadOptions
+    decoders: DecoderPool | None = None
     scoring: ScoringOptions = field(default_factory=ScoringOptions)
     notes: Sequence[str] = ()
     page: Path | None = None
@@ -84,7 +86,9 @@ class ReportSink:
         self._sets = {label_set.name: label_set for label_set in header.label_sets}
         names = [(s.name, label.path) for s in header.label_sets for label in s.labels]
         self._numbers = {name: i for i, name in enumerate(names)}
-        self._thumbs = Thumbnails(min(header.thumbs, header.limit), header.load_options)
+        self._thumbs = Thumbnails(
+            min(header.thumbs, header.limit), header.load_options, header.decoders
+        )
         self._rows = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # `abort` closes it
         self._images = self._errors = 0
         self._failures: list[Failure] = []

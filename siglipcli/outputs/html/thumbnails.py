@@ -1,7 +1,7 @@
 """Small upright images for the page, made beside the run and kept in a temporary file.
 
-Decoding is the run's own: its allow-list, its limits, its time limit, and its processes apart. A
-image that cannot be had costs its own thumbnail and nothing else.
+Decoding is the run's own: its formats, its limits, its time limit, its worker processes and memory. An
+image that cannot be read fails only its own thumbnail.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from siglipcli.outputs.output import translated
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from siglipcli.images.readers import Decoder, Task
+    from siglipcli.images.readers import Decoder, DecoderPool, Task
     from siglipcli.pipeline import LoadOptions
     from siglipcli.results import Source
 
@@ -56,7 +56,7 @@ def thumbnail(source: Source, decoder: Decoder, limits: images.Limits) -> bytes 
     None where it cannot be read, or decoded within `limits`.
     """
     try:
-        data = images.load_bytes(source, limits)
+        data = decoder.load(source, limits)
         pixels = decoder.decode(data, SIDE, limits, exact=False)  # uint8[SIDE, SIDE, 3]
         small = Image.fromarray(pixels).resize(_size(data, limits), Image.Resampling.BICUBIC)
         written = io.BytesIO()
@@ -91,10 +91,13 @@ def _orientation(image: Image.Image) -> int:
 class Thumbnails:
     """Makes the thumbnails of the first `most` images in a few threads, in order.
 
-    `add` waits only where too many are in the making. `close` drops what is.
+    `add` waits only where too many are in the making. `close` drops what is. `decoders` are those that the
+    run uses, whose processes and memory are then shared.
     """
 
-    def __init__(self, most: int, load_options: LoadOptions) -> None:
+    def __init__(
+        self, most: int, load_options: LoadOptions, decoders: DecoderPool | None = None
+    ) -> None:
         self._most, self._count = most, 0
         self._making: deque[Task[Source, bytes | None]] = deque()
         self._readers: Readers[Source, bytes | None] = Readers(
@@ -103,6 +106,7 @@ class Thumbnails:
             lambda _: None,
             seconds=load_options.timeout,
             isolate=load_options.isolate,
+            pool=decoders,
         )
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115  # `close` is ours
 
