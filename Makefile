@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check browser fuzz bench simulate format docs clean
+.PHONY: demo test stress check browser fuzz bench simulate format docs clean
 
 demo: .venv/installed
 	@$(BIN)/siglip demo --format table
@@ -15,6 +15,10 @@ check: .venv/developed browser
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	SIGLIP_NEED_BROWSER=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# Kills, interrupts and very many files: tests that are small in `make test`, at full size; some ten minutes.
+stress: .venv/developed
+	$(BIN)/pytest -m stress
 
 # Chromium for the tests of the HTML report, from Debian's packages where that can be done unasked.
 # Without it those tests are skipped, or fail where SIGLIP_NEED_BROWSER=1.

@@ -60,7 +60,8 @@ def _as_init(
     """Give a function the parameters of `init`, for type checkers and for `help`."""
 
     def typed(function: Callable[..., T]) -> Callable[Concatenate[Any, P], T]:
-        function.__signature__ = signature(init)  # type: ignore[attr-defined]
+        returned = signature(function).return_annotation
+        function.__signature__ = signature(init).replace(return_annotation=returned)  # type: ignore[attr-defined]
         return function
 
     return typed

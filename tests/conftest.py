@@ -1,13 +1,20 @@
-"""What every test may ask for: a deterministic fake encoder, the demo model, the full-size one."""
+"""What every test may ask for: a deterministic fake encoder, the demo model and its engine, the full-size one."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from fake_encoder import FakeEncoder
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
@@ -19,10 +26,43 @@ def encoder() -> FakeEncoder:
     return FakeEncoder()
 
 
+@contextmanager
+def once(factory: pytest.TempPathFactory, name: str) -> Iterator[tuple[Path, Path | None]]:
+    """Yield a folder that all of pytest's processes share, and where to make it: None where it is made."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, draft = root / name, root / f"{name}-draft"
+    with FileLock(root / f"{name}.lock"):
+        if folder.exists():
+            yield folder, None
+        else:
+            yield folder, draft
+            draft.rename(folder)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder with the demo model's engine and no store, to be copied: `settings.with_engine`.
+
+    Building an engine imports torch and open_clip, which takes ten times as long as a run with one.
+    """
+    with once(tmp_path_factory, "prepared") as (cache, draft):
+        if draft:
+            plain = {k: v for k, v in os.environ.items() if not k.startswith("SIGLIP_")}
+            env = plain | {"SIGLIP_CACHE_DIR": str(draft), "SIGLIP_OFFLINE": "1"}
+            line = [sys.executable, "-m", "siglipcli", "demo", "--format", "jsonl", "--quiet"]
+            subprocess.run(line, env=env, check=True, capture_output=True)
+            for store in draft.glob("embeddings*"):
+                store.unlink()
+    return cache
+
+
 @pytest.fixture(scope="session")
 def full_size(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ViT-B-16-SigLIP-384 at random weights: `open_clip/` and `transformers/`."""
-    folder = tmp_path_factory.mktemp("full-size")
-    script = ROOT / "scripts" / "random_weights.py"
-    subprocess.run([sys.executable, script, "--out", folder], check=True, capture_output=True)
+    with once(tmp_path_factory, "full-size") as (folder, draft):
+        if draft:
+            script = ROOT / "scripts" / "random_weights.py"
+            line = [sys.executable, script, "--out", draft]
+            subprocess.run(line, check=True, capture_output=True)
     return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-__all__ = ["settle"]
+__all__ = ["settle", "with_engine"]
 
 
 def settle(monkeypatch: pytest.MonkeyPatch, folder: Path, cache: Path, columns: int = 80) -> None:
@@ -24,3 +25,13 @@ def settle(monkeypatch: pytest.MonkeyPatch, folder: Path, cache: Path, columns: 
         monkeypatch.setenv(f"SIGLIP_{name}", value)
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.chdir(folder)
+
+
+def with_engine(prepared: Path, cache: Path) -> dict[str, str]:
+    """Copy the fixture `prepared` to `cache`; return the environment of a process that uses it.
+
+    A process with an engine takes a second; one that imports torch ten.
+    """
+    shutil.copytree(prepared, cache, dirs_exist_ok=True)
+    plain = {k: v for k, v in os.environ.items() if not k.startswith("SIGLIP_")}
+    return plain | {"SIGLIP_CACHE_DIR": str(cache), "SIGLIP_OFFLINE": "1", "SIGLIP_MODEL": "demo"}

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,14 +80,9 @@ def report(*arguments: str | Path) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
-def process(encoding: str, *arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
-    """Run it as a process whose streams have that encoding."""
-    code = "from siglipcli.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, "calibrate", *map(str, arguments)],
-        env={**os.environ, "PYTHONIOENCODING": encoding},
-        capture_output=True, check=False, timeout=60,
-    )  # fmt: skip
+def encoded(encoding: str, *arguments: str | Path) -> Result:
+    """Run it with streams of that encoding."""
+    return CliRunner(charset=encoding).invoke(app, ["calibrate", *map(str, arguments)])
 
 
 def label(found: dict[str, Any], path: str) -> dict[str, Any]:
@@ -250,18 +244,18 @@ def test_every_terminal_can_show_it(known: Path) -> None:
     )
     shown = {}
     for encoding in ("cp1252", "utf-8"):
-        ran = [process(encoding, data, "-l", "x.yaml", *more) for more in ((), ("-o", "-"))]
-        assert [done.returncode for done in ran] == [0, 0], ran
-        for stream in (ran[0].stdout, ran[1].stderr):
+        ran = [encoded(encoding, data, "-l", "x.yaml", *more) for more in ((), ("-o", "-"))]
+        assert [done.exit_code for done in ran] == [0, 0], ran
+        for stream in (ran[0].stdout_bytes, ran[1].stderr_bytes):
             shown[encoding] = stream.decode(encoding)
             assert re.search(r"bias_shift -6 (→|->) \S+: thresholds", shown[encoding])
-        assert "bias_shift" in ran[1].stdout.decode("utf-8")
+        assert "bias_shift" in ran[1].stdout_bytes.decode("utf-8")
     assert "→" in shown["utf-8"]
     assert "星" in shown["utf-8"]
     assert "→" not in shown["cp1252"]
     assert "->" in shown["cp1252"]
     assert r"\u661f" in shown["cp1252"]
-    found = json.loads(process("cp1252", data, "-l", "x.yaml", "-f", "json").stdout.decode("utf-8"))
+    found = json.loads(encoded("cp1252", data, "-l", "x.yaml", "-f", "json").stdout_bytes)
     assert [each["label"] for each in found["labels"]] == ["red circle", "星"]
 
 
@@ -363,15 +357,15 @@ def test_built_in_sets_and_renamed_classes(known: Path) -> None:
     assert [x.prompts for x in before.labels] == [x.prompts for x in after.labels]
 
 
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="needs /dev/fd")
 def test_a_label_set_from_a_pipe_is_read_once(known: Path) -> None:
     """`--labels <(…)` works."""
-    code = "from siglipcli.cli import main; main()"
-    done = subprocess.run(
-        ["bash", "-c", '"$@" --labels <(cat set.yaml) -o - -q', "sh",
-         sys.executable, "-c", code, "calibrate", str(known)],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    reading, writing = os.pipe()
+    os.write(writing, Path("set.yaml").read_bytes())
+    os.close(writing)
+    done = calibrate(known, "--labels", f"/dev/fd/{reading}", "-o", "-", "-q")
+    os.close(reading)
+    assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith("# what the drawings show\n")
 
 
@@ -395,9 +389,9 @@ def test_failures_are_told_to_programs_as_everywhere(known: Path) -> None:
     image = (known / "red circle" / "000.png").read_bytes()
     for name, content in ((b"a.png", image), (b"bad\xe9.png", b"<html>")):
         Path(os.fsdecode(folder + b"/red circle/" + name)).write_bytes(content)
-    done = process("cp1252", os.fsdecode(folder), "-L", "red circle", "-f", "json")
-    assert done.returncode == 1
-    found = json.loads(done.stdout.decode("utf-8"))
+    done = encoded("cp1252", os.fsdecode(folder), "-L", "red circle", "-f", "json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout_bytes)
     assert found["dataset"] == "data\ufffd"
     (lost,) = found["failures"]
     assert set(lost) == {"file", "file_bytes", "status", "error"}

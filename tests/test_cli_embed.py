@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from settings import settle
+from settings import settle, with_engine
 from typer.testing import CliRunner
 
 from siglipcli import demo, images
@@ -236,7 +236,7 @@ def test_damage_is_said_with_the_file() -> None:
     Path("v.npz").write_bytes(Path("v.npz").read_bytes()[:-40])
     result = run("classify", "--from", "v.npz", *LABELS)
     assert result.exit_code == 2
-    assert "v.npz does not hold vectors as siglip embed writes them" in result.stderr
+    assert "v.npz does not hold embeddings as they are saved here" in result.stderr
 
 
 # --- streams --------------------------------------------------------------------------------------
@@ -245,16 +245,25 @@ MAIN = "from siglipcli.cli import main; main()"
 PRINTING = [["embed", str(demo.IMAGES)], ["score", str(demo.IMAGES), "--text", "a blue heart"]]
 
 
-def shell(script: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def env(tmp_path: Path, prepared: Path) -> dict[str, str]:
+    return with_engine(prepared, tmp_path / "cache")
+
+
+def shell(
+    script: str, arguments: list[str], env: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
     """Run a shell script in which "$@" is `siglip ARGUMENTS`."""
     line = ["sh", "-c", script, "sh", sys.executable, "-c", MAIN, *arguments]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(line, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.parametrize("arguments", PRINTING)
-def test_a_reader_that_has_seen_enough_ends_the_run_quietly(arguments: list[str]) -> None:
+def test_a_reader_that_has_seen_enough_ends_the_run_quietly(
+    arguments: list[str], env: dict[str, str]
+) -> None:
     """`| head -1`: status 0 and no complaint."""
-    done = shell('{ "$@"; echo "status $?" >&2; } | head -1', arguments)
+    done = shell('{ "$@"; echo "status $?" >&2; } | head -1', arguments, env)
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr.splitlines()[-1] == "status 0"
     assert "Broken pipe" not in done.stderr
@@ -262,9 +271,9 @@ def test_a_reader_that_has_seen_enough_ends_the_run_quietly(arguments: list[str]
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("arguments", PRINTING)
-def test_a_full_disk_is_status_3_and_one_line(arguments: list[str]) -> None:
+def test_a_full_disk_is_status_3_and_one_line(arguments: list[str], env: dict[str, str]) -> None:
     """A write error, said once, without a traceback."""
-    done = shell('"$@" -q > /dev/full', arguments)
+    done = shell('"$@" -q > /dev/full', arguments, env)
     assert done.returncode == 3
     assert done.stderr.startswith("siglip: write error: ")
     assert done.stderr.count("\n") == 1

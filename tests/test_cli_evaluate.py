@@ -251,8 +251,8 @@ def test_names_that_no_label_matches_are_one_error(drawn: Path) -> None:
     result = evaluate(drawn, *LABELS, "-m", "no-such-model")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == (
-        "siglip: 2 names in DATA match no label of the set 'drawings': 'blu star' (nearest: blue star),"
-        " 'xyzzy'; tell what is meant, as with --map 'blu star=blue star'\n"
+        "siglip: 2 names in the data match no label of the set 'drawings': 'blu star' (nearest: blue star),"
+        " 'xyzzy'; rename them to labels, or leave them out. For example: --map 'blu star=blue star'.\n"
     )
 
 
@@ -281,7 +281,7 @@ def test_names_that_no_label_matches_are_one_error(drawn: Path) -> None:
         ),
         (
             ["shapes", *LABELS, "--map", f"stars={STAR}"],
-            f"--map: DATA has no name 'stars'; the nearest is '{STAR}'",
+            f"cannot rename 'stars': the data has no such name; the nearest is '{STAR}'",
         ),
         (["m.csv", *LABELS], "m.csv:2: file: expected a path, found nothing"),
         (["m.csv", *LABELS, "-o", "./m.csv"], "the output m.csv is DATA"),
@@ -347,7 +347,7 @@ def test_long_sets_stay_readable(drawn: Path) -> None:
     text = evaluate(drawn, *LABELS, "-t", "0", "-f", "table").stdout
     header = text.index("label, worst first")
     assert 30 < text[header:].count("\n") < 50
-    assert "34 more: see --format json" in text
+    assert "34 more: all are in the JSON format" in text
     text = evaluate(drawn, *LABELS, "-t", "1", "-f", "table").stdout
     assert "60 labels have neither images nor tags" in text
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from settings import with_engine
 
 from siglipcli import demo
 
@@ -36,9 +37,11 @@ MAIN = "from siglipcli.cli import main; main()"
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all: what a first run prepares, the others use."""
-    return tmp_path_factory.mktemp("cache")
+def cache(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
+    """One cache for all, with the demo's engine."""
+    cache = tmp_path_factory.mktemp("cache")
+    with_engine(prepared, cache)
+    return cache
 
 
 @pytest.fixture

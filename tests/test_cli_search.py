@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from settings import settle
+from settings import settle, with_engine
 from typer.testing import CliRunner
 
 from siglipcli import demo
@@ -259,13 +259,14 @@ def test_what_the_store_holds_is_not_read_again(monkeypatch: pytest.MonkeyPatch)
     assert "0 encoded, 8 from the store" in search("a blue heart", ALL).stderr
 
 
-def test_a_closed_pipe_ends_the_search_quietly(cache: Path) -> None:
+def test_a_closed_pipe_ends_the_search_quietly(tmp_path: Path, prepared: Path) -> None:
     """`| head -1`: status 0, no complaint."""
+    env = with_engine(prepared, tmp_path / "cache")
     code = "from siglipcli.cli import main; main()"
     done = subprocess.run(
         ["sh", "-c", '{ "$@"; echo "status $?" >&2; } | head -1', "sh",
          sys.executable, "-c", code, "search", "a blue heart", ALL, "--all"],
-        capture_output=True, text=True, check=False, timeout=60,
+        env=env, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr.splitlines()[-1] == "status 0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,32 @@ def test_misuse_is_a_value_error_and_status_2() -> None:
     assert isinstance(error, ValueError)
     assert status_of(error) == ExitStatus.USAGE
     assert status_of(OutputError("no")) == ExitStatus.CANNOT_GO_ON
+
+
+def library_texts() -> list[tuple[str, str]]:
+    """Every text of the library's code with its place; docstrings are for readers of the code."""
+    texts = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] in {"cli", "terminal", "serve", "batch"}:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts += [
+            (f"{path.relative_to(PACKAGE)}:{node.lineno}", node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if id(node) not in bare
+        ]
+    return texts
+
+
+def test_library_messages_name_no_option_and_no_command() -> None:
+    """What a Python program or a server shows its users says nothing of a command line."""
+    words = re.compile(r"(?<![\w-])--[a-z][a-z-]+|\bsiglip [a-z]+ (?=[-{A-Z`])|`siglip ")
+    texts = library_texts()
+    assert len(texts) > 3_000
+    assert [
+        (place, text)
+        for place, text in texts
+        if words.search(text) and not place.startswith("labels/starter.py")  # a file for its reader
+    ] == []

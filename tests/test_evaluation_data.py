@@ -19,6 +19,7 @@ from labelled import draw_folder, write_manifest
 
 from siglipcli.errors import UsageError
 from siglipcli.evaluation import data
+from siglipcli.evaluation import names as names_of
 from siglipcli.inputs import Options
 from siglipcli.labels import Label, LabelSet
 from siglipcli.results import Failure, Source
@@ -286,7 +287,7 @@ ANIMALS = label_set("cat", "dog", "bird", "bird/owl", "bird/Great Tit", "fish/ow
 
 def meant(names: Sequence[str], labels: LabelSet = ANIMALS, **renames: str) -> list[str]:
     """Return the labels that each name means, joined."""
-    found = data.truth([(name,) for name in names], labels, renames)
+    found = names_of.truth([(name,) for name in names], labels, renames)
     return ["+".join(labels.labels[j].path for j in np.flatnonzero(row)) for row in found]
 
 
@@ -312,7 +313,7 @@ def test_names_are_matched_as_people_write_them(name: str, label: str) -> None:
 
 def test_truth_is_a_row_a_image() -> None:
     """The named labels themselves, not their parents; no name, no label."""
-    found = data.truth([("owl", "cat"), (), ("bird",)], ANIMALS, {})
+    found = names_of.truth([("owl", "cat"), (), ("bird",)], ANIMALS, {})
     assert found.dtype == np.bool_
     assert found.tolist() == [
         [True, False, False, True, False, False, False],
@@ -333,7 +334,7 @@ def test_a_last_name_that_two_labels_have_means_neither() -> None:
     """Which of them would be a guess."""
     labels = label_set("bird/crane", "machine/crane")
     with pytest.raises(
-        UsageError, match=r"^1 name in DATA matches no label of the set 'animals': "
+        UsageError, match=r"^1 name in the data matches no label of the set 'animals': "
     ):
         meant(["crane"], labels)
     assert meant(["crane"], labels, crane="machine/crane") == ["machine/crane"]
@@ -347,7 +348,7 @@ def test_an_unknown_child_beside_known_ones_is_no_deeper_folder() -> None:
 
 
 def test_renames_come_first() -> None:
-    """--map says what a name, and all below it, is called in the set."""
+    """A rename says what a name, and all below it, is called in the set."""
     assert meant(["kitten", "kitten/a", "CAT"], kitten="Cat") == ["cat"] * 3
     assert meant(["cat", "dog"], cat="dog", dog="cat") == ["dog", "cat"]
     assert meant(["eule"], eule="owl") == ["bird/owl"]
@@ -356,23 +357,23 @@ def test_renames_come_first() -> None:
 @pytest.mark.parametrize(
     ("names", "renames", "message"),
     [
-        (["cta"], {}, ("1 name in DATA matches no label of the set 'animals': 'cta' (nearest: cat);"
-         " tell what is meant, as with --map 'cta=cat'")),
-        (["cat", "qqq", "brid"], {}, ("2 names in DATA match no label of the set 'animals': 'qqq', 'brid'"
-         " (nearest: bird); tell what is meant, as with --map 'qqq=LABEL'")),
-        ([f"q{i}" for i in range(9)], {}, ("9 names in DATA match no label of the set 'animals': 'q0', 'q1',"
-         " 'q2', 'q3', 'q4' and 4 more; tell what is meant, as with --map 'q0=LABEL'")),
-        (["kitten"], {"kitten": "cta"}, "--map: the set 'animals' has no label 'cta'; the nearest is 'cat'"),
-        (["kitten"], {"kitten": "qqq"}, "--map: the set 'animals' has no label 'qqq'"),
-        (["Kitten"], {"kiten": "cat"}, "--map: DATA has no name 'kiten'; the nearest is 'Kitten'"),
-        (["Big/Kitten"], {"bigg": "cat"}, "--map: DATA has no name 'bigg'; the nearest is 'Big'"),
-        (["cat"], {"qqq": "cat"}, "--map: DATA has no name 'qqq'"),
+        (["cta"], {}, ("1 name in the data matches no label of the set 'animals': 'cta' (nearest: cat);"
+         " rename them to labels, or leave them out.")),
+        (["cat", "qqq", "brid"], {}, ("2 names in the data match no label of the set 'animals': 'qqq', 'brid'"
+         " (nearest: bird); rename them to labels, or leave them out.")),
+        ([f"q{i}" for i in range(9)], {}, ("9 names in the data match no label of the set 'animals': 'q0', 'q1',"
+         " 'q2', 'q3', 'q4' and 4 more; rename them to labels, or leave them out.")),
+        (["kitten"], {"kitten": "cta"}, "cannot rename 'kitten': the set 'animals' has no label 'cta'; the nearest is 'cat'"),
+        (["kitten"], {"kitten": "qqq"}, "cannot rename 'kitten': the set 'animals' has no label 'qqq'"),
+        (["Kitten"], {"kiten": "cat"}, "cannot rename 'kiten': the data has no such name; the nearest is 'Kitten'"),
+        (["Big/Kitten"], {"bigg": "cat"}, "cannot rename 'bigg': the data has no such name; the nearest is 'Big'"),
+        (["cat"], {"qqq": "cat"}, "cannot rename 'qqq': the data has no such name"),
     ],
 )  # fmt: skip
 def test_names_that_mean_nothing(names: list[str], renames: dict[str, str], message: str) -> None:
     """One error names what is not known, what is near it, and how to go on."""
     with pytest.raises(UsageError) as caught:
-        data.truth([(name,) for name in names], ANIMALS, renames)
+        names_of.truth([(name,) for name in names], ANIMALS, renames)
     assert str(caught.value) == message
 
 
@@ -381,7 +382,7 @@ PATHS = st.lists(st.lists(WORD, min_size=1, max_size=3).map(" ".join), min_size=
 
 
 @given(
-    PATHS.filter(lambda paths: len({data._key(path) for path in paths}) == len(paths)),
+    PATHS.filter(lambda paths: len({names_of.key(path) for path in paths}) == len(paths)),
     st.sampled_from(["_", "-", " - ", "  ", "\t"]),
     st.sampled_from(["NFC", "NFD"]),
     st.booleans(),
@@ -401,11 +402,11 @@ def test_a_name_means_one_label_or_is_refused(paths: list[str], name: str) -> No
     """Never two labels, never silently none."""
     labels = label_set(*dict.fromkeys(paths))
     known = name.casefold() in {path.casefold() for path in paths}
-    if known and data._Finder(labels).find(name, {}) is not None:
-        assert data.truth([(name,)], labels, {}).sum() == 1
+    if known and names_of._Finder(labels).find(name, {}) is not None:
+        assert names_of.truth([(name,)], labels, {}).sum() == 1
     elif not known:
-        with pytest.raises(UsageError, match="1 name in DATA matches no label of the set"):
-            data.truth([(name,)], labels, {})
+        with pytest.raises(UsageError, match="1 name in the data matches no label of the set"):
+            names_of.truth([(name,)], labels, {})
 
 
 def test_one_image_under_two_spellings_is_one(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_a_hang_ends_by_itself(
     if how == "ignored":
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
     try:
-        with pytest.raises(ImageError, match="raise --image-timeout") as error:
+        with pytest.raises(ImageError, match="raise that timeout") as error:
             decoded(worker, image(), seconds=20)
     finally:
         signal.signal(signal.SIGALRM, handled)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from settings import with_engine
 
 from siglipcli import demo, encoders
 from siglipcli.cli.remedies import with_remedy
@@ -29,9 +30,18 @@ PROMPTS = ["a photo of a red circle.", "a blue star", "a green cross", "a white 
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder that the tests of this file share."""
-    return tmp_path_factory.mktemp("cache")
+def cache(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
+    """A cache folder that the tests of this file share, with the demo's engine."""
+    cache = tmp_path_factory.mktemp("cache")
+    with_engine(prepared, cache)
+    return cache
+
+
+@pytest.fixture
+def own(prepared: Path, tmp_path: Path) -> Path:
+    """A cache folder of one test's own, with the demo's engine."""
+    with_engine(prepared, tmp_path)
+    return tmp_path
 
 
 def encoder(runtime: str, precision: str, cache: Path, model: str = "demo") -> encoders.Encoder:
@@ -117,15 +127,15 @@ def test_a_warm_run_imports_no_torch(tmp_path: Path) -> None:
         assert best["label"] == "red circle"
 
 
-def test_a_damaged_blob_is_compiled_again(tmp_path: Path) -> None:
+def test_a_damaged_blob_is_compiled_again(own: Path) -> None:
     """OpenVINO's own cache is not trusted when its files were written to."""
-    expected = encoder("openvino", "fp32", tmp_path).encode_texts(PROMPTS)
-    blobs = list((tmp_path / "engines").rglob("*.blob"))
+    expected = encoder("openvino", "auto", own).encode_texts(PROMPTS)
+    blobs = list((own / "engines").rglob("*.blob"))
     assert blobs
     for blob in blobs:
         blob.chmod(0o644)
         blob.write_bytes(blob.read_bytes()[:100] + bytes(1_000))
-    again = encoder("openvino", "fp32", tmp_path).encode_texts(PROMPTS)
+    again = encoder("openvino", "auto", own).encode_texts(PROMPTS)
     np.testing.assert_array_equal(again, expected)
 
 
@@ -207,7 +217,7 @@ def test_both_runtimes_agree_at_full_size(
     assert (mine * reference).sum(axis=1).min() > cosine
 
 
-def test_threads_may_encode_from_the_start(tmp_path: Path) -> None:
+def test_threads_may_encode_from_the_start(own: Path) -> None:
     """Four threads whose very first calls come at once all get the same rows."""
     script = (
         "import sys, threading; from pathlib import Path; from siglipcli import encoders\n"
@@ -219,9 +229,8 @@ def test_threads_may_encode_from_the_start(tmp_path: Path) -> None:
         "[t.start() for t in threads]; [t.join() for t in threads]\n"
         "assert len(rows) == 4 and len(set(rows)) == 1\n"
     )
-    encoder("openvino", "auto", tmp_path)  # builds the engine
     for _ in range(5):
-        subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", script, str(own)], check=True, timeout=60)
 
 
 def test_a_tower_that_was_let_go_still_answers(cache: Path) -> None:

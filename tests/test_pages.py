@@ -15,6 +15,7 @@ import pytest
 import render_pages
 import render_terminal
 from render_reference import commands
+from settings import with_engine
 from typer.main import get_command
 
 from siglipcli import images, labels, outputs, scoring
@@ -48,11 +49,10 @@ with_terminal = pytest.mark.skipif(sys.platform == "win32", reason="needs a pseu
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
     """A cache with the demo's engine in it, so that no command says that it prepares one."""
     cache = tmp_path_factory.mktemp("cache")
-    folder = render_pages.sandbox(tmp_path_factory.mktemp("warm") / "demo", README)
-    render_pages.run("siglip classify images -L circle", folder, cache)
+    with_engine(prepared, cache)
     return cache
 
 

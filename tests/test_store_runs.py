@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from fake_encoder import FakeEncoder
 from PIL import Image
+from settings import with_engine
 from typer.testing import CliRunner
 
 from siglipcli import Classifier, Store, demo, images
@@ -131,13 +132,13 @@ print("OPENED", len({name for name in opened if name.startswith(sys.argv[2])}), 
 """
 
 
-def test_the_system_is_asked_to_open_nothing(folder: Path) -> None:
+def test_the_system_is_asked_to_open_nothing(folder: Path, tmp_path: Path, prepared: Path) -> None:
     """Counted by the interpreter's own audit events, in a whole process."""
-    said = []
+    said, env = [], with_engine(prepared, tmp_path / "cache")
     for labels in (LABELS, OTHERS):
         run = subprocess.run(
             [sys.executable, "-c", COUNTING, "classify", str(folder), *labels],
-            capture_output=True, text=True, check=True, timeout=DEADLINE,
+            capture_output=True, text=True, check=True, timeout=DEADLINE, env=env,
         )  # fmt: skip
         said.append(run.stderr.splitlines()[-1])
     assert said == ["OPENED 8", "OPENED 0"]
@@ -471,7 +472,7 @@ def test_a_killed_run_loses_nothing_it_answered(many: Path, tmp_path: Path) -> N
     assert held[-1] > 0
 
 
-@pytest.mark.full
+@pytest.mark.stress
 def test_two_hundred_kills(many: Path, tmp_path: Path) -> None:
     """Kill -9 at random moments, of one run in four while it starts; in all about a minute."""
     moments = random.Random(4)
@@ -499,12 +500,17 @@ def test_two_first_runs_at_once(many: Path, tmp_path: Path) -> None:
     assert check_store(many, tmp_path, "fake", []) == 200
 
 
-def test_two_commands_at_once(folder: Path) -> None:
+def test_two_commands_at_once(folder: Path, tmp_path: Path, prepared: Path) -> None:
     """Two `siglip classify` over one folder, started together: both finish with status 0."""
+    env = with_engine(prepared, tmp_path / "cache")
     line = [sys.executable, "-c", "from siglipcli.cli import main; main()", "classify"]
     runs = [
         subprocess.Popen(
-            [*line, str(folder), *LABELS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*line, str(folder), *LABELS],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for _ in range(2)
     ]

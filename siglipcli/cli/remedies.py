@@ -43,6 +43,7 @@ REMEDIES: dict[str, str] = {
     "precision": "Use --precision {available}.",
     "damaged_journal": "Files can still be moved by hand: each line says from where to where.",
     "no_images": "",
+    "unmatched_names": "For example: --map {example}.",
     "other_model": "Use --model {model}.",
     "output": "",
     "unknown_ending": "Or give --format.",

@@ -93,5 +93,5 @@ def refused(path: Path, *errors: type[Exception]) -> Iterator[None]:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except errors as error:
         raise UsageError(
-            f"{path} does not hold vectors as siglip embed writes them: {error}"
+            f"{path} does not hold embeddings as they are saved here: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""Images whose labels are known: a folder per class, or a manifest; and which label a name means.
+"""Images whose labels are known: a folder per class, or a manifest.
 
 A folder's images are named by the folder they lie in, as a path below DATA: `bird/owl/x.jpg` is an example
 of "bird/owl". A manifest names them itself, in UTF-8, with paths relative to its own folder:
@@ -20,14 +20,11 @@ import io
 import json
 import logging
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from unicodedata import normalize
-
-import numpy as np
 
 from siglipcli.errors import UsageError
+from siglipcli.evaluation.names import NEAR, above, key, quoted
 from siglipcli.inputs import Options, expand
 from siglipcli.results import Source
 
@@ -36,18 +33,13 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
-    from numpy.typing import NDArray
-
-    from siglipcli.labels import LabelSet
     from siglipcli.results import Failure
 
     Row: TypeAlias = tuple[int, str, tuple[str, ...]]  # line, file, names
 
-__all__ = ["Data", "Example", "read", "truth", "without"]
+__all__ = ["Data", "Example", "read", "without"]
 
-_LISTED = 5  # names that an error spells out
-_SHOWN = 60  # characters of each
-_NEAR = 0.5  # difflib's ratio from which on a label is worth suggesting
+_SHOWN = 60  # characters that an error spells out
 _LABEL_KEYS = ("label", "labels")
 
 logger = logging.getLogger("siglipcli")
@@ -102,17 +94,18 @@ def without(data: Data, ignored: Sequence[str]) -> Data:
     """
     if not ignored:
         return data
-    keys = {_key(name): name for name in ignored}
-    names = {name for each in data.examples for name in each.names}
-    above = {name: {_key(name), *_above(_key(name))} & keys.keys() for name in names}
-    if unknown := [keys[key] for key in keys if not any(key in found for found in above.values())]:
-        near = difflib.get_close_matches(unknown[0], names, n=1, cutoff=_NEAR)
-        hint = f"; the nearest is {_quoted(near[0])}" if near else ""
-        raise UsageError(f"the data has no name {_quoted(unknown[0])} to leave out{hint}")
+    left_out = {key(name): name for name in ignored}
+    names = {name for example in data.examples for name in example.names}
+    ignored_by = {name: {key(name), *above(key(name))} & left_out.keys() for name in names}
+    used = set().union(*ignored_by.values())
+    if unknown := [name for name_key, name in left_out.items() if name_key not in used]:
+        near = difflib.get_close_matches(unknown[0], names, n=1, cutoff=NEAR)
+        hint = f"; the nearest is {quoted(near[0])}" if near else ""
+        raise UsageError(f"the data has no name {quoted(unknown[0])} to leave out{hint}")
     kept = [
-        Example(each.input, tuple(name for name in each.names if not above[name]))
-        for each in data.examples
-        if not each.names or any(not above[name] for name in each.names)
+        Example(example.input, tuple(name for name in example.names if not ignored_by[name]))
+        for example in data.examples
+        if not example.names or any(not ignored_by[name] for name in example.names)
     ]
     if not kept:
         raise UsageError("there are no images left in the data")
@@ -126,10 +119,9 @@ def _in_folder(root: str, options: Options | None) -> list[Example]:
     if root == "-":  # a folder's name here, never stdin
         root = os.path.join(os.curdir, root)  # noqa: PTH118
     listed = [Example(item, _class_of(item, root)) for item in expand([root], options)]
-    loose = [
-        each.input.name for each in listed if isinstance(each.input, Source) and not each.names
-    ]
-    images = sum(isinstance(each.input, Source) for each in listed)
+    sources = [(item.input, item.names) for item in listed if isinstance(item.input, Source)]
+    loose = [source.name for source, names in sources if not names]
+    images = len(sources)
     if images == len(loose):
         if not loose:
             raise UsageError(f"there are no images in {root}", code="no_images")
@@ -142,7 +134,7 @@ def _in_folder(root: str, options: Options | None) -> list[Example]:
             "left out, as they are in no class's folder: %d of %d images in %s, such as %s",
             *(len(loose), images, root, loose[0]),
         )
-    return [each for each in listed if each.names or not isinstance(each.input, Source)]
+    return [item for item in listed if item.names or not isinstance(item.input, Source)]
 
 
 def _class_of(item: Source | Failure, root: str) -> tuple[str, ...]:
@@ -161,13 +153,11 @@ def _in_manifest(path: Path, reader: Callable[[str, str], Iterator[Row]]) -> lis
     examples: list[Example] = []
     first: dict[str, tuple[int, frozenset[str]]] = {}
     for line, file, names in reader(_text(path), shown):
-        at, known = first.setdefault(os.path.normpath(file), (line, frozenset(map(_key, names))))
+        at, known = first.setdefault(os.path.normpath(file), (line, frozenset(map(key, names))))
         if at == line:
             examples.append(Example(Source(_beside(shown, file)), names))
-        elif known != frozenset(map(_key, names)):
-            what = (
-                f"{_quoted(file)} is already on line {at}, with other labels; keep one of the two"
-            )
+        elif known != frozenset(map(key, names)):
+            what = f"{quoted(file)} is already on line {at}, with other labels; keep one of the two"
             raise _wrong(shown, line, "file", what)
     if not examples:
         raise UsageError(f"there are no images in {path}", code="no_images")
@@ -224,9 +214,9 @@ def _columns(header: Sequence[str], line: int, shown: str) -> tuple[int, int]:
     """Find the columns of files and of labels."""
     labels = [i for i, name in enumerate(header) if name in _LABEL_KEYS]
     if header.count("file") != 1 or len(labels) != 1:
-        found = ",".join(header)[:_SHOWN] or "nothing"
+        names = ",".join(header)[:_SHOWN] or "nothing"
         raise UsageError(
-            f"{shown}:{line}: expected the columns' names, file and label, once each; found {found}"
+            f"{shown}:{line}: expected the columns' names, file and label, once each; found {names}"
         )
     return header.index("file"), labels[0]
 
@@ -251,8 +241,8 @@ def _json_rows(text: str, shown: str) -> Iterator[Row]:
 def _json_names(entry: Mapping[str, Any], line: int, shown: str) -> tuple[str, ...]:
     keys = [key for key in _LABEL_KEYS if key in entry]
     if len(keys) != 1:
-        found = "both" if keys else "neither"
-        raise UsageError(f"{shown}:{line}: expected label or labels, found {found}")
+        which = "both" if keys else "neither"
+        raise UsageError(f"{shown}:{line}: expected label or labels, found {which}")
     value = entry[keys[0]]
     names = value if isinstance(value, list) else [] if value is None else [value]
     for name in names:
@@ -274,135 +264,4 @@ def _shown(value: Any) -> str:
     return "nothing" if value is None or value == "" else json.dumps(value)[:_SHOWN]
 
 
-def _quoted(text: str) -> str:
-    return f"'{text}'" if len(text) <= _SHOWN else f"'{text[: _SHOWN - 1]}…'"
-
-
 _MANIFESTS = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows}
-
-
-# --- names ----------------------------------------------------------------------------------------
-
-
-def truth(
-    names: Sequence[tuple[str, ...]], labels: LabelSet, renames: Mapping[str, str]
-) -> NDArray[np.bool_]:
-    """Return bool[n, n_labels]: the labels that the names mean, themselves only, not their parents.
-
-    A name means the label with that path, else the only label whose last name it is; letter case, Unicode
-    form, `_`, `-` and blanks make no difference. A name with more parts than labels have (`owl/night/2`)
-    means what the nearest of its parents does, if that label has no children: beside children, a
-    part that none of them matches is more likely a mistake.
-
-    `renames` ({name: label}) come first; one holds for all names below it too. Raises UsageError for names
-    that no label matches, and for a rename whose name or label is not there.
-    """
-    finder = _Finder(labels)
-    wanted = dict.fromkeys(name for row in names for name in row)
-    renamed = _renamed(renames, finder, wanted)
-    found = {name: finder.find(name, renamed) for name in wanted}
-    if unknown := [name for name, index in found.items() if index is None]:
-        raise UsageError(_unmatched(unknown, finder))
-    right = np.zeros((len(names), len(labels.labels)), dtype=np.bool_)
-    for row, image in zip(right, names, strict=True):
-        row[[index for name in image if (index := found[name]) is not None]] = True
-    return right
-
-
-class _Finder:
-    """Finds labels by what people call them."""
-
-    def __init__(self, labels: LabelSet) -> None:
-        self.set = labels.name
-        self.paths = [label.path for label in labels.labels]
-        keys = [_key(path) for path in self.paths]
-        self._exact = {normalize("NFC", path): i for i, path in enumerate(self.paths)}
-        self._full = _unique(keys)
-        self._last = _unique([key.rpartition("/")[2] for key in keys])
-        self._parents = {parent for key in keys for parent in _above(key)}
-
-    def find(self, name: str, renamed: Mapping[str, int]) -> int | None:
-        """Return the index of the label that a name means, or None."""
-        key = _key(name)
-        index = renamed.get(key)
-        index = self.label(name) if index is None else index
-        if index is not None:
-            return index
-        for parent in _above(key):
-            if parent in renamed:
-                return renamed[parent]
-            index = self.label(parent)
-            if index is not None:
-                return None if _key(self.paths[index]) in self._parents else index
-        return None
-
-    def label(self, name: str) -> int | None:
-        """Return the index of the label of that name: its whole path, or its last part."""
-        key = _key(name)
-        known = (self._exact.get(normalize("NFC", name)), self._full.get(key), self._last.get(key))
-        return next((index for index in known if index is not None), None)
-
-    def near(self, name: str) -> str | None:
-        """Return the path of the label whose name is the most like `name`, if one is."""
-        labels = self._last | self._full
-        near = difflib.get_close_matches(_key(name)[:_SHOWN], labels, n=1, cutoff=_NEAR)
-        return self.paths[labels[near[0]]] if near else None
-
-
-def _renamed(renames: Mapping[str, str], finder: _Finder, wanted: Iterable[str]) -> dict[str, int]:
-    """Check renames, and return for each name's key the label's index."""
-    there = {_key(each): each for name in wanted for each in [*reversed(_above(name)), name]}
-    renamed = {}
-    for name, label in renames.items():
-        if (index := finder.label(label)) is None:
-            near = finder.near(label)
-            hint = f"; the nearest is {_quoted(near)}" if near else ""
-            raise UsageError(
-                f"--map: the set {_quoted(finder.set)} has no label {_quoted(label)}{hint}"
-            )
-        if _key(name) not in there:
-            closest = difflib.get_close_matches(_key(name), there, n=1, cutoff=_NEAR)
-            hint = f"; the nearest is {_quoted(there[closest[0]])}" if closest else ""
-            raise UsageError(f"--map: DATA has no name {_quoted(name)}{hint}")
-        renamed[_key(name)] = index
-    return renamed
-
-
-def _unmatched(names: Sequence[str], finder: _Finder) -> str:
-    listed = []
-    for name in names[:_LISTED]:
-        near = finder.near(name)
-        listed.append(_quoted(name) + (f" (nearest: {near})" if near else ""))
-    more = len(names) - len(listed)
-    example = f"{names[0]}={finder.near(names[0]) or 'LABEL'}"
-    count = "1 name in DATA matches" if len(names) == 1 else f"{len(names):,} names in DATA match"
-    return (
-        f"{count} no label of the set {_quoted(finder.set)}: {', '.join(listed)}{f' and {more:,} more' if more else ''};"
-        f" tell what is meant, as with --map {_quoted(example)}"
-    )
-
-
-def _key(name: str) -> str:
-    """Return what two spellings of one name share."""
-    folded = normalize("NFC", normalize("NFC", name).casefold())
-    parts = (_BLANKS.sub(" ", part).strip() for part in folded.split("/"))
-    return "/".join(parts)
-
-
-_BLANKS = re.compile(r"[\s_-]+")
-
-
-def _above(key: str) -> list[str]:
-    """Return the parents of a path, the nearest first."""
-    parts = key.split("/")
-    return ["/".join(parts[:end]) for end in range(len(parts) - 1, 0, -1)]
-
-
-def _unique(keys: Sequence[str]) -> dict[str, int]:
-    """Return the positions of those that occur once."""
-    first: dict[str, int] = {}
-    again = set()
-    for i, key in enumerate(keys):
-        if first.setdefault(key, i) != i:
-            again.add(key)
-    return {key: i for key, i in first.items() if key not in again}

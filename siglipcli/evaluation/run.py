@@ -18,6 +18,7 @@ from siglipcli import __version__, scoring
 from siglipcli.errors import UsageError
 from siglipcli.evaluation import data as datasets
 from siglipcli.evaluation import scored as scores
+from siglipcli.evaluation.names import truth
 from siglipcli.inputs import Options
 from siglipcli.labels import Calibration
 from siglipcli.results import Source
@@ -185,7 +186,7 @@ def _row(row: Any) -> tuple[str, tuple[str, ...]]:
 
 def _known(known: Data, sets: Sequence[LabelSet], renames: Mapping[str, str] | None) -> Known:
     names = [each.names for each in known.examples]
-    truths = tuple(datasets.truth(names, each, renames or {}) for each in sets)
+    truths = tuple(truth(names, labels, renames or {}) for labels in sets)
     return Known(known, tuple(sets), truths)
 
 

@@ -88,7 +88,7 @@ def score(
     bias_shift: float = 0.0,
     weights: NDArray[np.float64] | None = None,
 ) -> Scored:
-    """Score every image with every label; `truth` is bool[n_examples, n_labels], of `data.truth`.
+    """Score every image with every label; `truth` is bool[n_examples, n_labels], of `names.truth`.
 
     `bias_shift` is added to every logit, beside the set's own. `weights` are of the same shape as `truth`.
     """

@@ -258,7 +258,9 @@ def _read_file(path: Path, limits: Limits) -> bytes:
     if stat.S_ISDIR(info.st_mode):
         raise ImageError("is_directory", "This is a folder, not an image.")
     if not stat.S_ISREG(info.st_mode):
-        raise ImageError("not_a_file", "This is a pipe or a device; use - and send it on stdin.")
+        raise ImageError(
+            "not_a_file", "This is a pipe or a device; pass what it holds as bytes, or on stdin."
+        )
     _check_bytes(info.st_size, limits)
     with open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
         data = file.readall() or b""

@@ -75,8 +75,8 @@ def too_many_pixels(limits: Limits) -> ImageError:
     """Say that an image is larger than allowed, and how to allow it."""
     return ImageError(
         "too_large",
-        f"The image has more than {limits.max_megapixels:g} megapixels; "
-        "raise --max-megapixels if you trust it.",
+        f"The image has more than {limits.max_megapixels:g} megapixels;"
+        " raise that limit (max_megapixels) if you trust it.",
     )
 
 

@@ -285,7 +285,7 @@ def too_slow(seconds: float) -> ImageError:
     """Say that an image had its time."""
     return ImageError(
         "timeout",
-        f"Not read and decoded after {seconds:g} s; look at the file, or raise --image-timeout.",
+        f"Not read and decoded after {seconds:g} s; look at the file, or raise that timeout.",
     )
 
 

@@ -101,7 +101,7 @@ def _row(name: str, images: str, difference: Difference) -> list[str]:
 def _remarks(setting: Setting, comparison: SetComparison, rows: int) -> Iterator[str]:
     hidden = [label.label for label in comparison.labels if not label.examples]
     if rest := len(comparison.labels) - len(hidden) - rows:
-        yield f"{rest:,} labels with smaller differences: see --format json"
+        yield f"{rest:,} labels with smaller differences: all are in the JSON format"
     yield from show.meaning("B - A", setting.resamples)
     if judged := _judged(comparison):
         yield show.chance(judged, "differences")

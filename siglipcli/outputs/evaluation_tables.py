@@ -92,7 +92,7 @@ class _Page:
         rest = len(listed) - MOST_LABELS
         unused = len(self._measures.labels) - len(listed)
         if rest > 0:
-            yield self._dim(f"{rest:,} more: see --format json")
+            yield self._dim(f"{rest:,} more: all are in the JSON format")
         if unused:
             have = "label has" if unused == 1 else "labels have"
             yield self._dim(f"{unused:,} {have} neither images nor tags")
@@ -119,7 +119,7 @@ class _Page:
         for pair in pairs[:MOST_PAIRS]:
             yield from self._pair(pair)
         if len(pairs) > MOST_PAIRS:
-            yield self._dim(f"{len(pairs) - MOST_PAIRS:,} more pairs: see --format json")
+            yield self._dim(f"{len(pairs) - MOST_PAIRS:,} more pairs: all are in the JSON format")
 
     def _pair(self, pair: Confusion) -> Iterator[Text]:
         parts = self._plain(pair.true) + self._for + self._plain(pair.predicted)

@@ -142,7 +142,7 @@ def _judged(trial: SetTrial) -> list[Difference]:
 
 def _remarks(setting: Setting, trial: SetTrial, rest: int) -> Iterator[str]:
     if rest:
-        yield f"{rest:,} labels with smaller effects: see --format json"
+        yield f"{rest:,} labels with smaller effects: all are in the JSON format"
     yield "effect: average precision with all prompts, less that without this one"
     yield from show.meaning("effect", setting.resamples)
     if judged := _judged(trial):

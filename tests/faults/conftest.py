@@ -29,9 +29,11 @@ def _environment(cache: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Siglip:
+def shared(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Siglip:
     """The command with one cache for all tests, in which the demo model's engine is prepared."""
-    shared = Siglip(_environment(tmp_path_factory.mktemp("shared")))
+    cache = tmp_path_factory.mktemp("shared")
+    shutil.copytree(prepared, cache, dirs_exist_ok=True)
+    shared = Siglip(_environment(cache))
     run = shared.classify(HEART, "--no-cache")
     assert run.status == 0, run.stderr
     assert run.row["file"] == str(HEART)
@@ -48,6 +50,6 @@ def siglip(shared: Siglip, tmp_path: Path) -> Siglip:
 def own(shared: Siglip, tmp_path: Path) -> Siglip:
     """The command with a cache of its own: the engine is there, the store is empty."""
     cache = tmp_path / "cache"
-    without = shutil.ignore_patterns("embeddings*", "digests", "compiled")
+    without = shutil.ignore_patterns("embeddings*")
     shutil.copytree(shared.env["SIGLIP_CACHE_DIR"], cache, ignore=without)
     return Siglip(_environment(cache) | {"TMPDIR": str(tmp_path)})

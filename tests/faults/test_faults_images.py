@@ -61,7 +61,7 @@ def assert_rows(done: Done, kinds: dict[str, str]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(10_000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [40, pytest.param(10_000, marks=pytest.mark.stress)])
 def test_a_truncated_jpeg_among_many(siglip: Siglip, tmp_path: Path, count: int) -> None:
     """A JPEG cut short costs its own row; all others are answered."""
     folder = tmp_path / "many"

@@ -148,7 +148,7 @@ def test_encodings_that_are_not(
     assert_refused(check(siglip, tmp_path, data), *words)
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(50_000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [500, pytest.param(50_000, marks=pytest.mark.stress)])
 def test_many_labels(siglip: Siglip, tmp_path: Path, count: int) -> None:
     """Thousands of labels are encoded in chunks, in bounded memory, and all are scored."""
     (tmp_path / "l.yaml").write_text("labels:\n" + "".join(f"- thing {n}\n" for n in range(count)))
