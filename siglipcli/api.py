@@ -183,7 +183,7 @@ class Classifier:
         """
         batches = self.batches(images)
         embedded = [self._embedded(each) for each in as_label_sets(labels)]
-        return self._predictions(batches, embedded, options or ScoringOptions())
+        return self.predictions(batches, embedded, options or ScoringOptions())
 
     def classify_one(
         self,
@@ -226,12 +226,13 @@ class Classifier:
             labels, lambda texts: self.session.encode_texts(texts, progress)[0]
         )
 
-    def _predictions(
+    def predictions(
         self,
         batches: Iterable[Batch],
         embedded: Sequence[LabelEmbeddings],
         options: ScoringOptions,
     ) -> Iterator[Prediction | Failure]:
+        """Score what is embedded already against label sets whose prompts are: what `classify` does last."""
         head, model = self.encoder.head, self.encoder.name
         for batch in batches:
             rows = [

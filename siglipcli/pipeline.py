@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Vector: TypeAlias = NDArray[np.float32]
 
 __all__ = ["Batch", "Embedded", "LoadOptions", "batches", "embed"]
+__all__ += ["Part", "Unread", "encode", "read"]
 
 _CHUNK = 256
 """Inputs that the store is asked for at once, at most."""
@@ -79,7 +80,7 @@ class LoadOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Unread:
+class Unread:
     """An input that the store does not know, and its file's state before it is read."""
 
     source: Source
@@ -97,18 +98,19 @@ class _Read:
     vector: Vector | None
 
 
-_Part = Batch | _Read  # of a batch that is being put together
+Part = Batch | _Read
+"""A part of a batch that is being put together."""
 
 
 class _Encoding:
     """Hands batches to the threads that encode; what waits there is dropped when the run ends."""
 
-    def __init__(self, pool: ThreadPoolExecutor, encode: Callable[[list[_Part]], Batch]) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, encode: Callable[[list[Part]], Batch]) -> None:
         self._pool = pool
         self._encode = encode
         self._waiting: set[Future[Batch]] = set()
 
-    def submit(self, parts: list[_Part]) -> Batch | Future[Batch]:
+    def submit(self, parts: list[Part]) -> Batch | Future[Batch]:
         """Return the batch where nothing is to be encoded, else what will be the batch."""
         done = [part for part in parts if isinstance(part, Batch)]
         if len(done) == len(parts):
@@ -157,10 +159,10 @@ def batches(
             own.close(wait=False)
         return
 
-    def read(item: _Unread, decoder: Decoder) -> _Part:
-        return _read(item, encoder.preprocess, load_options, space, decoder)
+    def decode(item: Unread, decoder: Decoder) -> Part:
+        return read(item, encoder.preprocess, load_options, space, decoder)
 
-    def late(item: _Unread) -> _Part:
+    def late(item: Unread) -> Part:
         return _refused(item.source, too_slow(load_options.timeout))
 
     def batch_size() -> int:
@@ -168,7 +170,7 @@ def batches(
 
     readers = Readers(
         workers,
-        read,
+        decode,
         late,
         seconds=load_options.timeout,
         isolate=load_options.isolate,
@@ -177,7 +179,7 @@ def batches(
     listing = Prefetcher(inputs, _LISTED, refill=_LISTED // 2, is_heavy=_holds_bytes)
     recalled = _recalled(listing.chunks(_CHUNK), space, verify=load_options.verify)
     decoding = Prefetcher(_reads(recalled, readers), workers + batch_size())
-    encoding = _Encoding(resources.encoding, lambda parts: _encode(parts, encoder, space))
+    encoding = _Encoding(resources.encoding, lambda parts: encode(parts, encoder, space))
     encoded = Prefetcher(map(encoding.submit, _cut(decoding, batch_size)), encoder.in_flight)
     with resources.run(readers, encoding, listing, decoding, encoded):
         for batch in encoded:
@@ -187,7 +189,7 @@ def batches(
 
 def _recalled(
     chunks: Iterable[list[Source | Failure]], space: Space | None, *, verify: bool
-) -> Iterator[Batch | _Unread]:
+) -> Iterator[Batch | Unread]:
     """Tell what is to be read from what needs no reading; the latter together, as it is quick."""
     for chunk in chunks:
         states = file_states(map(_path, chunk)) if space else [None] * len(chunk)
@@ -196,7 +198,7 @@ def _recalled(
         unread = [i not in known and isinstance(item, Source) for i, item in enumerate(chunk)]
         for is_unread, group in groupby(range(len(chunk)), unread.__getitem__):
             if is_unread:
-                yield from (_Unread(cast("Source", chunk[i]), states[i]) for i in group)
+                yield from (Unread(cast("Source", chunk[i]), states[i]) for i in group)
                 continue
             items = [chunk[i] for i in group]
             count = sum(isinstance(item, Source) for item in items)
@@ -215,20 +217,21 @@ def _path(item: Source | Failure) -> str | Path | None:
 
 
 def _reads(
-    items: Iterable[Batch | _Unread], readers: Readers[_Unread, _Part]
-) -> Iterator[Batch | Task[_Unread, _Part]]:
+    items: Iterable[Batch | Unread], readers: Readers[Unread, Part]
+) -> Iterator[Batch | Task[Unread, Part]]:
     """Hand what is to be read to the readers, in order."""
     for item in items:
-        yield readers.submit(item) if isinstance(item, _Unread) else item
+        yield readers.submit(item) if isinstance(item, Unread) else item
 
 
-def _read(
-    item: _Unread,
+def read(
+    item: Unread,
     preprocess: Preprocess,
     load_options: LoadOptions,
     space: Space | None,
     decoder: Decoder,
-) -> _Part:
+) -> Part:
+    """Read and decode an image, unless `space` knows its content; one that fails is a batch of its failure."""
     source = item.source
     try:
         data = decoder.load(source, load_options.limits)
@@ -258,14 +261,14 @@ def _failed(source: Source, kind: str, message: str) -> Batch:
 
 
 def _cut(
-    decoding: Iterable[Batch | Task[_Unread, _Part] | None], batch_size: Callable[[], int]
-) -> Iterator[list[_Part]]:
+    decoding: Iterable[Batch | Task[Unread, Part] | None], batch_size: Callable[[], int]
+) -> Iterator[list[Part]]:
     """Cut a stream so that each part holds at most `batch_size` images; the first, one.
 
     The first row is then out after one image, whatever the batch size; what needs no encoding goes on
     at once unless an image before it waits for company.
     """
-    parts: list[_Part] = []
+    parts: list[Part] = []
     inputs, images, limit = 0, 0, 1
     for item in decoding:
         if item is not None:
@@ -282,12 +285,12 @@ def _cut(
         yield parts
 
 
-def _is_new(part: _Part) -> bool:
+def _is_new(part: Part) -> bool:
     return isinstance(part, _Read) and part.pixels is not None
 
 
-def _encode(parts: list[_Part], encoder: Encoder, space: Space | None) -> Batch:
-    """Encode the images and keep their vectors before anyone hears of them."""
+def encode(parts: list[Part], encoder: Encoder, space: Space | None) -> Batch:
+    """Encode the images and keep their vectors before anyone hears of them; in order, one record a part."""
     pixels = [p.pixels for p in parts if isinstance(p, _Read) and p.pixels is not None]
     vectors = iter(encoder.encode_images(np.stack(pixels)) if pixels else ())
     done: list[Batch] = []
@@ -298,7 +301,7 @@ def _encode(parts: list[_Part], encoder: Encoder, space: Space | None) -> Batch:
             continue
         vector = next(vectors) if part.vector is None else part.vector
         done.append(_embedded(part, vector))
-        if done[-1].stored:
+        if done[-1].stored and (_is_new(part) or part.state) and part.digest:
             entries.append(Entry(part.digest, vector if _is_new(part) else None, part.state))
     if space and entries:
         space.keep(entries)

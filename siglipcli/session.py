@@ -14,6 +14,7 @@ import numpy as np
 from siglipcli import machine, pipeline
 from siglipcli.encoders import open_encoder
 from siglipcli.errors import ModelError
+from siglipcli.online import Online
 from siglipcli.pipeline import LoadOptions
 from siglipcli.resources import Resources
 from siglipcli.store import Entry, text_digest
@@ -116,6 +117,16 @@ class Session:
         space = self._space(self.encoder.fingerprint, _pixels_name(options))
         batches = pipeline.batches(inputs, self.encoder, options, space, self._resources)
         return self._while_open(batches)
+
+    def online(self, heard: Callable[[int], object] = int) -> Online:
+        """Return what encodes images as they come, from many callers; close it before the session.
+
+        `heard` is called with how many images were encoded together.
+        """
+        self._resources.check()
+        options = self.load_options
+        space = self._space(self.encoder.fingerprint, _pixels_name(options))
+        return Online(self.encoder, options, space, self._resources, heard)
 
     def _while_open(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Keep the session for as long as its stream is read, though nobody else may."""

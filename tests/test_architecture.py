@@ -44,7 +44,8 @@ IMPORTS: dict[str, set[str]] = {
     "embeddings": {"numpy"},
     "resources": {"images"},
     "pipeline": {"embeddings", "images", "numpy", "prefetch", "resources", "store"},
-    "session": {"encoders", "numpy", "pipeline", "resources", "store"},
+    "online": {"embeddings", "images", "pipeline"},
+    "session": {"encoders", "numpy", "online", "pipeline", "resources", "store"},
     "embedding_files": {"embeddings", "numpy", "outputs"},
     "evaluation": {"inputs", "labels", "matplotlib", "numpy", "pandas", "scipy", "scoring", "sklearn"},
     "outputs": {
@@ -58,7 +59,10 @@ IMPORTS: dict[str, set[str]] = {
     "evaluating": {"arguments", "evaluation", "labels", "scoring"},
     "diagnosis": {"encoders"},
     "kept": {"encoders", "store"},
-    "serve": {"labels", "outputs", "prometheus_client", "starlette", "uvicorn"},
+    "serve": {
+        "demo", "embeddings", "labels", "numpy", "online", "outputs", "prometheus_client", "scoring", "starlette",
+        "store", "uvicorn",
+    },
     "terminal": {"rich", "typer"},
     "cli": {
         "actions", "api", "demo", "diagnosis", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",

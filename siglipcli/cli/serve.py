@@ -147,12 +147,13 @@ class _Command:
         def load() -> Classifier:
             classifier = setup.classifier(engine, decoding, self._terminal, keep_towers=None)
             self._check_labels(self._engine.label_sets, classifier)
-            self._terminal.note(
-                f"ready: {classifier.encoder.name}, {classifier.encoder.description}"
-            )
             return classifier
 
-        server.run(bound, self._settings, self._engine, self._keys, load, self.reload)
+        def ready() -> None:
+            encoder = self._engine.classifier.encoder
+            self._terminal.note(f"ready: {encoder.name}, {encoder.description}")
+
+        server.run(bound, self._settings, self._engine, self._keys, load, ready, self.reload)
 
     def reload(self) -> None:
         """Read label sets and keys anew; what is wrong with them is said, and the old ones stay."""
@@ -200,7 +201,7 @@ def _settings(server: ServerOptions, limits: LimitOptions) -> ServeSettings:
         port=server.port,
         max_image_bytes=limits.max_image_size.bytes,
         max_request_bytes=limits.max_request_size.bytes,
-        max_bodies_bytes=4 * limits.max_request_size.bytes,
+        max_memory_bytes=4 * limits.max_request_size.bytes,
         max_images=limits.max_images,
         max_labels=limits.max_labels,
         max_waiting=limits.max_waiting,

@@ -15,7 +15,6 @@ from starlette.routing import Mount
 
 from siglipcli.errors import SiglipError
 from siglipcli.serve import wire
-from siglipcli.serve.body import Bodies
 from siglipcli.serve.errors import ApiError, from_library
 from siglipcli.serve.gate import Gate
 from siglipcli.serve.keys import KeyRing
@@ -40,12 +39,11 @@ def create_app(settings: ServeSettings, engine: Engine, keys: KeyRing | None = N
     routes = [route for module in modules for route in module.routes(engine, settings)]
     public = {path for module in modules for path in getattr(module, "PUBLIC", ())}
     gate = Gate(settings, engine, keys or KeyRing(), public)
-    bodies = Bodies(settings.max_bodies_bytes)
     paths = {id(route.endpoint): route.path for route in routes}
     app = Starlette(
         routes=[*routes, Mount("/v1", routes=routes)],
         middleware=[
-            Middleware(Front, engine=engine, bodies=bodies, paths=paths),
+            Middleware(Front, engine=engine, memory=engine.memory, paths=paths),
             *_cors(settings),
             Middleware(Guard, gate=gate),
         ],
@@ -58,7 +56,7 @@ def create_app(settings: ServeSettings, engine: Engine, keys: KeyRing | None = N
         },
     )
     app.router.redirect_slashes = False
-    app.state.bodies = bodies
+    app.state.memory = engine.memory
     return app
 
 

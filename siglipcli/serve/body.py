@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from starlette.requests import Request
-    from starlette.types import Scope
 
+    from siglipcli.serve.memory import RequestMemory
     from siglipcli.serve.settings import ServeSettings
 
-__all__ = ["Bodies", "Part", "content_type", "parse_json", "read_body", "read_form", "read_json"]
+__all__ = ["Part", "content_type", "parse_json", "read_body", "read_form", "read_json"]
 
 MAX_DEPTH = 64
 MAX_ITEMS = 200_000  # commas, colons and brackets, of texts too
@@ -32,31 +32,6 @@ MAX_DIGITS = 64  # of a number
 _INLINE = 100_000  # bytes that are parsed on the event loop
 _LONE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG_NUMBER = "a number with more than {} digits"
-
-
-class Bodies:
-    """The bodies that are in memory, of all requests, by their bytes; one event loop's."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.total = 0
-        self._sizes: dict[int, int] = {}
-
-    def add(self, scope: Scope, count: int) -> None:
-        """Count bytes of a request's body. Raises ApiError (429) where they are too many for now."""
-        if self.total + count > self.limit:
-            raise ApiError(
-                429,
-                "Too much is being uploaded; try again.",
-                code="busy",
-                headers={"Retry-After": "2"},
-            )
-        self.total += count
-        self._sizes[id(scope)] = self._sizes.get(id(scope), 0) + count
-
-    def release(self, scope: Scope) -> None:
-        """Forget the body of a request that has ended."""
-        self.total -= self._sizes.pop(id(scope), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +68,14 @@ async def read_body(request: Request, settings: ServeSettings, limit: int | None
 
 
 async def _received(request: Request, limit: int) -> bytes:
-    bodies: Bodies = request.app.state.bodies
+    memory: RequestMemory = request.app.state.memory
     parts: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
-        bodies.add(request.scope, len(chunk))
+        memory.add(len(chunk))
         parts.append(chunk)
     return b"".join(parts)
 

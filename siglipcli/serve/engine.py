@@ -3,54 +3,96 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+import time
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+import numpy as np
+
+from siglipcli import demo
 from siglipcli import labels as label_files
+from siglipcli.embeddings import Batch, Embedded
 from siglipcli.errors import SiglipError
-from siglipcli.results import Failure, Source
+from siglipcli.online import QueueTimeoutError
+from siglipcli.results import Failure
+from siglipcli.scoring import ScoringOptions
 from siglipcli.serve import references
 from siglipcli.serve.errors import ApiError, from_library
+from siglipcli.serve.fetch import Fetcher
+from siglipcli.serve.image_vectors import ImageVectors
+from siglipcli.serve.label_vectors import LabelVectors
+from siglipcli.serve.memory import RequestMemory
 from siglipcli.serve.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from siglipcli.api import Classifier
     from siglipcli.labels import LabelSet
     from siglipcli.results import Prediction
-    from siglipcli.scoring import ScoringOptions
+    from siglipcli.scoring import LabelEmbeddings
     from siglipcli.serve.settings import ServeSettings
 
     Vector: TypeAlias = NDArray[np.float32]
+    Health: TypeAlias = Literal["ok", "loading", "draining", "stuck"]
 
 __all__ = ["Engine"]
 
 T = TypeVar("T")
+
+_FRESH = 60.0  # seconds for which an encode shows that images are being encoded
+_PROBE = 15.0  # seconds that one may take where this is asked for
 
 
 class Engine:
     """One classifier for all requests; it may come later, by `start`.
 
     `label_sets` are those that the server was started with; `active` counts the requests under way, and
-    `is_draining` says that no more are taken. Methods raise ApiError: 503 while the model is
-    loading, 429 where too many wait, 413 for too many images, labels or texts, and what `from_library` makes
-    of library errors. A cancelled call drops what is not yet being encoded.
+    `is_draining` says that no more are taken. Methods raise ApiError: 503 while the model is loading or where
+    an image waited too long, 429 where too many requests wait, 413 for too many images, labels or texts, 504
+    after too long whatever happened, and what `from_library` makes of library errors. A cancelled call drops
+    what is not yet being encoded. All methods are the event loop's.
     """
 
     def __init__(self, settings: ServeSettings, label_sets: Sequence[LabelSet] = ()) -> None:
         self.settings = settings
         self.label_sets = tuple(label_sets)
         self.metrics = Metrics()
+        self.memory = RequestMemory(settings.max_memory_bytes)
         self.active = 0
         self.is_draining = False
+        self._is_ready = False
+        self._waiting = 0
+        self._fetcher = Fetcher(settings)
         self._classifier: Classifier | None = None
+        self._images: ImageVectors | None = None
+        self._labels: LabelVectors | None = None
+        self._probe: asyncio.Future[bool] | None = None
 
-    def start(self, classifier: Classifier) -> None:
-        """Take requests from now on."""
+    async def start(self, classifier: Classifier) -> None:
+        """Take requests from now on; ready when an image and the server's own labels were encoded.
+
+        Raises SiglipError where that cannot be done.
+        """
+        self._images = ImageVectors(classifier.session, self.settings, self.metrics)
+        self._labels = LabelVectors(classifier.session, self.settings)
         self._classifier = classifier
+        for label_set in self.label_sets:
+            await self._labels.label_set(label_set)
+        result = await self._images.fresh(_an_image())
+        if isinstance(result, Failure):
+            raise SiglipError(f"an image cannot be encoded: {result.message}")
+        self._is_ready = True
+
+    def close(self) -> None:
+        """Drop what waits, and close the classifier."""
+        if self._images:
+            self._images.close()
+        if self._classifier:
+            self._classifier.close()
 
     @property
     def classifier(self) -> Classifier:
@@ -69,17 +111,13 @@ class Engine:
         """What responses call the model. Raises ApiError (503) while it is loading."""
         return self.classifier.encoder.name
 
-    async def health(self) -> str:
-        """Return `ok`, or why images are not being encoded."""
-        return "draining" if self.is_draining else "ok" if self._classifier else "loading"
-
     def label_set(self, name: str) -> LabelSet:
         """Return the server's label set of that name, or the built-in one. Raises ApiError (400)."""
         for label_set in self.label_sets:
             if label_set.name == name:
                 return label_set
         if name in label_files.builtin_names():
-            return label_files.load(name)
+            return _built_in(name)
         raise ApiError(
             400,
             "There is no label set of that name here.",
@@ -87,37 +125,62 @@ class Engine:
             param="label_sets",
         )
 
+    # --- health -----------------------------------------------------------------------------------
+
+    async def health(self) -> Health:
+        """Return `ok` only where an image was encoded within the last minute, or is now."""
+        if self.is_draining:
+            return "draining"
+        if not self._is_ready or not self._images:
+            return "loading"
+        if time.monotonic() - self._images.last_encoded < _FRESH:
+            return "ok"
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.ensure_future(self._encodes(self._images))
+        return "ok" if await asyncio.shield(self._probe) else "stuck"
+
+    @staticmethod
+    async def _encodes(images: ImageVectors) -> bool:
+        try:
+            result = await asyncio.wait_for(images.fresh(_an_image()), _PROBE)
+        except Exception:  # noqa: BLE001  # whatever it was, the encoder's thread has logged it
+            return False
+        return isinstance(result, Embedded)
+
+    # --- work -------------------------------------------------------------------------------------
+
     async def read_images(self, images: Sequence[str]) -> list[bytes | Failure]:
-        """Return the bytes of base64 texts, data: URIs and URLs; a Failure in the place of what is none."""
+        """Return the bytes of base64 texts, data: URIs and URLs; a Failure in the place of what is none.
+
+        URLs are fetched side by side, where the server fetches any.
+        """
         self._check_count(len(images), self.settings.max_images, "images")
-        return [await self._read_image(text, f"image {i}") for i, text in enumerate(images)]
+        reads = [self._read_image(text, f"image {i}") for i, text in enumerate(images)]
+        return list(await _all(reads))
 
     async def _read_image(self, reference: str, name: str) -> bytes | Failure:
+        arguments = reference, self.settings, name
         if references.is_url(reference):
-            return Failure(
-                name, "url_refused", "This server fetches no URLs; send the image itself."
-            )
-        return await asyncio.to_thread(references.decoded, reference, self.settings, name)
+            image = await self._fetcher.fetch(reference, name)
+        elif len(reference) < references.INLINE:
+            image = references.decoded(*arguments)
+        else:
+            image = await asyncio.to_thread(references.decoded, *arguments)
+        if isinstance(image, bytes):
+            self.memory.add(len(image))
+        return image
 
     async def embed_images(self, images: Sequence[bytes | Failure]) -> list[Vector | Failure]:
         """Encode images → unit rows, float32[d], in order; a Failure where there is none."""
-        self._check_count(len(images), self.settings.max_images, "images")
-        classifier = self.classifier
-
-        def run() -> list[Vector | Failure]:
-            items = classifier.embed(_sources(images))
-            return [
-                item if isinstance(item, Failure) else item.vector
-                for some in items
-                for item in some
-            ]
-
-        return await self._called(run)
+        with self._admitted():
+            results = await self._in_time(self._embedded(images))
+        return [item if isinstance(item, Failure) else item.vector for item in results]
 
     async def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts, as typed → float32[len(texts), d], unit rows."""
         self._check_count(len(texts), self.settings.max_texts, "texts")
-        return await self._called(self.classifier.encode_texts, list(texts))
+        with self._admitted():
+            return await self._in_time(self._label_vectors.texts(texts))
 
     async def classify(
         self,
@@ -126,26 +189,95 @@ class Engine:
         options: ScoringOptions | None = None,
     ) -> list[Prediction | Failure]:
         """Score images against label sets, as `Classifier.classify` does, in order."""
-        self._check_count(len(images), self.settings.max_images, "images")
         self._check_labels(label_sets)
-        classifier = self.classifier
-        return await self._called(
-            lambda: list(classifier.classify(_sources(images), list(label_sets), options))
-        )
+        with self._admitted():
+            return await self._in_time(
+                self._predictions(images, label_sets, options or ScoringOptions())
+            )
 
-    async def _called(self, run: Callable[..., T], *arguments: Any) -> T:
+    async def _predictions(
+        self,
+        images: Sequence[bytes | Failure],
+        label_sets: Sequence[LabelSet],
+        options: ScoringOptions,
+    ) -> list[Prediction | Failure]:
+        labels = [await self._label_vectors.label_set(each) for each in label_sets]
+        results = await self._embedded(images)
+        return await asyncio.to_thread(self._ranked, results, labels, options)
+
+    def _ranked(
+        self,
+        results: Sequence[Embedded | Failure],
+        labels: Sequence[LabelEmbeddings],
+        options: ScoringOptions,
+    ) -> list[Prediction | Failure]:
+        done = [item for item in results if isinstance(item, Embedded)]
+        items = [item if isinstance(item, Failure) else item.source for item in results]
+        rows = np.stack([item.vector for item in done]) if done else np.empty((0, 0), np.float32)
+        batch = Batch(items, rows, [item.stored for item in done])
+        return list(self.classifier.predictions([batch], labels, options))
+
+    async def _embedded(self, images: Sequence[bytes | Failure]) -> list[Embedded | Failure]:
+        self._check_count(len(images), self.settings.max_images, "images")
+        turn = object()  # requests take turns
+        return list(await _all([self._one(item, i, turn) for i, item in enumerate(images)]))
+
+    async def _one(self, image: bytes | Failure, index: int, turn: object) -> Embedded | Failure:
+        if isinstance(image, Failure):
+            self.metrics.failures.labels(image.kind).inc()
+            return image
+        name = f"image {index}"
+        if len(image) > self.settings.max_image_bytes:
+            return references.too_large(self.settings, name)
+        assert self._images
+        return await self._images.get(image, name, turn)
+
+    @property
+    def _label_vectors(self) -> LabelVectors:
+        assert self._labels
+        return self._labels
+
+    # --- limits -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """Count a call that waits for the model. Raises ApiError: 429 where they are too many, 503."""
+        _ = self.classifier
+        if self._waiting >= self.settings.max_waiting:
+            raise ApiError(
+                429,
+                f"{self._waiting:,} requests wait for the model already; try again.",
+                code="too_many_waiting",
+                headers={"Retry-After": "2"},
+            )
+        self._waiting += 1
+        self.metrics.waiting.set(self._waiting)
         try:
-            return await asyncio.to_thread(run, *arguments)
+            yield
         except SiglipError as error:
-            raise from_library(error) from error
+            raise self._translated(error) from error
+        finally:
+            self._waiting -= 1
+            self.metrics.waiting.set(self._waiting)
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        try:
+            return await asyncio.wait_for(work, self.settings.request_seconds)
+        except asyncio.TimeoutError:
+            raise ApiError(504, "The model took too long.", code="model_timeout") from None
+
+    def _translated(self, error: SiglipError) -> ApiError:
+        if not isinstance(error, QueueTimeoutError):
+            return from_library(error)
+        words = f"The request waited {self.settings.queue_seconds:g} s for the model; try again."
+        return ApiError(503, words, code="queue_timeout", headers={"Retry-After": "10"})
 
     def _check_labels(self, label_sets: Sequence[LabelSet]) -> None:
         limits = self.settings
         labels = [label for each in label_sets for label in each.labels]
         if not labels:
-            raise ApiError(
-                400, "There is no label; give at least one.", code="no_labels", param="labels"
-            )
+            words = "There is no label; give at least one."
+            raise ApiError(400, words, code="no_labels", param="labels")
         self._check_count(len(labels), limits.max_labels, "labels")
         self._check_count(
             sum(len(label.prompts) for label in labels), limits.max_prompts, "prompts"
@@ -154,15 +286,26 @@ class Engine:
     @staticmethod
     def _check_count(count: int, most: int, what: str) -> None:
         if count > most:
-            raise ApiError(
-                413,
-                f"{count:,} {what} in one request; send at most {most:,}.",
-                code=f"too_many_{what}",
-            )
+            words = f"{count:,} {what} in one request; send at most {most:,}."
+            raise ApiError(413, words, code=f"too_many_{what}")
 
 
-def _sources(images: Sequence[bytes | Failure]) -> list[Source | Failure]:
-    return [
-        item if isinstance(item, Failure) else Source(f"image {i}", item)
-        for i, item in enumerate(images)
-    ]
+async def _all(work: Sequence[Awaitable[T]]) -> list[T]:
+    """Wait for all, or cancel the rest where one raises."""
+    tasks: list[asyncio.Future[T]] = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+@lru_cache(maxsize=64)
+def _built_in(name: str) -> LabelSet:
+    return label_files.load(name)
+
+
+def _an_image() -> bytes:
+    path: Any = min(demo.IMAGES.iterdir())
+    data: bytes = path.read_bytes()
+    return data

@@ -23,9 +23,9 @@ from siglipcli.serve.logs import Access, access
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from siglipcli.serve.body import Bodies
     from siglipcli.serve.engine import Engine
     from siglipcli.serve.gate import Gate
+    from siglipcli.serve.memory import RequestMemory
 
 __all__ = ["Front", "Guard"]
 
@@ -39,10 +39,12 @@ _REST_SECONDS, _REST_BYTES = 1.0, 64_000_000  # of a body that is read to be dro
 class Front:
     """Gives each request an id, times, counts and logs it, and cancels it when its client has gone."""
 
-    def __init__(self, app: ASGIApp, engine: Engine, bodies: Bodies, paths: dict[int, str]) -> None:
+    def __init__(
+        self, app: ASGIApp, engine: Engine, memory: RequestMemory, paths: dict[int, str]
+    ) -> None:
         self._app = app
         self._engine = engine
-        self._bodies = bodies
+        self._memory = memory
         self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,12 +52,13 @@ class Front:
         if scope["type"] != "http":
             return
         exchange = _Exchange(scope, receive, send)
+        self._memory.begin(exchange)
         self._engine.active += 1
         try:
             await self._serve(exchange)
         finally:
             self._engine.active -= 1
-            self._bodies.release(scope)
+            self._memory.end(exchange)
             self._record(exchange)
 
     async def _serve(self, exchange: _Exchange) -> None:

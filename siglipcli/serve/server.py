@@ -11,6 +11,8 @@ import logging
 import signal
 import socket
 import sys
+from concurrent.futures import Future
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -60,9 +62,13 @@ def run(
     engine: Engine,
     keys: KeyRing,
     load: Callable[[], Classifier],
+    ready: Callable[[], object],
     reload: Callable[[], object],
 ) -> None:
-    """Serve until a signal ends it; the model is loaded by `load` meanwhile, whose errors end it too."""
+    """Serve until a signal ends it.
+
+    The model is loaded by `load` meanwhile, whose errors end it too; then `ready` is called.
+    """
     config = uvicorn.Config(
         create_app(settings, engine, keys),
         http=Protocol.with_limits(settings),
@@ -76,7 +82,14 @@ def run(
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_LAST_SECONDS,
     )
-    asyncio.run(_Server(config, engine, settings, reload).serve_model(bound, load))
+    server = _Server(config, engine, settings, reload)
+    loop = asyncio.new_event_loop()  # asyncio.run would wait for threads that may hang
+    try:
+        loop.run_until_complete(server.serve_model(bound, load, ready))
+    finally:
+        closing = Thread(target=engine.close, name="siglip-close", daemon=True)
+        closing.start()
+        closing.join(_LAST_SECONDS)
 
 
 class _Server(uvicorn.Server):
@@ -95,9 +108,11 @@ class _Server(uvicorn.Server):
         self._reload = reload
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def serve_model(self, bound: socket.socket, load: Callable[[], Classifier]) -> None:
+    async def serve_model(
+        self, bound: socket.socket, load: Callable[[], Classifier], ready: Callable[[], object]
+    ) -> None:
         """Serve, and load the model beside it. Raises what loading it raises."""
-        loading = asyncio.create_task(self._load(load))
+        loading = asyncio.create_task(self._load(load, ready))
         try:
             await self.serve(sockets=[bound])
         finally:
@@ -105,9 +120,10 @@ class _Server(uvicorn.Server):
                 loading.result()
             loading.cancel()
 
-    async def _load(self, load: Callable[[], Classifier]) -> None:
+    async def _load(self, load: Callable[[], Classifier], ready: Callable[[], object]) -> None:
         try:
-            self._engine.start(await asyncio.to_thread(load))
+            await self._engine.start(await _on_daemon(load))
+            ready()
         except BaseException:
             self.should_exit = True
             raise
@@ -152,3 +168,17 @@ class _Server(uvicorn.Server):
         if self._engine.active:
             logger.warning("%d requests were cut off", self._engine.active)
         self.should_exit = True
+
+
+def _on_daemon(load: Callable[[], Classifier]) -> asyncio.Future[Classifier]:
+    """Load on a thread that no exit waits for: a download may be long."""
+    done: Future[Classifier] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(load())
+        except BaseException as error:  # noqa: BLE001  # raised where it is waited for
+            done.set_exception(error)
+
+    Thread(target=work, name="siglip-load", daemon=True).start()
+    return asyncio.wrap_future(done)

@@ -13,7 +13,7 @@ class ServeSettings:
     """Every setting of a server; what is not here is the model's or the label sets'.
 
     `max_image_bytes`: of one encoded image; `max_request_bytes`: of a request's body as sent;
-    `max_bodies_bytes`: of all bodies that are in memory at once. `max_labels` and `max_prompts` count a
+    `max_memory_bytes`: of all bodies, and all images in them, that are in memory at once. `max_labels` and `max_prompts` count a
     request's, all its label sets together; `max_texts` those of an embeddings request. `max_waiting`:
     requests that wait for the model, the next one is refused. `queue_seconds`: how long an image may wait;
     `body_seconds`: for a whole request to arrive, headers and body each; `request_seconds`: for a result, whatever happens.
@@ -29,7 +29,7 @@ class ServeSettings:
     port: int = 8000
     max_image_bytes: int = 20_000_000
     max_request_bytes: int = 64_000_000
-    max_bodies_bytes: int = 256_000_000
+    max_memory_bytes: int = 256_000_000
     max_images: int = 32
     max_labels: int = 1_000
     max_prompts: int = 5_000
