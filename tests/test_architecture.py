@@ -60,8 +60,8 @@ IMPORTS: dict[str, set[str]] = {
     "diagnosis": {"encoders"},
     "kept": {"encoders", "store"},
     "serve": {
-        "demo", "embeddings", "labels", "numpy", "online", "outputs", "prometheus_client", "scoring", "starlette",
-        "store", "uvicorn",
+        "demo", "digits", "embeddings", "images", "labels", "numpy", "online", "outputs", "prometheus_client",
+        "scoring", "starlette", "store", "uvicorn",
     },
     "terminal": {"rich", "typer"},
     "cli": {

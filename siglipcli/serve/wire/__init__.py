@@ -10,7 +10,16 @@ if TYPE_CHECKING:
 
 __all__ = ["MODULES", "modules"]
 
-MODULES = ("pages", "label_sets", "models", "health")
+MODULES = (
+    "pages",
+    "classify",
+    "huggingface",
+    "chat",
+    "embeddings",
+    "label_sets",
+    "models",
+    "health",
+)
 """In the order in which routes are tried."""
 
 

@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from siglipcli.serve.engine import Engine
     from siglipcli.serve.settings import ServeSettings
 
-__all__ = ["OPERATIONS", "SCHEMAS", "routes"]
+__all__ = ["OPERATIONS", "SCHEMAS", "check_model", "routes"]
+
+_NO_NAMES = (None, "dummy")
+"""What a request says for a model that it does not name: nothing, or what huggingface_hub sends for a URL."""
+
+
+def check_model(name: str | None, engine: Engine) -> None:
+    """Accept the server's model by its name, or none. Raises ApiError (404) for another."""
+    if name not in {*_NO_NAMES, engine.model}:
+        raise ApiError(
+            404,
+            f"There is no model of that name here; this server has {engine.model}.",
+            code="model_not_found",
+            param="model",
+        )
 
 
 def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
