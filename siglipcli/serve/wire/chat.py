@@ -20,10 +20,11 @@ from siglipcli.scoring import ScoringOptions
 from siglipcli.serve.body import read_json
 from siglipcli.serve.errors import ApiError, from_failure
 from siglipcli.serve.wire import labels, schema
-from siglipcli.serve.wire.classify import element, usage
+from siglipcli.serve.wire.classify import element
 from siglipcli.serve.wire.fields import Fields
 from siglipcli.serve.wire.models import check_model
-from siglipcli.serve.wire.parts import Image, message_parts
+from siglipcli.serve.wire.openai_operations import CHAT as OPERATIONS
+from siglipcli.serve.wire.parts import Image, message_parts, usage
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from siglipcli.serve.settings import ServeSettings
     from siglipcli.serve.wire.labels import LabelChoice
 
-__all__ = ["ChatRequest", "parse", "response", "routes", "stream"]
+__all__ = ["OPERATIONS", "ChatRequest", "parse", "response", "routes", "stream"]
 
 _NO_LABELS = (
     "There are no labels. Give them as an enum in response_format's JSON schema, or send candidate_labels"

@@ -15,7 +15,9 @@ from siglipcli.serve.errors import ApiError, failure_dict
 from siglipcli.serve.wire import labels
 from siglipcli.serve.wire.fields import Fields
 from siglipcli.serve.wire.models import check_model
-from siglipcli.serve.wire.parts import Image, image_of
+from siglipcli.serve.wire.operations import CLASSIFY as OPERATIONS
+from siglipcli.serve.wire.operations import SCHEMAS
+from siglipcli.serve.wire.parts import Image, image_of, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +30,16 @@ if TYPE_CHECKING:
     from siglipcli.serve.settings import ServeSettings
     from siglipcli.serve.wire.labels import LabelChoice
 
-__all__ = ["ClassifyRequest", "element", "parse", "parse_form", "response", "routes", "usage"]
+__all__ = [
+    "OPERATIONS",
+    "SCHEMAS",
+    "ClassifyRequest",
+    "element",
+    "parse",
+    "parse_form",
+    "response",
+    "routes",
+]
 
 _IMAGE_FIELDS = ("image", "images", "file", "files")
 _LISTS = ("labels", "label_sets", "templates")
@@ -158,23 +169,18 @@ def element(result: Prediction | Failure) -> dict[str, Any]:
     return {"prediction": best["label"], "score": best["score"], "predictions": predictions}
 
 
-def usage(*, images: int = 0, texts: int = 0) -> dict[str, int]:
-    """Return what OpenAI's clients expect, and what was really counted: nothing here is paid by the token."""
-    return {"prompt_tokens": 0, "total_tokens": 0, "images": images, "texts": texts}
-
-
 def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
     """Return the routes of this format, without `/v1`."""
 
     async def classify(http: Request) -> Response:
         if content_type(http) == "multipart/form-data":
-            request = parse_form(await read_form(http, settings), settings)
+            wanted = parse_form(await read_form(http, settings), settings)
         else:
-            request = parse(await read_json(http, settings), settings)
-        check_model(request.model, engine)
-        sets = labels.resolved(request.labels, engine)
-        contents = await _contents(request.images, engine)
-        results = await engine.classify(contents, sets, request.options)
+            wanted = parse(await read_json(http, settings), settings)
+        check_model(wanted.model, engine)
+        sets = labels.resolved(wanted.labels, engine)
+        contents = await _contents(wanted.images, engine)
+        results = await engine.classify(contents, sets, wanted.options)
         return JSONResponse(response(results, engine.model))
 
     return [Route("/classify", classify, methods=["POST"])]

@@ -13,10 +13,10 @@ from siglipcli.digits import shortest
 from siglipcli.results import Failure
 from siglipcli.serve.body import read_json
 from siglipcli.serve.errors import ApiError, from_failure
-from siglipcli.serve.wire.classify import usage
 from siglipcli.serve.wire.fields import Fields, kind, text_of
 from siglipcli.serve.wire.models import check_model
-from siglipcli.serve.wire.parts import Image, Text, image_of, is_data_uri, message_parts
+from siglipcli.serve.wire.openai_operations import EMBEDDINGS as OPERATIONS
+from siglipcli.serve.wire.parts import Image, Text, image_of, is_data_uri, message_parts, usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from siglipcli.serve.engine import Engine
     from siglipcli.serve.settings import ServeSettings
 
-__all__ = ["EmbeddingsRequest", "embedded", "floats", "parse", "response", "routes"]
+__all__ = ["OPERATIONS", "EmbeddingsRequest", "embedded", "floats", "parse", "response", "routes"]
 
 
 @dataclass(frozen=True, slots=True)

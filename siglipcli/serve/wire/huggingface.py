@@ -23,6 +23,7 @@ from siglipcli.serve.wire import labels
 from siglipcli.serve.wire.embeddings import check_dimensions, floats
 from siglipcli.serve.wire.fields import Fields
 from siglipcli.serve.wire.models import check_model
+from siglipcli.serve.wire.operations import HUGGINGFACE as OPERATIONS
 from siglipcli.serve.wire.parts import Image, image_of, is_data_uri
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from siglipcli.serve.engine import Engine
     from siglipcli.serve.settings import ServeSettings
 
-__all__ = ["ImageTask", "TextTask", "parse", "routes", "scores"]
+__all__ = ["OPERATIONS", "ImageTask", "TextTask", "parse", "routes", "scores"]
 
 _OUTPUTS = {"sigmoid": "score", "softmax": "softmax", "none": "logit"}
 """`function_to_apply` → the field of a score that it asks for."""
