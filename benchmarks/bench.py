@@ -32,6 +32,7 @@ from jobs import Bench, Contender, Run, Work
 
 HERE = Path(__file__).parent
 WARM_UP_PHOTOS = 8
+LEAST_TUNED = 64  # photos, below which nothing can be tuned
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def arguments() -> argparse.Namespace:
         "--only",
         nargs="+",
         metavar="WORK",
-        help="measure these anew: help, one, folder, large, again",
+        help="measure these anew: help, one, folder, int8, large, again",
     )
     parser.add_argument("--work", type=Path, default=HERE / ".work", help="scratch folder")
     parser.add_argument("--weights", type=Path, help="a folder made by scripts/random_weights.py")
@@ -93,11 +94,15 @@ def main() -> None:
         results = measured(options, QUICK if options.quick else Sizes())
         if options.only:
             older = json.loads((place / "results.json").read_text(encoding="utf-8"))
-            results = older | {"works": older["works"] | results["works"]}
+            results = older | {"works": older["works"] | results["works"]} | _only_new(results)
         (place / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     text = report.markdown(results, HERE / "notes.md")
     (place / "RESULTS.md").write_text(text, encoding="utf-8")
     print(text)
+
+
+def _only_new(results: dict[str, Any]) -> dict[str, Any]:
+    return {"tuned": results["tuned"]} if "tuned" in results else {}
 
 
 def measured(options: argparse.Namespace, sizes: Sizes) -> dict[str, Any]:
@@ -110,10 +115,13 @@ def measured(options: argparse.Namespace, sizes: Sizes) -> dict[str, Any]:
     stored = has_store(bench)
     try:
         prepare = prepare_engine(bench, material)
+        wanted = options.only or ["help", "one", "folder", "int8", "large", "again"]
         scores = agreement.check(
             bench, rivals_and_siglip(material, material.photos[:WARM_UP_PHOTOS])
         )
-        wanted = options.only or ["help", "one", "folder", "large", "again"]
+        tuned = tune_engine(bench, material) if "int8" in wanted else None
+        if not tuned:
+            wanted = [name for name in wanted if name != "int8"]
         planned = [w for w in plan(material, sizes, stored=stored) if w.name in wanted]
         works = {work.name: bench.measure(work) for work in planned}
         if stored and "again" in wanted:
@@ -132,6 +140,7 @@ def measured(options: argparse.Namespace, sizes: Sizes) -> dict[str, Any]:
         "prepare": prepare,
         "agreement": scores,
         "works": works,
+        **({"tuned": tuned} if tuned else {}),
     }
 
 
@@ -193,6 +202,16 @@ def prepare_engine(bench: Bench, material: Material) -> dict[str, Any] | None:
     return {"seconds": sample.seconds, "peak_mb": sample.peak_mb}
 
 
+def tune_engine(bench: Bench, material: Material) -> dict[str, Any] | None:
+    """Make the int8 engine, and return what that took and what it changes; None for too few photos."""
+    if len(material.photos) < LEAST_TUNED:
+        return None
+    photos = material.photos[0].parent
+    sample = bench.process(contenders.tune(material.open_clip, material.cache, photos))
+    took = {"wall_seconds": sample.seconds, "peak_mb": sample.peak_mb}
+    return json.loads(sample.stdout) | took
+
+
 def plan(material: Material, sizes: Sizes, *, stored: bool) -> list[Work]:
     """Return the works, but for the one that needs what others stored."""
     one = material.photos[:1]
@@ -205,11 +224,13 @@ def plan(material: Material, sizes: Sizes, *, stored: bool) -> list[Work]:
     folder.append(Run("many", _siglip(material), material.photos))
     folder.append(Run("ceiling", tower, ()))
     large = rivals_and_siglip(material, material.large)
+    int8 = fastest(material, material.photos[: sizes.small])
     starting = [Run("help", contenders.siglip_help(), ())]
     return [
         Work("help", "Help", starting, sizes.short_repeats),
         Work("one", "One photo", single, sizes.short_repeats),
         Work("folder", "A folder of photos of about 500×375", folder, sizes.repeats),
+        Work("int8", "The fastest of each over a folder of photos", int8, sizes.repeats),
         Work("large", "A folder of photos of 12 megapixels", large, sizes.repeats),
     ]
 
@@ -225,8 +246,28 @@ def rivals_and_siglip(material: Material, photos: list[Path]) -> list[Run]:
     ]
 
 
-def _siglip(material: Material) -> Contender:
-    return contenders.siglip(material.open_clip, material.cache)
+def fastest(material: Material, photos: list[Path]) -> list[Run]:
+    """Return runs at int8, at the precision that is chosen unasked, and of transformers at its best."""
+    int8 = _siglip(material, "siglip, int8", "--precision", "int8")
+    source = material.transformers
+    return [
+        Run("siglip_int8", int8, photos),
+        Run("siglip", _siglip(material), photos),
+        Run("siglip_int8_many", int8, material.photos),
+        Run("many", _siglip(material), material.photos),
+        Run("pipeline", contenders.transformers_pipeline(source), photos),
+        Run("pipeline_bf16", contenders.transformers_pipeline(source, bf16=True), photos),
+        Run(
+            "pipeline_compiled",
+            contenders.transformers_pipeline(source, bf16=True, compiled=True),
+            photos,
+        ),
+        Run("open_clip", contenders.open_clip_script(material.open_clip), photos),
+    ]
+
+
+def _siglip(material: Material, name: str = "siglip", *more: str) -> Contender:
+    return contenders.siglip(material.open_clip, material.cache, name, *more)
 
 
 def again(bench: Bench, material: Material, sizes: Sizes) -> Work:

@@ -39,7 +39,7 @@ def rate(encoder: Encoder, count: int) -> float:
 
     encode(0)  # the first image of a run has a tower of its own
     with ThreadPoolExecutor(encoder.in_flight) as pool:
-        list(pool.map(encode, range(WARM_UP * encoder.in_flight)))
+        list(pool.map(encode, range(min(WARM_UP * encoder.in_flight, count))))
         started = perf_counter()
         done = sum(pool.map(encode, range(-(-count // size))))
         return done / (perf_counter() - started)
@@ -66,12 +66,16 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--alone", type=int, default=0, help="images one after another, too")
     parser.add_argument("--photo", type=Path, help="what --alone decodes")
+    parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
-    spec = models.ModelSpec(options.model, cache_dir=options.cache_dir, offline=True)
+    spec = models.ModelSpec(
+        options.model, precision=options.precision, cache_dir=options.cache_dir, offline=True
+    )
     encoder = models.open_encoder(spec)
     found = {
         "images_per_second": rate(encoder, options.images),
         "encoder": encoder.description,
+        "precision": encoder.precision,
         "batch_size": encoder.batch_size,
         "in_flight": encoder.in_flight,
     }

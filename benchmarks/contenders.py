@@ -10,16 +10,31 @@ from jobs import Contender
 HERE = Path(__file__).parent
 
 
-def siglip(model: Path, cache: Path, name: str = "siglip") -> Contender:
-    """Return the command under test, with its own defaults; one photo is named, several are a folder."""
+def siglip(model: Path, cache: Path, name: str = "siglip", *more: str) -> Contender:
+    """Return the command under test, with its own defaults or `more`; one photo is named, several are a folder."""
 
     def command(folder: Path, labels: list[str]) -> list[str]:
         files = list(folder.iterdir())
         given = files[0] if len(files) == 1 else folder
         where = ["--model", str(model), "--cache-dir", str(cache)]
-        return [program(), "classify", str(given), *where, "--format", "jsonl", *_options(labels)]
+        return [
+            program(),
+            "classify",
+            str(given),
+            *where,
+            "--format",
+            "jsonl",
+            *more,
+            *_options(labels),
+        ]
 
     return Contender(name, command)
+
+
+def tune(model: Path, cache: Path, photos: Path) -> list[str]:
+    """Return the command that makes the int8 engine; random weights need not hold the floors."""
+    where = ["--with", str(photos), "--cache-dir", str(cache), "--offline"]
+    return [program(), "models", "tune", str(model), *where, "--accept", "--format", "json"]
 
 
 def siglip_help() -> Contender:
@@ -27,9 +42,12 @@ def siglip_help() -> Contender:
     return Contender("siglip --help", lambda _folder, _labels: [program(), "--help"])
 
 
-def transformers_pipeline(model: Path) -> Contender:
-    """Return the transformers pipeline, fp32."""
-    return _script("transformers pipeline, fp32", "rivals/transformers_pipeline.py", model)
+def transformers_pipeline(model: Path, *, bf16: bool = False, compiled: bool = False) -> Contender:
+    """Return the transformers pipeline: as it comes, in bf16 with SDPA, or that with torch.compile."""
+    name = "transformers pipeline, " + ("bf16 and sdpa" if bf16 else "fp32")
+    name += ", torch.compile" if compiled else ""
+    more = [*(["--bf16"] if bf16 else []), *(["--compile"] if compiled else [])]
+    return _script(name, "rivals/transformers_pipeline.py", model, *more)
 
 
 def open_clip_script(model: Path, *, bf16: bool = False) -> Contender:

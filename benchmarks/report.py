@@ -95,7 +95,7 @@ class Figures:
 
 def bars(found: Figures) -> list[Bar]:
     """Return what is to be reached, beside what was."""
-    return [*_against_pipeline(found), *_against_itself(found), *_memory(found)]
+    return [*_against_pipeline(found), *_against_itself(found), *_int8(found), *_memory(found)]
 
 
 def _against_pipeline(found: Figures) -> Iterable[Bar]:
@@ -120,6 +120,23 @@ def _against_itself(found: Figures) -> Iterable[Bar]:
     yield Bar("`siglip --help`", 0.25, found.seconds("help", "help"), _seconds, at_least=False)
 
 
+def _int8(found: Figures) -> Iterable[Bar]:
+    if "int8" not in found.works:
+        return
+    work = "a folder at int8"
+    few, many = found.rows["int8", "siglip_int8"], found.rows["int8", "siglip_int8_many"]
+    rates = [
+        found.steady(("int8", key), ("int8", more))
+        for key, more in (("siglip_int8", "siglip_int8_many"), ("siglip", "many"))
+    ]
+    basis = "against siglip without it, steady rates of the same run"
+    yield Bar(work, 1.55, _divided(*rates), _times_exactly, basis=basis)
+    whole = found.ratio("int8", "pipeline", "siglip_int8")
+    yield Bar(work, 4.5, whole, _times, basis="against the fp32 pipeline, whole processes")
+    peak = max(few["peak_mb"], many["peak_mb"])
+    yield Bar(f"memory, {work}", 450, peak, _mb, at_least=False, basis="new labels")
+
+
 def _memory(found: Figures) -> Iterable[Bar]:
     for work, limit, value, basis in (
         ("one photo, labels seen before", 600, found.peak("one", "seen"), ""),
@@ -141,9 +158,10 @@ def markdown(results: dict[str, Any], notes: Path) -> str:
         _table(["work", "to reach", "measured", "", "basis"], [bar.row() for bar in bars(found)]),
         *(
             _work(found, name)
-            for name in ("one", "folder", "large", "again")
+            for name in ("one", "folder", "int8", "large", "again")
             if name in found.works
         ),
+        _tuned(results["tuned"]) if "tuned" in results else "",
         "## Notes",
         _notes(results, found),
         notes.read_text(encoding="utf-8").strip() if notes.exists() else "",
@@ -181,6 +199,25 @@ def _work(found: Figures, name: str) -> str:
     return text + (f"\n\nThe image tower alone: {rate:.2f} photos a second." if rate else "")
 
 
+def _tuned(tuned: dict[str, Any]) -> str:
+    """Say what int8 changes on the photos kept back, and what tuning took."""
+    agreement = tuned["agreement"]
+    (labels, *_) = agreement["sets"]
+    same = labels["best_label"]
+    missed = (
+        f" Floors missed, and accepted here: {'; '.join(tuned['missed'])}."
+        if tuned["missed"]
+        else ""
+    )
+    return (
+        f"The int8 engine was tuned on photos of the same folder in {tuned['wall_seconds']:.0f} s (the largest process"
+        f" {_mb(tuned['peak_mb'])}): SmoothQuant alpha {tuned['alpha']:g}, {len(tuned['left'])} of {tuned['layers']} layers"
+        f" at {tuned['reference']}. On {agreement['images']} photos kept back: cosine to {tuned['reference']}"
+        f" {agreement['median_cosine']:.5f} median and {agreement['lowest_cosine']:.4f} lowest, the same best label of"
+        f" `{labels['set']}` for {same['same']} of {same['of']}.{missed}"
+    )
+
+
 def _cells(found: Figures, work: str, row: dict[str, Any], first: dict[str, Any]) -> list[str]:
     rival = not row["name"].startswith("siglip")
     return [
@@ -200,6 +237,10 @@ def _steady(found: Figures, work: str, key: str) -> str:
     value = None
     if work == "folder" and key != "siglip":
         value = found.rate("siglip" if key == "many" else key)
+    if work == "int8" and key in {"many", "siglip_int8_many"}:
+        value = found.steady(
+            ("int8", key.removesuffix("_many").replace("many", "siglip")), ("int8", key)
+        )
     if key == "again-many":
         value = found.steady(("again", "again-few"), ("again", "again-many"))
     return f"{value:,.2f}" if value else ""
@@ -277,6 +318,10 @@ def _divided(a: float | None, b: float | None) -> float | None:
 
 def _times(value: float) -> str:
     return f"{value:.1f}×"
+
+
+def _times_exactly(value: float) -> str:
+    return f"{value:.2f}×"
 
 
 def _percent(value: float) -> str:

@@ -46,13 +46,19 @@ _WORDS = [
 ]
 
 
-def write_open_clip(folder: Path, architecture: str = ARCHITECTURE, seed: int = 0) -> Path:
-    """Write config, safetensors and tokenizer as a folder that `local-dir:` takes."""
+def write_open_clip(
+    folder: Path, architecture: str = ARCHITECTURE, seed: int = 0, *, image_only: bool = False
+) -> Path:
+    """Write config, safetensors and tokenizer as a folder that `local-dir:` takes.
+
+    With `image_only` the text tower is as small as can be: for work on images alone.
+    """
     import open_clip
 
     folder.mkdir(parents=True, exist_ok=True)
     config = dict(open_clip.get_model_config(architecture))
-    config["text_cfg"] = config["text_cfg"] | {"hf_tokenizer_name": "tokenizer.json"}
+    smaller = {"layers": 1, "vocab_size": 1_000} if image_only else {}
+    config["text_cfg"] = config["text_cfg"] | {"hf_tokenizer_name": "tokenizer.json"} | smaller
     model = open_clip.CustomTextCLIP(**_arguments(config))
     _draw(model, seed)
     state = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
@@ -239,8 +245,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--architecture", default=ARCHITECTURE)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--image-only",
+        action="store_true",
+        help="a text tower of one layer, open_clip's format alone",
+    )
     options = parser.parse_args()
-    source = write_open_clip(options.out / "open_clip", options.architecture, options.seed)
+    source = write_open_clip(
+        options.out / "open_clip",
+        options.architecture,
+        options.seed,
+        image_only=options.image_only,
+    )
+    if options.image_only:
+        return
     write_transformers(options.out / "transformers", source)
 
 

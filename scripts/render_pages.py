@@ -239,16 +239,44 @@ def _label_sets() -> str:
 
 def _models() -> str:
     from siglipcli.encoders.catalog import CATALOG, DEFAULT
+    from siglipcli.encoders.facts import speed_facts
+    from siglipcli.encoders.speeds import Speeds
 
-    rows = [
-        f"| `{one.name}`{' (default)' if one.name == DEFAULT else ''} | {one.image_size} "
-        f"| {one.parameters:,.0f} | {one.download_mb / 1000:.1f} "
-        f"| {'–' if one.imagenet is None else f'{one.imagenet:.1f}'} "
-        f"| {'many' if one.multilingual else 'English'} |\n"
-        for one in CATALOG.values()
-    ]
-    titles = ("model", "pixels", "parameters (M)", "download (GB)", "ImageNet", "languages")
-    return f"| {' | '.join(titles)} |\n|---{'|---:' * 4}|---|\n" + "".join(rows)
+    speeds = Speeds.read()
+    rows = []
+    for one in CATALOG.values():
+        speed = speed_facts(speeds.of(one))
+        cells = [
+            f"`{one.name}`{' (default)' if one.name == DEFAULT else ''}",
+            f"{one.image_size}",
+            f"{one.parameters:,.0f}",
+            f"{one.download_mb / 1000:.1f}",
+            _or_dash(one.imagenet, ".1f"),
+            _or_dash(speed["images_per_second"], ".3g"),
+            _or_dash(speed["int8_images_per_second"], ".3g"),
+            _or_dash(speed["peak_mb"], ",.0f"),
+            "many" if one.multilingual else "English",
+        ]
+        rows.append(f"| {' | '.join(cells)} |\n")
+    titles = (
+        "model",
+        "pixels",
+        "parameters (M)",
+        "download (GB)",
+        "ImageNet",
+        "images/s",
+        "at int8",
+        "MB",
+    )
+    measured = (
+        f"\n*images/s* and *MB* (peak memory): on {speeds.machine}.\n" if speeds.towers else ""
+    )
+    head = f"| {' | '.join(titles)} | languages |\n|---{'|---:' * 7}|---|\n"
+    return head + "".join(rows) + measured
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
 TABLES: dict[str, Callable[[], str]] = {"label-sets": _label_sets, "models": _models}

@@ -51,10 +51,20 @@ if TYPE_CHECKING:
     from siglipcli.search import Query, Ranking
     from siglipcli.session import Session
     from siglipcli.store import Store
+    from siglipcli.tuning import (
+        Agreement,
+        Floors,
+        SetAgreement,
+        Share,
+        Tuning,
+        TuningOptions,
+        tune,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Agreement",
     "Aim",
     "Batch",
     "Bin",
@@ -65,6 +75,7 @@ __all__ = [
     "Difference",
     "Embedded",
     "Failure",
+    "Floors",
     "Head",
     "ImageError",
     "ImageTextScores",
@@ -93,17 +104,23 @@ __all__ = [
     "Score",
     "ScoringOptions",
     "Session",
+    "SetAgreement",
     "SetComparison",
+    "Share",
     "SiglipError",
     "Source",
     "Store",
+    "Tuning",
+    "TuningOptions",
     "UsageError",
     "calibrate",
     "compare",
     "evaluate",
+    "tune",
 ]
 
 _HOME = {
+    "Agreement": "tuning",
     "Aim": "evaluation.calibration",
     "Batch": "embeddings",
     "Bin": "evaluation.metrics",
@@ -114,6 +131,7 @@ _HOME = {
     "Difference": "evaluation.comparison",
     "Embedded": "embeddings",
     "Failure": "results",
+    "Floors": "tuning",
     "Head": "results",
     "ImageError": "errors",
     "ImageTextScores": "results",
@@ -142,14 +160,19 @@ _HOME = {
     "Score": "results",
     "ScoringOptions": "scoring",
     "Session": "session",
+    "SetAgreement": "tuning",
     "SetComparison": "evaluation.comparison",
+    "Share": "tuning",
     "SiglipError": "errors",
     "Source": "results",
     "Store": "store",
+    "Tuning": "tuning",
+    "TuningOptions": "tuning",
     "UsageError": "errors",
     "calibrate": "evaluating",
     "compare": "evaluating",
     "evaluate": "evaluating",
+    "tune": "tuning",
 }
 
 

@@ -90,7 +90,7 @@ class Classifier:
 
     `model` is a name from `siglip models list`, a folder, `hf-hub:ORG/NAME`, `demo`, or a `ModelSpec`, such as
     another classifier's `spec`: it pickles, and opens the same model elsewhere. `device` is auto, cpu, cuda,
-    cuda:N or mps; `runtime` auto, torch or openvino; `precision` the arithmetic: auto, fp32, bf16 or fp16.
+    cuda:N or mps; `runtime` auto, torch or openvino; `precision` the arithmetic: auto, fp32, bf16, fp16 or int8.
     Missing files are downloaded unless `offline`; `cache_dir` holds engines and digests (None: the user's
     cache folder); `progress` is called with what is fetched. `load_options` say how images are read. With a
     `store`, nothing is encoded twice. `keep_towers`: whether the parts for images and for texts both stay

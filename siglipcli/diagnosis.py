@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["devices", "files", "program"]
+__all__ = ["devices", "files", "program", "tuned"]
 
 _LIBRARIES = (
     "torch", "open-clip-torch", "timm", "openvino", "pillow", "numpy", "tokenizers", "huggingface-hub",
@@ -54,3 +54,13 @@ def files(cache_dir: Path | None) -> Iterator[tuple[str, str]]:
     yield "model files", str(hub.cache_root())
     here = [name for name in catalog.CATALOG if checkpoint.is_cached(name)]
     yield "models here", ", ".join(["demo", *here])
+
+
+def tuned(cache_dir: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield the int8 engines, and what was measured of them."""
+    from siglipcli.encoders import tuned as engines
+    from siglipcli.machine import cache_folder
+    from siglipcli.outputs import tuning_report
+
+    for engine in engines.every(cache_folder(cache_dir) / "engines"):
+        yield "int8", f"{engine.model}: {tuning_report.line(engine.facts)}"

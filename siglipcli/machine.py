@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["available_cpus", "cache_folder", "has_accelerator", "has_bf16", "memory"]
+__all__ += ["processor"]
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
@@ -106,6 +107,15 @@ def has_bf16() -> bool:
     except (OSError, StopIteration):
         return False
     return not _BF16.isdisjoint(flags.split())
+
+
+def processor() -> str:
+    """Return what the processor calls itself."""
+    import platform
+
+    with suppress(OSError, StopIteration), _CPUINFO.open(errors="replace") as lines:
+        return next(line for line in lines if line.startswith("model name")).split(":")[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def has_accelerator() -> bool:

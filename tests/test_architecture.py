@@ -31,8 +31,8 @@ IMPORTS: dict[str, set[str]] = {
     "inputs": set(),
     "images": {"PIL", "numpy", "processes", "rawpy"},
     "encoders": {
-        "demo", "files", "filelock", "ftfy", "huggingface_hub", "numpy", "open_clip", "openvino", "processes",
-        "safetensors", "tokenizers", "torch",
+        "demo", "files", "filelock", "ftfy", "huggingface_hub", "nncf", "numpy", "open_clip", "openvino",
+        "processes", "safetensors", "tokenizers", "torch",
     },
     "files": set(),
     "processes": set(),
@@ -57,7 +57,8 @@ IMPORTS: dict[str, set[str]] = {
         "arguments", "embedding_files", "embeddings", "encoders", "numpy", "scoring", "search", "session",
     },
     "evaluating": {"arguments", "evaluation", "labels", "scoring"},
-    "diagnosis": {"encoders"},
+    "tuning": {"arguments", "encoders", "evaluation", "numpy", "pipeline", "scoring"},
+    "diagnosis": {"encoders", "outputs"},
     "kept": {"encoders", "store"},
     "serve": {
         "demo", "digits", "embeddings", "images", "labels", "numpy", "online", "outputs", "prometheus_client",
@@ -66,7 +67,7 @@ IMPORTS: dict[str, set[str]] = {
     "terminal": {"rich", "typer"},
     "cli": {
         "actions", "api", "demo", "diagnosis", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",
-        "pipeline", "scoring", "search", "serve", "store", "terminal", "typer",
+        "pipeline", "scoring", "search", "serve", "store", "terminal", "tuning", "typer",
     },
 }  # fmt: skip
 

@@ -169,7 +169,7 @@ def test_help_names_the_environment_variables_and_formats() -> None:
         ["--threshold", "-0.1"], ["--bias-shift", "nan"], ["--bias-shift", "inf"],
         ["--bias-shift", "1e39"], ["--batch-size", "0"], ["--batch-size", "some"],
         ["--workers", "0"], ["--device", "toaster"], ["--device", "cuda:"], ["--runtime", "onnx"],
-        ["--precision", "int8"], ["--format", "xml"], ["--nonsense"],
+        ["--precision", "int4"], ["--format", "xml"], ["--nonsense"],
     ],
 )  # fmt: skip
 def test_values_that_make_no_sense_are_refused(arguments: list[str]) -> None:

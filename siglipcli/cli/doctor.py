@@ -32,6 +32,7 @@ def doctor(engine: ModelOptions, verbosity: VerbosityOptions) -> None:
         diagnosis.program(),
         diagnosis.devices(),
         diagnosis.files(engine.cache_dir),
+        diagnosis.tuned(engine.cache_dir),
         _timed(engine, terminal),
     )
     for section in sections:

@@ -132,7 +132,9 @@ def _wants_openvino(spec: ModelSpec) -> bool:
         return False
     if not openvino_runtime.is_installed():
         return False
-    return spec.device == "cpu" or (spec.device == "auto" and not _has_gpu())
+    if spec.device == "auto":
+        return precisions.is_only_on_openvino(spec.precision) or not _has_gpu()
+    return spec.device == "cpu"
 
 
 def _has_gpu() -> bool:

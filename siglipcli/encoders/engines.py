@@ -15,7 +15,7 @@ import os
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from socket import gethostname
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from siglipcli import files, processes
 from siglipcli.encoders.local_files import Origin
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from siglipcli.results import Head
 
-__all__ = ["Kept", "Manifest", "clear", "engines", "lock", "open_engine", "prune", "seal"]
+__all__ = ["Kept", "Manifest", "clear", "engines", "facts", "is_trusted", "lock", "open_engine"]
+__all__ += ["prune", "replace", "seal", "workspace"]
 
 _FORMAT = 1  # raise it when engines of older versions must not be used
 _MANIFEST = "engine.json"
@@ -46,7 +47,7 @@ class Manifest:
     """What an engine is, beside its graphs.
 
     `fingerprint` is the checkpoint's; `precision` is what the graphs were stored for; `runtime` names
-    the library and version that built it.
+    the library and version that built it. An engine's file may hold more beside it, see `facts`.
     """
 
     model: str
@@ -91,14 +92,52 @@ def open_engine(
     where the folder cannot be written.
     """
     folder = root / manifest.folder
-    if _trusted(folder, manifest, cache_dir):
+    if is_trusted(folder, manifest, cache_dir):
         return folder
     with lock(root, manifest.folder, manifest.model, patience=patience):
-        if not _trusted(folder, manifest, cache_dir):  # another process may have built it
+        if not is_trusted(folder, manifest, cache_dir):  # another process may have built it
             _build(folder, manifest, build)
-            if not _trusted(folder, manifest, cache_dir):
+            if not is_trusted(folder, manifest, cache_dir):
                 raise CheckpointError(f"the engine in {folder} changed while it was being built")
     return folder
+
+
+def replace(
+    root: Path, manifest: Manifest, build: Callable[[Path], None], more: dict[str, Any]
+) -> Path:
+    """Build an engine in the place of one that may be there; return its folder.
+
+    `more` are facts, as JSON has them, that `facts` gives back. Raises what `build` raises, and OSError.
+    """
+    folder = root / manifest.folder
+    with lock(root, manifest.folder, manifest.model):
+        _build(folder, manifest, build, more)
+    return folder
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """Return what an engine's file holds beside its manifest: `facts`, and `files`, name → SHA-256."""
+    try:
+        content = json.loads((folder / _MANIFEST).read_bytes())
+        return {"facts": dict(content.get("facts", {})), "files": dict(content["files"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {"facts": {}, "files": {}}
+
+
+@contextmanager
+def workspace(root: Path, name: str, model: str) -> Iterator[Path]:
+    """Lend a folder for the work on `name`, one process at a time; it is deleted afterwards.
+
+    What a killed process left is deleted first, or by `prune` and `clear`. Raises OSError.
+    """
+    with lock(root, name, model):
+        _delete_drafts(root, name)
+        draft = root / f"{_DRAFT}{name}-{os.getpid()}"
+        draft.mkdir(mode=0o700)
+        try:
+            yield draft
+        finally:
+            files.delete(draft)
 
 
 def seal(folder: Path) -> files.Stamp | None:
@@ -162,23 +201,35 @@ def _engine_name(folder: Path) -> str:
     return folder.name.removeprefix(_DRAFT).rpartition("-")[0]  # without what makes it unique
 
 
-def _build(folder: Path, manifest: Manifest, build: Callable[[Path], None]) -> None:
+def _build(
+    folder: Path,
+    manifest: Manifest,
+    build: Callable[[Path], None],
+    more: dict[str, Any] | None = None,
+) -> None:
     """Build beside the place and rename: only whole engines bear the name. The lock is held."""
-    if folder.exists():
-        _moved_aside(folder, manifest.folder)
-    for left in folder.parent.glob(f"{_DRAFT}{manifest.folder}-*"):
-        files.delete(left)
+    _delete_drafts(folder.parent, manifest.folder)
     draft = folder.with_name(f"{_DRAFT}{manifest.folder}-{os.getpid()}")
     draft.mkdir(mode=0o700)
     with files.replacing(folder, draft):
         build(draft)
-        _seal(draft, manifest)
+        _seal(draft, manifest, more or {})
+        aside = _moved_aside(folder, manifest.folder) if folder.exists() else None
+    if aside:
+        files.delete(aside)
 
 
-def _seal(draft: Path, manifest: Manifest) -> None:
+def _delete_drafts(root: Path, name: str) -> None:
+    """Delete what killed processes left of an engine. Its lock is held."""
+    for left in root.glob(f"{_DRAFT}{name}-*"):
+        if _engine_name(left) == name:
+            files.delete(left)
+
+
+def _seal(draft: Path, manifest: Manifest, more: dict[str, Any]) -> None:
     """Write the manifest last, once every file is on the disk."""
     digests = {path.name: _flushed(path) for path in sorted(draft.iterdir()) if path.is_file()}
-    content = {"format": _FORMAT, "manifest": asdict(manifest), "files": digests}
+    content = {"format": _FORMAT, "manifest": asdict(manifest), "files": digests, "facts": more}
     (draft / _MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
     _flushed(draft / _MANIFEST)
 
@@ -191,7 +242,7 @@ def _flushed(path: Path) -> str:
     return sha256(path)
 
 
-def _trusted(folder: Path, manifest: Manifest, cache_dir: Path) -> bool:
+def is_trusted(folder: Path, manifest: Manifest, cache_dir: Path) -> bool:
     """Whether the folder holds this very engine, each file with the content it was sealed with.
 
     A file's digest is remembered with its size, times and inode: a warm run reads none.

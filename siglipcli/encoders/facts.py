@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from siglipcli.encoders.catalog import DEFAULT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from siglipcli.encoders.catalog import Entry
     from siglipcli.encoders.checkpoint import Checkpoint, File
 
-__all__ = ["checkpoint_facts", "entry_facts", "file_facts"]
+__all__ = ["checkpoint_facts", "entry_facts", "file_facts", "speed_facts", "tuned_facts"]
 
 
 def entry_facts(entry: Entry) -> dict[str, Any]:
@@ -24,11 +26,24 @@ def entry_facts(entry: Entry) -> dict[str, Any]:
         "embed_dim": entry.embed_dim,
         "image_parameters_millions": entry.image_params,
         "text_parameters_millions": entry.text_params,
+        "parameters_millions": entry.parameters,
         "imagenet_top1": entry.imagenet,
         "multilingual": entry.multilingual,
         "download_mb": entry.download_mb,
         "repo": entry.repo,
         "tokenizer_repo": entry.tokenizer_repo,
+    }
+
+
+def speed_facts(measured: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a row of `encoders.speeds`, as JSON has it; None for what was not measured."""
+    row = measured or {}
+    int8 = row.get("int8") or {}
+    return {
+        "images_per_second": row.get("images_per_second"),
+        "peak_mb": row.get("peak_mb"),
+        "precision": row.get("precision"),
+        "int8_images_per_second": int8.get("images_per_second"),
     }
 
 
@@ -42,6 +57,14 @@ def checkpoint_facts(found: Checkpoint) -> dict[str, Any]:
         "logit_bias": found.head.logit_bias,
         "fingerprint": found.fingerprint,
     }
+
+
+def tuned_facts(cache_dir: Path, fingerprint: str) -> dict[str, Any] | None:
+    """Return what was measured of a checkpoint's int8 engine; None where it has none."""
+    from siglipcli.encoders import tuned
+
+    engine = next(tuned.every(cache_dir / "engines", fingerprint), None)
+    return engine.facts if engine else None
 
 
 def file_facts(file: File) -> dict[str, Any]:

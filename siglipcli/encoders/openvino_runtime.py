@@ -6,6 +6,7 @@ embeddings is inside. `precisions` says how the weights of a graph are stored.
 
 from __future__ import annotations
 
+import copy
 import errno
 import logging
 import sys
@@ -20,19 +21,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siglipcli import files, machine
-from siglipcli.encoders import build_process, engines, precisions
+from siglipcli.encoders import build_process, engines, precisions, tuned
 from siglipcli.encoders.tokens import Tokenizer
 from siglipcli.errors import DeviceError
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from siglipcli.encoders.checkpoint import Checkpoint
+    from siglipcli.encoders.precisions import Precision
+    from siglipcli.encoders.tuned import TunedEngine
 
-__all__ = ["OpenVINOEncoder", "is_installed", "library", "streams", "version"]
+__all__ = ["OpenVINOEncoder", "is_installed", "library", "manifest", "streams", "version"]
 
 _TEXT_CHUNK = 64  # prompts encoded at a time
 _STREAM_PROCESSORS = 4
@@ -103,40 +106,49 @@ class OpenVINOEncoder:
         text_cleaning: str | None = None,
         tower_memory: int = 0,
     ) -> None:
-        has_bf16 = machine.has_bf16()
-        row = precisions.choose(precision, "openvino", "cpu", has_bf16=has_bf16)
+        row = precisions.choose(precision, "openvino", "cpu", has_bf16=machine.has_bf16())
         self.precision = row.name
-        self.manifest = _manifest(checkpoint, self.precision)
         _require_utf8(cache_dir)
-        self._engine = partial(
-            engines.open_engine,
-            cache_dir / "engines",
-            self.manifest,
-            lambda draft: _build(checkpoint, row.graph_weights, draft),
-            cache_dir,
-        )
-        self._open()
+        self.checkpoint, self.cache_dir = checkpoint, cache_dir
+        self.tuned = _tuned(checkpoint, row, cache_dir) if row.is_tuned else None
+        reference = precisions.PRECISIONS[self.tuned.reference] if self.tuned else row
+        self.reference = reference.name
+        self.manifest = manifest(checkpoint, reference.name)
+        built = _Engine(partial(_built, checkpoint, self.manifest, reference, cache_dir))
+        same = partial(_same_tuned, self.tuned, checkpoint, row, cache_dir)
+        images = _Engine(same) if self.tuned else built
+        self._engines = {"image": images, "text": built}
         self.name = checkpoint.name
-        self.head = self.manifest.head
+        self.head = checkpoint.head
         self.preprocess = checkpoint.preprocess
         self.tokenizer = Tokenizer.of(checkpoint, cleaning=text_cleaning)
-        self.fingerprint = f"{self.manifest.fingerprint}-openvino-{self.precision}"
-        self.text_fingerprint = self.fingerprint + self.tokenizer.suffix
+        space = f"{checkpoint.fingerprint}-openvino"
+        self.fingerprint = f"{space}-{self.precision}"
+        if self.tuned:  # another tuning gives other embeddings; texts are the reference's
+            self.fingerprint += f"-{self.tuned.digest}"
+        self.text_fingerprint = f"{space}-{reference.name}{self.tokenizer.suffix}"
         self.in_flight = streams(machine.available_cpus())
         self.batch_size = 1
         self.batch_limit = sys.maxsize
         self._lock = threading.Lock()
-        self._keeps_both = _memory_of_towers(self.folder) <= tower_memory
+        self._keeps_both = _memory_of_towers(self._engines) <= tower_memory
         self._towers: dict[str, _Tower] = {}
         self._images = 0
+        if self.tuned and self.tuned.accepted:
+            below = "; ".join(self.tuned.accepted)
+            logger.warning("the %s engine was accepted in spite of: %s", self.precision, below)
 
-    def _open(self) -> None:
-        """Find the engine, or build it; once more where another process clears it at this moment."""
-        seal = None
-        while seal is None:
-            self.folder = self._engine()
-            seal = engines.seal(self.folder)
-        self._seal = seal
+    @property
+    def folder(self) -> Path:
+        """Where the image tower's graph is."""
+        return self._engines["image"].folder
+
+    def with_images_by(self, folder: Path) -> OpenVINOEncoder:
+        """Return an encoder that differs in the graph of the image tower: the one in `folder`."""
+        other = copy.copy(self)
+        other._engines = self._engines | {"image": _Draft(folder)}  # noqa: SLF001
+        other._lock, other._towers, other._images = threading.Lock(), {}, 0  # noqa: SLF001
+        return other
 
     @property
     def description(self) -> str:
@@ -180,13 +192,48 @@ class OpenVINOEncoder:
 
     def _compiled(self, name: str, count: int) -> Any:
         """Compile a tower; an engine that was cleared since it was opened is built again."""
+        engine = self._engines[name]
         while True:
             try:
-                return _compile(self.folder, self.name, name, self.precision, count)
+                compiled = _compile(engine.folder, self.name, name, self.reference, count)
             except DeviceError:
-                if engines.seal(self.folder) == self._seal:
+                if engine.is_as_opened():
                     raise
-            self._open()
+            else:  # a tuned one may have been replaced by another
+                if not self.tuned or engine.is_as_opened():
+                    return compiled
+            engine.open()
+
+
+class _Engine:
+    """A folder with graphs that `find` returns, building them if need be."""
+
+    def __init__(self, find: Callable[[], Path]) -> None:
+        self._find = find
+        self.open()
+
+    def open(self) -> None:
+        """Find the engine, or build it; once more where another process clears it at this moment."""
+        seal = None
+        while seal is None:
+            self.folder = self._find()
+            seal = engines.seal(self.folder)
+        self._seal = seal
+
+    def is_as_opened(self) -> bool:
+        """Whether it is there, and the same one."""
+        return engines.seal(self.folder) == self._seal
+
+
+class _Draft(_Engine):
+    """A folder with graphs that nobody else knows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def is_as_opened(self) -> bool:
+        """Whether it is the same one."""
+        return True
 
 
 class _Tower:
@@ -213,7 +260,8 @@ def _require_utf8(cache_dir: Path) -> None:
         raise OSError(errno.EINVAL, reason, visible(str(cache_dir))) from None
 
 
-def _manifest(checkpoint: Checkpoint, precision: str) -> engines.Manifest:
+def manifest(checkpoint: Checkpoint, precision: str) -> engines.Manifest:
+    """Return what an engine of this installation is, for a checkpoint and a precision."""
     return engines.Manifest(
         model=checkpoint.name,
         fingerprint=checkpoint.fingerprint,
@@ -225,6 +273,30 @@ def _manifest(checkpoint: Checkpoint, precision: str) -> engines.Manifest:
         pad_token=checkpoint.pad_token,
         clean=checkpoint.clean,
     )
+
+
+def _tuned(checkpoint: Checkpoint, row: Precision, cache_dir: Path) -> TunedEngine:
+    return tuned.find(cache_dir / "engines", manifest(checkpoint, row.name), cache_dir)
+
+
+def _same_tuned(
+    known: TunedEngine | None, checkpoint: Checkpoint, row: Precision, cache_dir: Path
+) -> Path:
+    """Find a tuned engine again. Raises DeviceError for another, whose embeddings may not be mixed with its own."""
+    engine = _tuned(checkpoint, row, cache_dir)
+    if known is None or engine.digest != known.digest:
+        raise DeviceError(
+            f"the {row.name} engine of {checkpoint.name} was made anew while this one was in use",
+            code="retuned",
+        )
+    return engine.folder
+
+
+def _built(
+    checkpoint: Checkpoint, wanted: engines.Manifest, row: Precision, cache_dir: Path
+) -> Path:
+    build = partial(_build, checkpoint, row.graph_weights)
+    return engines.open_engine(cache_dir / "engines", wanted, build, cache_dir)
 
 
 def _build(checkpoint: Checkpoint, weights: str, draft: Path) -> None:
@@ -261,9 +333,11 @@ def _compile(folder: Path, model: str, tower: str, precision: str, count: int) -
         ) from error
 
 
-def _memory_of_towers(folder: Path) -> int:
+def _memory_of_towers(opened: dict[str, _Engine]) -> int:
     """Return about how many bytes both towers take when loaded: their weights, and those repacked."""
-    return 2 * sum(path.stat().st_size for path in folder.glob("*.bin"))
+    return 2 * sum(
+        (engine.folder / f"{name}.bin").stat().st_size for name, engine in opened.items()
+    )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from siglipcli.errors import DeviceError
 
 __all__ = ["AUTOMATIC", "CHOICES", "PRECISIONS", "Precision", "choose", "is_on_openvino"]
+__all__ += ["is_only_on_openvino"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Precision:
     where torch does not run it). `openvino_hint` is OpenVINO's inference precision ("" where OpenVINO does
     not run it), and `graph_weights` how the weights of its graphs are stored on disk: fp32 or fp16.
     `is_native_only` says that it is chosen automatically only where the hardware multiplies in it.
+    `is_tuned` says that its image tower is made from a user's images (`siglipcli.tuning`), from an engine of
+    another precision, which the text tower and the layers that are not quantized keep.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Precision:
     openvino_hint: str
     graph_weights: str
     is_native_only: bool = False
+    is_tuned: bool = False
 
     def runs_on(self, runtime: str, device: str) -> bool:
         """Whether `runtime` (torch, openvino) runs it on a device type (cpu, cuda, mps)."""
@@ -49,6 +53,10 @@ _ROWS = (
         "bfloat16", ("cpu", "cuda", "mps"), "bf16", "fp16", is_native_only=True,
     ),
     Precision("fp16", "16-bit floating point, on GPUs", "float16", ("cuda", "mps"), "", "fp16"),
+    Precision(
+        "int8", "8-bit integers in an engine tuned on a user's images, on CPUs",
+        "", (), "f32", "fp32", is_tuned=True,
+    ),
 )  # fmt: skip
 
 PRECISIONS: dict[str, Precision] = {row.name: row for row in _ROWS}
@@ -78,6 +86,11 @@ def choose(wanted: str, runtime: str, device: str, *, has_bf16: bool) -> Precisi
             available=" or ".join(available),
         )
     return PRECISIONS[wanted]
+
+
+def is_only_on_openvino(wanted: str) -> bool:
+    """Whether no other runtime runs a precision."""
+    return wanted in PRECISIONS and not PRECISIONS[wanted].torch_devices
 
 
 def is_on_openvino(wanted: str) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Counts = NDArray[np.int64]
 
-__all__ = ["Certificate", "Tested", "fewest_right", "settle", "test"]
+__all__ = ["Certificate", "Tested", "fewest_right", "interval", "settle", "test"]
 
 _CUTS = 4  # at least, where so many can pass
 _APART = 1.35  # how many times the tags of one cut the next has, at most
@@ -132,6 +132,14 @@ def _tail(tagged: Counts, hits: Counts, precision: float) -> NDArray[np.float64]
 def _lower_bound(tagged: int, hits: int, risk: float) -> float:
     """Return Clopper and Pearson's (1934) one-sided bound of hits / tagged."""
     return float(_special().betaincinv(hits, tagged - hits + 1, risk))
+
+
+def interval(hits: int, of: int, confidence: float) -> tuple[float, float]:
+    """Return Clopper and Pearson's (1934) interval of hits / of, two-sided; (0, 1) of nothing."""
+    risk = (1 - confidence) / 2
+    low = _lower_bound(of, hits, risk) if hits else 0.0
+    high = 1 - _lower_bound(of, of - hits, risk) if hits < of else 1.0
+    return low, high
 
 
 def _special() -> Any:

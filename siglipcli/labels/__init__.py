@@ -153,6 +153,8 @@ class LabelSet:
             return f"{start} {fitted.model}, and mean nothing for {model}. Calibrate it again."
         if fitted.precision and fitted.precision != precision:
             return f"{start} {fitted.precision} scores; at {precision} tags near a threshold may differ."
+        if fitted.precision and _tuning(fitted.fingerprint) != _tuning(fingerprint):
+            return f"{start} another {precision} engine; tags near a threshold may differ."
         return None
 
 
@@ -277,3 +279,8 @@ def _kind(value: object) -> str:
 def _checkpoint(fingerprint: str) -> str:
     """Return the part of an encoder's fingerprint that runtime and precision do not change."""
     return fingerprint.partition("-")[0]
+
+
+def _tuning(fingerprint: str) -> str:
+    """Return which tuned engine a fingerprint is of: `…-int8-DIGEST`; empty for others."""
+    return fingerprint.partition("-int8-")[2]

@@ -104,6 +104,21 @@ class Terminal:
             yield lambda done, total: status.update(f"{message}: {done:,} of {total:,}")
 
     @contextmanager
+    def stages(self) -> Iterator[Callable[[str, float], None]]:
+        """Give a callback `(what is being done, part of the time that has passed)`: a bar, lines, or nothing."""
+        if not self.animated:
+            yield _Stages(self.note if self.shown_as == "plain" else self.detail).say
+            return
+        from rich import progress
+
+        with progress.Progress(
+            progress.BarColumn(), progress.TimeElapsedColumn(), progress.TextColumn("{task.description}", markup=False),
+            console=self._console(), transient=True,
+        ) as bars:  # fmt: skip
+            task = bars.add_task("", total=1.0)
+            yield lambda words, part: bars.update(task, description=words, completed=part)
+
+    @contextmanager
     def fetching(self) -> Iterator[FetchProgress | None]:
         """Give a callback `(file, done, total)` in bytes that draws downloads as they go."""
         if not self.animated:
@@ -149,6 +164,20 @@ class Terminal:
         from rich.console import Console
 
         return Console(stderr=True, highlight=False)
+
+
+class _Stages:
+    """Says each stage once, without the counts after its colon."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._last = ""
+
+    def say(self, words: str, _part: float) -> None:
+        stage = words.partition(":")[0]
+        if stage != self._last:
+            self._last = stage
+            self._say(stage)
 
 
 class _Lines(logging.Handler):

@@ -1,0 +1,127 @@
+"""`siglip models tune`: an int8 engine made from the user's own images, and what it changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from siglipcli.cli import label_sets, setup
+from siglipcli.cli.completion import models as completed
+from siglipcli.cli.inputs import walking
+from siglipcli.cli.options import (
+    CacheDir,
+    JsonOrTable,
+    LabelOptions,
+    ModelOptions,
+    WalkOptions,
+    option,
+)
+from siglipcli.cli.output import print_json
+from siglipcli.errors import DeviceError
+from siglipcli.terminal.groups import grouped
+from siglipcli.terminal.screen import Terminal, VerbosityOptions
+
+if TYPE_CHECKING:
+    from siglipcli.tuning import Tuning, TuningOptions
+
+__all__ = ["tune"]
+
+
+@dataclass(frozen=True)
+class Tuned(WalkOptions):
+    """What is tuned, and on what."""
+
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="[MODEL]",
+            envvar="SIGLIP_MODEL",
+            show_envvar=False,
+            autocompletion=completed,
+            help="A name from siglip models list, a model folder, hf-hub:ORG/NAME, or demo.",
+        ),
+    ] = "ViT-B-16-SigLIP-384"
+    images: Annotated[list[str] | None, option("tune.images", "--with", metavar="PATH")] = None
+    count: Annotated[int, option("tune.count", "--images", min=64, metavar="N")] = 400
+    seed: Annotated[int, option("draw_seed", "--seed", min=0, metavar="N")] = 0
+
+
+@dataclass(frozen=True)
+class Making:
+    """How it is made."""
+
+    heading = "Tuning"
+
+    minutes: Annotated[float, option("tune.minutes", "--minutes", min=0.1, metavar="N")] = 10.0
+    accept: Annotated[bool, option("tune.accept", "--accept")] = False
+    offline: Annotated[bool, option("offline", "--offline", env=True)] = False
+    cache_dir: CacheDir = None
+    output_format: JsonOrTable = "table"
+
+
+@grouped
+def tune(options: Tuned, labels: LabelOptions, making: Making, verbosity: VerbosityOptions) -> None:
+    """Make an int8 engine of a model from your own images, and say what it changes.
+
+    It is for --precision int8, on the CPU. Of the images that --with names, some are drawn; a third or more of
+    them is kept back to compare results with those of the engine of now. Where they differ too much nothing is
+    installed, but with --accept.
+
+    Exit status: 0 installed; 2 usage or labels; 3 nothing is installed, or could not go on.
+    """
+    from siglipcli import tuning
+    from siglipcli.inputs import expand
+
+    terminal = Terminal(verbosity, rows_on_screen=False)
+    if not options.images:
+        raise typer.BadParameter("name a folder of your images", param_hint="'--with'")
+    label_sets.read_stdin_once(labels.labels or (), *options.images)
+    wanted = tuning.TuningOptions(options.count, options.seed, making.minutes, making.accept)
+    _warn_of_few(wanted, terminal)
+    sets = setup.label_sets(labels, terminal)
+    engine = ModelOptions(
+        model=options.name, device="cpu", runtime="openvino", no_cache=True,
+        offline=making.offline, cache_dir=making.cache_dir,
+    )  # fmt: skip
+    with setup.classifier(engine, options, terminal) as classifier:
+        images = expand(options.images, walking(options))
+        with terminal.stages() as progress:
+            result = tuning.tune(classifier, images, sets, wanted, progress)
+    _report(result, as_json=making.output_format == "json")
+    _conclude(result, terminal)
+
+
+def _warn_of_few(wanted: TuningOptions, terminal: Terminal) -> None:
+    from siglipcli.tuning import needed
+
+    fewest = needed(wanted.floors)
+    if wanted.images < fewest and not wanted.accept:
+        terminal.note(
+            f"{wanted.images} images cannot show that the best label stays the same for"
+            f" {wanted.floors.best_label:.0%} of images: that takes {fewest} or more"
+        )
+
+
+def _report(result: Tuning, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result.to_dict())
+        return
+    from siglipcli.outputs import tuning_report
+    from siglipcli.outputs.plain_table import print_table
+
+    print_table(None, tuning_report.rows(result.to_dict()))
+
+
+def _conclude(result: Tuning, terminal: Terminal) -> None:
+    if not result.is_installed:
+        raise DeviceError(
+            f"nothing is installed: {'; '.join(result.missed)}.",
+            code="below_floors",
+            model=result.model,
+        )
+    below = " below its floors, which every run will say" if result.missed else ""
+    terminal.note(
+        f"installed the int8 engine of {result.model}{below}: use it with --precision int8"
+    )
