@@ -10,6 +10,7 @@
     │   ├── OfflineError       files are missing here and may not, or cannot, be fetched
     │   └── CheckpointError    files are here but cannot be trusted: truncated, pickled, non-finite
     ├── DeviceError            a device, runtime or precision that this machine does not have
+    ├── StorageError           an object store, or a folder used as one, that could not be read or written
     └── OutputError            a result could not be written
 
 Every error carries a stable `code` for programs and `facts` (path, limit, what was found …). Its message
@@ -29,6 +30,7 @@ __all__ = [
     "OfflineError",
     "OutputError",
     "SiglipError",
+    "StorageError",
     "UnknownModelError",
     "UsageError",
 ]
@@ -127,6 +129,29 @@ class DeviceError(SiglipError):
     """A device, runtime or precision that this machine does not have."""
 
     code = "device"
+
+
+class StorageError(SiglipError):
+    """An object store, or a folder used as one, that could not be read or written.
+
+    `is_missing`: there is no such file. `is_forbidden`: no right to it. `is_final`: another try would end
+    the same way, as for these two and for a file of another format than its name says.
+    """
+
+    code = "storage"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_missing: bool = False,
+        is_forbidden: bool = False,
+        is_final: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.is_missing = is_missing
+        self.is_forbidden = is_forbidden
+        self.is_final = is_missing or is_forbidden or is_final
 
 
 class OutputError(SiglipError):

@@ -29,7 +29,7 @@ IMPORTS: dict[str, set[str]] = {
     "demo": set(),
     "labels": {"yaml"},
     "inputs": set(),
-    "images": {"PIL", "numpy", "processes", "rawpy"},
+    "images": {"PIL", "numpy", "processes"},
     "encoders": {
         "demo", "files", "filelock", "ftfy", "huggingface_hub", "nncf", "numpy", "open_clip", "openvino",
         "processes", "safetensors", "tokenizers", "torch",
@@ -64,9 +64,13 @@ IMPORTS: dict[str, set[str]] = {
         "demo", "digits", "embeddings", "images", "labels", "numpy", "online", "outputs", "prometheus_client",
         "scoring", "starlette", "store", "uvicorn",
     },
+    "batch": {
+        "api", "arguments", "embedding_files", "fsspec", "inputs", "numpy", "outputs", "pipeline", "pyarrow", "ray", "rich", "scoring",
+        "terminal",
+    },
     "terminal": {"rich", "typer"},
     "cli": {
-        "actions", "api", "demo", "diagnosis", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",
+        "actions", "api", "batch", "demo", "diagnosis", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",
         "pipeline", "scoring", "search", "serve", "store", "terminal", "tuning", "typer",
     },
 }  # fmt: skip

@@ -15,7 +15,6 @@ from siglipcli.cli.options import (
     TopOptions,
 )
 from siglipcli.cli.reporting import ReportOptions  # noqa: TC001  # Typer reads the annotations
-from siglipcli.errors import UsageError
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
 from siglipcli.terminal.tally import Tally
@@ -60,7 +59,7 @@ def classify(
         label_sets.warn_of_prompts(sets, classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as told:
             embedded_sets = [classifier.encode_labels(each, told) for each in sets]
-        scoring = _scoring(choice)
+        scoring = setup.scoring_options(choice)
         with (
             reporting.report(report, sources.named(), sets, scoring, classifier) as page,
             terminal.progress(sources.total) as counted,
@@ -77,20 +76,6 @@ def classify(
         sources.report(terminal)
         tally.report(terminal)
     tally.leave()
-
-
-def _scoring(choice: TopOptions) -> ScoringOptions:
-    if choice.every and choice.tags_only:
-        raise UsageError("--all and --tags-only contradict each other")
-    from siglipcli.scoring import ScoringOptions
-
-    return ScoringOptions(
-        top=None if choice.every else choice.top,
-        tags_only=choice.tags_only,
-        threshold=choice.threshold,
-        negatives=choice.every,
-        bias_shift=choice.bias_shift,
-    )
 
 
 def _columns(sets: Sequence[LabelSet], options: ScoringOptions) -> dict[str, Any]:

@@ -34,6 +34,7 @@ __all__ = [
     "CacheLimit",
     "DecodingOptions",
     "DocumentOptions",
+    "EngineOptions",
     "Force",
     "InputOptions",
     "JsonOrTable",
@@ -181,7 +182,7 @@ class TopOptions(ThresholdOptions):
 
 
 @dataclass(frozen=True)
-class ModelOptions:
+class EngineOptions:
     """The model, and what runs it."""
 
     heading = "Model and device"
@@ -208,14 +209,20 @@ class ModelOptions:
     batch_size: Annotated[
         str, option("batch_size", metavar="auto|N", callback=auto_or_count, env=True)
     ] = "auto"
+    offline: Annotated[bool, option("offline", "--offline", env=True)] = False
+    cache_dir: CacheDir = None
+
+
+@dataclass(frozen=True)
+class ModelOptions(EngineOptions):
+    """The model, what runs it, and what is kept of its work."""
+
     workers: Annotated[
         int | None, option("workers", min=1, metavar="N", env=True, heading=DECODING)
     ] = None
     no_cache: Annotated[bool, option("no_cache", "--no-cache", heading=CACHE)] = False
     cache_limit: CacheLimit = DEFAULT_LIMIT
     verify: Annotated[bool, option("verify", "--verify", heading=CACHE)] = False
-    offline: Annotated[bool, option("offline", "--offline", env=True)] = False
-    cache_dir: CacheDir = None
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,13 @@ REMEDIES: dict[str, str] = {
     "output_is_folder": "Name a file with --output.",
     "output_is_input": "Choose another name.",
     "foreign_output": "Choose another name, or replace it with --force.",
+    "storage": "",
+    "no_cluster": "Start one with `ray start --head`, or use --ray local.",
+    "image_column": "Name it with --image-column.",
+    "no_embeddings": "",
+    "nothing_to_keep": "Leave out --keep.",
+    "not_a_run": "Choose another --output.",
+    "other_run": "Choose another --output, or repeat the options of the run that is there.",
     "not_a_file": "Name a file with --output.",
 }
 """Code → a sentence with the options of the command line; `{fact}` is filled in. "" where the message says all."""

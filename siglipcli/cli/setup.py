@@ -13,15 +13,21 @@ if TYPE_CHECKING:
     from siglipcli.api import Classifier
     from siglipcli.cli.options import (
         DecodingOptions,
+        EngineOptions,
         LabelOptions,
         ModelOptions,
         OutputOptions,
+        TopOptions,
     )
+    from siglipcli.encoders import ModelSpec
     from siglipcli.labels import LabelSet
+    from siglipcli.pipeline import LoadOptions
+    from siglipcli.scoring import ScoringOptions
     from siglipcli.store import Store
     from siglipcli.terminal.screen import Terminal
 
-__all__ = ["classifier", "label_sets", "output_format"]
+__all__ = ["classifier", "label_sets", "load_options", "output_format"]
+__all__ += ["scoring_options", "spec"]
 
 DEFAULT_SET = "everyday"
 _held: list[Classifier] = []  # until the process ends: taking a model down takes 50 ms
@@ -62,38 +68,74 @@ def classifier(
     Unless `keep_towers`, one is loaded at a time: texts, then images, as one run never goes back.
     """
     from siglipcli.api import Classifier
-    from siglipcli.images import Limits
-    from siglipcli.pipeline import LoadOptions
 
-    load_options = LoadOptions(
-        workers=engine.workers,
-        batch_size=None if engine.batch_size == "auto" else int(engine.batch_size),
-        limits=Limits(max_megapixels=given.max_megapixels),
-        exact=given.exact_decode,
-        color_management=given.color_management,
-        allow_truncated=given.allow_truncated,
-        verify=engine.verify,
-        timeout=given.image_timeout,
-        isolate=given.isolate,
-    )
+    options = load_options(engine, given, workers=engine.workers, verify=engine.verify)
     signals.describe(lambda: terminal.interrupted(stored=not engine.no_cache))
     with terminal.fetching() as progress:
         found = Classifier.load(
-            engine.model,
-            device=engine.device,
-            runtime=engine.runtime,
-            precision=engine.precision,
-            text_cleaning=engine.text_cleaning,
-            offline=engine.offline,
-            cache_dir=engine.cache_dir,
+            spec(engine),
+            load_options=options,
             progress=progress,
-            load_options=load_options,
             store=None if engine.no_cache else _store(engine),
             keep_towers=keep_towers,
         )
     _held[:] = [found]
     terminal.detail(f"model {found.encoder.name}: {found.encoder.description}")
     return found
+
+
+def spec(engine: EngineOptions) -> ModelSpec:
+    """Return what describes the model of the options."""
+    from siglipcli.encoders import ModelSpec
+
+    return ModelSpec(
+        engine.model,
+        engine.device,
+        engine.runtime,
+        engine.precision,
+        engine.cache_dir,
+        engine.offline,
+        engine.text_cleaning,
+    )
+
+
+def load_options(
+    engine: EngineOptions,
+    given: DecodingOptions,
+    *,
+    workers: int | None = None,
+    verify: bool = False,
+) -> LoadOptions:
+    """Return how images are read."""
+    from siglipcli.images import Limits
+    from siglipcli.pipeline import LoadOptions
+
+    return LoadOptions(
+        workers=workers,
+        batch_size=None if engine.batch_size == "auto" else int(engine.batch_size),
+        limits=Limits(max_megapixels=given.max_megapixels),
+        exact=given.exact_decode,
+        color_management=given.color_management,
+        allow_truncated=given.allow_truncated,
+        verify=verify,
+        timeout=given.image_timeout,
+        isolate=given.isolate,
+    )
+
+
+def scoring_options(choice: TopOptions) -> ScoringOptions:
+    """Return which labels a result has. Raises UsageError for options that contradict each other."""
+    if choice.every and choice.tags_only:
+        raise UsageError("--all and --tags-only contradict each other")
+    from siglipcli.scoring import ScoringOptions
+
+    return ScoringOptions(
+        top=None if choice.every else choice.top,
+        tags_only=choice.tags_only,
+        threshold=choice.threshold,
+        negatives=choice.every,
+        bias_shift=choice.bias_shift,
+    )
 
 
 def _store(engine: ModelOptions) -> Store:

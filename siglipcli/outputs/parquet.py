@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from siglipcli.outputs import Header
     from siglipcli.results import Result
 
-__all__ = ["ParquetSink", "libraries", "metadata"]
+__all__ = ["LABEL", "ParquetSink", "libraries", "metadata", "struct"]
 
 ROWS = 8192
 """Inputs of a row group at most."""
@@ -91,19 +91,21 @@ def _schema(pa: Any, kind: type[object]) -> Any:
     """Return the columns of a kind of results; the same keys, in the order of JSON Lines."""
     number, text = pa.float32(), pa.string()
     content = {
-        Prediction: [("labels", pa.list_(_struct(pa, _LABEL)))],
+        Prediction: [("labels", pa.list_(struct(pa, LABEL)))],
         Match: [("rank", pa.int64()), ("score", number), ("similarity", number)],
-        ImageTextScores: [("texts", pa.list_(_struct(pa, _PAIR)))],
+        ImageTextScores: [("texts", pa.list_(struct(pa, _PAIR)))],
     }
     error = pa.struct([("kind", text), ("message", text)])
     head = [("file", text), ("file_bytes", pa.binary()), ("status", text), ("model", text)]
     return pa.schema([*head, *content[kind], ("error", error)])
 
 
-_LABEL = {"label": "string", "score": "float", "softmax": "float", "logit": "float"}
-_LABEL |= {"set": "string", "tag": "bool"}
+LABEL = {"label": "string", "score": "float", "softmax": "float", "logit": "float"}
+LABEL |= {"set": "string", "tag": "bool"}
+"""The fields of one label's score, by name, in every Parquet file that has predictions."""
 _PAIR = {"text": "string", "score": "float", "logit": "float", "similarity": "float"}
 
 
-def _struct(pa: Any, fields: Mapping[str, str]) -> Any:
+def struct(pa: Any, fields: Mapping[str, str]) -> Any:
+    """Return the type of a struct of these fields, name → pyarrow's word for its type."""
     return pa.struct([(name, pa.type_for_alias(alias)) for name, alias in fields.items()])

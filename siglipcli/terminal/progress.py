@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["MODES", "Progress", "bar", "plain", "shown_as"]
+__all__ = ["EVERY", "MODES", "Progress", "bar", "duration", "plain", "shown_as"]
 
 T = TypeVar("T")
 
@@ -111,11 +111,12 @@ def _line(progress: Progress, now: float) -> str:
     rate = progress.done / (now - progress.started)
     text = f"{progress} done, {rate:,.1f} per second"
     if progress.total and rate:
-        text += f", about {_duration((progress.total - progress.done) / rate)} left"
+        text += f", about {duration((progress.total - progress.done) / rate)} left"
     return text
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 3 hours, 40 seconds."""
     for unit, size in (("days", _DAY), ("hours", _HOUR), ("minutes", _MINUTE)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

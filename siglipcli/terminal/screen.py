@@ -100,7 +100,7 @@ class Terminal:
         if not self.animated:
             yield lambda _done, _total: None
             return
-        with self._console().status(message) as status:
+        with self.console.status(message) as status:
             yield lambda done, total: status.update(f"{message}: {done:,} of {total:,}")
 
     @contextmanager
@@ -113,7 +113,7 @@ class Terminal:
 
         with progress.Progress(
             progress.BarColumn(), progress.TimeElapsedColumn(), progress.TextColumn("{task.description}", markup=False),
-            console=self._console(), transient=True,
+            console=self.console, transient=True,
         ) as bars:  # fmt: skip
             task = bars.add_task("", total=1.0)
             yield lambda words, part: bars.update(task, description=words, completed=part)
@@ -129,7 +129,7 @@ class Terminal:
         with progress.Progress(
             progress.TextColumn("{task.description}", markup=False), progress.BarColumn(), progress.DownloadColumn(),
             progress.TransferSpeedColumn(), progress.TimeRemainingColumn(compact=True),
-            console=self._console(), transient=True,
+            console=self.console, transient=True,
         ) as bars:  # fmt: skip
             tasks: dict[str, progress.TaskID] = {}
 
@@ -157,10 +157,12 @@ class Terminal:
         if self.shown_as == "plain":
             yield progress.plain(self.done, self.note)
             return
-        with progress.bar(self._console(), self.done) as show:
+        with progress.bar(self.console, self.done) as show:
             yield show
 
-    def _console(self) -> Console:
+    @property
+    def console(self) -> Console:
+        """Rich's console on stderr."""
         from rich.console import Console
 
         return Console(stderr=True, highlight=False)
