@@ -39,7 +39,10 @@ class Reply:
 
 @dataclass
 class Server:
-    """`siglip serve` with the demo model on torch, in fp32; leaving it ends the process by SIGTERM."""
+    """`siglip serve` with the demo model; leaving it ends the process by SIGTERM.
+
+    `environment` is the process's, as `settings.with_engine` makes one; without it, it runs on torch in fp32.
+    """
 
     folder: Path
     arguments: tuple[str, ...] = ()
@@ -47,17 +50,9 @@ class Server:
     lines: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Self:
-        plain = {key: value for key, value in os.environ.items() if not key.startswith("SIGLIP_")}
-        settings = {
-            "CACHE_DIR": str(self.folder / "cache"),
-            "OFFLINE": "1",
-            "RUNTIME": "torch",
-            "DEVICE": "cpu",
-        }
-        settings |= {"PRECISION": "fp32"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "siglipcli", "serve", "--model", "demo", "--port", "0", *self.arguments],
-            env=plain | {f"SIGLIP_{key}": value for key, value in settings.items()} | self.environment,
+            env=self.environment or on_torch(self.folder / "cache"),
             cwd=self.folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -119,3 +114,11 @@ class Server:
         except urllib.error.HTTPError as error:
             with error:
                 return Reply(error.code, error.headers, error.read())
+
+
+def on_torch(cache: Path) -> dict[str, str]:
+    """Return the environment of a process that runs on torch in fp32, with this cache folder."""
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("SIGLIP_")}
+    settings = {"CACHE_DIR": str(cache), "OFFLINE": "1", "RUNTIME": "torch", "DEVICE": "cpu"}
+    settings |= {"PRECISION": "fp32"}
+    return plain | {f"SIGLIP_{key}": value for key, value in settings.items()}

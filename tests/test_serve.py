@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from serve_fixture import Server
+from settings import with_engine
+
+from siglipcli.cli import serve
+from siglipcli.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[Server]:
     """One server with keys for this module."""
     folder = tmp_path_factory.mktemp("served")
     (folder / "keys").write_text("# ours\nfirst-key-1\nsecond-key-2\n")
-    with Server(folder, ("--api-key-file", "keys", "--log-format", "json")) as running:
+    arguments = ("--api-key-file", "keys", "--log-format", "json")
+    with Server(folder, arguments, with_engine(prepared, folder / "cache")) as running:
         yield running
 
 
@@ -70,3 +81,140 @@ def test_a_name_that_points_here_is_turned_away(server: Server) -> None:
         server.get("/v1/models", **KEY, Host="evil.example").json["error"]["code"] == "unknown_host"
     )
     assert server.get("/v1/models", **KEY, Host=f"localhost:{server.port}").status == 200
+
+
+def test_health_is_about_images(server: Server) -> None:
+    """It is 200 without a key, and the metrics show the image that was encoded for it."""
+    assert server.get("/health").json == {"status": "ok"}
+    metrics = server.get("/metrics", **KEY)
+    assert metrics.headers["Content-Type"].startswith("text/plain")
+    assert b"siglip_images_encoded_total 1.0" in metrics.body
+    for name in (
+        b"requests_total",
+        b"request_seconds_bucket",
+        b"queue_length",
+        b"batch_images",
+        b"image_failures",
+    ):
+        assert b"siglip_" + name in metrics.body
+
+
+def test_hanging_up_reads_keys_and_labels_anew(server: Server) -> None:
+    """After SIGHUP the file's new keys count; a bad file keeps the old ones and says so."""
+    keys = server.folder / "keys"
+    keys.write_text("third-key-33\n")
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("read anew: 1 label set, 1 key")
+    assert server.get("/models", **KEY).status == 401
+    assert server.get("/models", Authorization="Bearer third-key-33").status == 200
+    keys.write_text("no good\n")
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("stay as they were: an API key has at least")
+    assert server.get("/models", Authorization="Bearer third-key-33").status == 200
+    keys.write_text("first-key-1\nsecond-key-2\n")
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("read anew: 1 label set, 2 keys")
+
+
+def test_a_port_in_use_is_said_at_once(server: Server) -> None:
+    """A second server on the same port ends with status 2 and one line, before any model is loaded."""
+    run = started("--model", "demo", "--port", str(server.port), "--quiet")
+    assert run.returncode == 2
+    assert f"127.0.0.1:{server.port} cannot be listened on: Address already in use" in run.stderr
+
+
+def test_sigterm_lets_what_is_under_way_end(server: Server) -> None:
+    """A request that is being received is answered, new ones are not taken, and the exit status is 0. The last test here."""
+    head = f"POST /models HTTP/1.1\r\nHost: localhost\r\nAuthorization: {KEY['Authorization']}\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(f"{head}Content-Length: 2\r\n\r\n".encode())
+        server.get("/models", **KEY)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("stopping: ")
+        connection.sendall(b"{}")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 ")
+    assert server.process.wait(30) == 0
+    assert not any("bug" in line for line in server.lines)
+
+
+def started(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, which is soon."""
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("SIGLIP_")}
+    return subprocess.run(
+        [sys.executable, "-m", "siglipcli", "serve", *arguments],
+        env=plain | environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--host", "0.0.0.0"], "there is no API key: give --api-key-file"),
+        (["--host", "::"], "or say --no-auth"),
+        (["--api-key-file", "/nowhere/keys"], "cannot be read: No such file"),
+        (["--labels", "/nowhere/set.yaml"], "there is no file and no built-in label set"),
+        (["--fetch-host", "a.example"], "--fetch-host needs --fetch-urls"),
+        (["--log-format", "xml"], "not one of text, json"),
+    ],
+)
+def test_what_cannot_be_served_is_said_before_a_model_is_loaded(
+    arguments: list[str], words: str
+) -> None:
+    """Status 2 and a line, at once: an open server without a key, unreadable keys or labels, options that clash."""
+    run = started("--model", "demo", "--port", "0", "--quiet", *arguments)
+    assert run.returncode == 2
+    assert words in run.stderr
+
+
+def test_a_model_that_is_not_there_ends_the_server(tmp_path: Path) -> None:
+    """The status is that of any command that finds no model."""
+    run = started(
+        "--model",
+        str(tmp_path / "none"),
+        "--port",
+        "0",
+        "--offline",
+        "--quiet",
+        SIGLIP_CACHE_DIR=str(tmp_path),
+    )
+    assert run.returncode == 3
+    assert run.stderr.startswith("siglip: ")
+
+
+def test_without_the_extra_the_command_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As every extra does."""
+    monkeypatch.setattr(serve, "find_spec", lambda name: None if name == "uvicorn" else object())
+    with pytest.raises(MissingExtraError, match=r"uvicorn.*pip install 'siglipcli\[serve\]'"):
+        serve._require_extra()
+
+
+TORCH_FREE = """
+import sys, threading, time
+from siglipcli.serve import server
+
+def ready(loop_server=server):
+    import os, json
+    print(json.dumps(sorted(name for name in ("torch", "open_clip", "transformers") if name in sys.modules)))
+    sys.stdout.flush()
+    os._exit(0)
+
+original = server.run
+server.run = lambda bound, settings, engine, keys, load, _ready, reload: original(
+    bound, settings, engine, keys, load, ready, reload
+)
+sys.argv = ["siglip", "serve", "--model", "demo", "--port", "0"]
+from siglipcli.cli import app
+app()
+"""
+
+
+def test_a_warm_server_imports_no_torch(tmp_path: Path, prepared: Path) -> None:
+    """Once the engine is built, serving needs OpenVINO and the tokenizer alone, as classify does."""
+    plain = {key: value for key, value in os.environ.items() if not key.startswith("SIGLIP_")}
+    environment = plain | with_engine(prepared, tmp_path / "cache")
+    run = subprocess.run(
+        [sys.executable, "-c", TORCH_FREE], env=environment, capture_output=True, text=True, timeout=300, check=True
+    )  # fmt: skip
+    assert json.loads(run.stdout) == []

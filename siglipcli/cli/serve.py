@@ -158,6 +158,7 @@ class _Command:
     def reload(self) -> None:
         """Read label sets and keys anew; what is wrong with them is said, and the old ones stay."""
         from siglipcli.errors import SiglipError
+        from siglipcli.outputs.label_set import counted
 
         try:
             sets, keys = self._read_labels(), self._read_keys()
@@ -167,7 +168,9 @@ class _Command:
             return
         self._engine.label_sets = tuple(sets)
         self._keys.replace(keys)
-        self._terminal.note(f"read anew: {len(sets)} label sets, {len(keys)} keys")
+        self._terminal.note(
+            f"read anew: {counted(len(sets), 'label set')}, {counted(len(keys), 'key')}"
+        )
 
     def _read_labels(self) -> list[LabelSet]:
         return setup.label_sets(self._labels, self._terminal)

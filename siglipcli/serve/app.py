@@ -38,7 +38,7 @@ def create_app(settings: ServeSettings, engine: Engine, keys: KeyRing | None = N
     modules = wire.modules()
     routes = [route for module in modules for route in module.routes(engine, settings)]
     public = {path for module in modules for path in getattr(module, "PUBLIC", ())}
-    gate = Gate(settings, engine, keys or KeyRing(), public)
+    gate = Gate(settings, engine, KeyRing() if keys is None else keys, public)
     paths = {id(route.endpoint): route.path for route in routes}
     app = Starlette(
         routes=[*routes, Mount("/v1", routes=routes)],
@@ -52,7 +52,6 @@ def create_app(settings: ServeSettings, engine: Engine, keys: KeyRing | None = N
             SiglipError: _library_error,
             HTTPException: _http_error,
             ClientDisconnect: _gone,
-            Exception: _bug,
         },
     )
     app.router.redirect_slashes = False
@@ -93,8 +92,3 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _gone(_request: Request, _error: Exception) -> Response:
     return Response(status_code=499)
-
-
-async def _bug(request: Request, _error: Exception) -> Response:
-    words = "This is a bug in siglip; the server's log has more."
-    return await _api_error(request, ApiError(500, words))

@@ -191,11 +191,19 @@ async def read_form(request: Request, settings: ServeSettings) -> list[Part]:
     try:
         form = await parser.parse()
     except (MultiPartException, ValueError, KeyError, UnicodeDecodeError):
-        raise ApiError(400, "The form cannot be read.", code="bad_form") from None
+        raise _bad_form() from None
     try:
-        return [await _part(name, value) for name, value in form.multi_items()]
+        parts = [await _part(name, value) for name, value in form.multi_items()]
     finally:
         await form.close()
+    if not parts:
+        raise _bad_form()
+    return parts
+
+
+def _bad_form() -> ApiError:
+    words = "The form cannot be read, or is empty; send multipart/form-data."
+    return ApiError(400, words, code="bad_form")
 
 
 async def _part(name: str, value: Any) -> Part:

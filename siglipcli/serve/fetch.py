@@ -105,17 +105,18 @@ class _Visit:
             if self._is_over:
                 raise OSError("too late")
             connection.request("GET", target.path, headers=_HEADERS)
-            response = connection.getresponse()
-            if response.status in _MOVED and (location := response.getheader("Location")):
-                return b"", location
-            if (
-                response.status != _OK
-                or response.getheader("Content-Encoding", "identity") != "identity"
-            ):
-                raise OSError("no image")
-            return self._body(response), None
+            with connection.getresponse() as response:
+                return self._taken(response)
         finally:
             connection.close()
+
+    def _taken(self, response: http.client.HTTPResponse) -> tuple[bytes, str | None]:
+        if response.status in _MOVED and (location := response.getheader("Location")):
+            return b"", location
+        encoding = response.getheader("Content-Encoding", "identity")
+        if response.status != _OK or encoding != "identity":
+            raise OSError("no image")
+        return self._body(response), None
 
     def _body(self, response: http.client.HTTPResponse) -> bytes:
         most = self._settings.max_image_bytes

@@ -76,6 +76,10 @@ class Front:
             exchange.is_gone = True
         elif (error := work.exception()) and not exchange.is_gone:
             exchange.log_bug(error)
+            if exchange.has_no_response:
+                words = "This is a bug in siglip; the server's log has more."
+                response = JSONResponse(ApiError(500, words).to_dict(), 500)
+                await response(exchange.scope, exchange.receive, exchange.send)
 
     def _record(self, exchange: _Exchange) -> None:
         scope = exchange.scope
@@ -111,6 +115,11 @@ class _Exchange:
         self.id = asked if _ID.fullmatch(asked) else uuid.uuid4().hex
         self._has_body = "content-length" in headers or "transfer-encoding" in headers
         self._awaits_go = headers.get("expect", "").lower() == "100-continue"
+
+    @property
+    def has_no_response(self) -> bool:
+        """Whether a response can still be begun."""
+        return self._status is None
 
     @property
     def final_status(self) -> int:
