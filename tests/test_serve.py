@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from serve_fixture import Server
 from settings import with_engine
 
 from siglipcli.cli import serve
+from siglipcli.demo import IMAGES
 from siglipcli.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -124,15 +126,26 @@ def test_a_port_in_use_is_said_at_once(server: Server) -> None:
 
 
 def test_sigterm_lets_what_is_under_way_end(server: Server) -> None:
-    """A request that is being received is answered, new ones are not taken, and the exit status is 0. The last test here."""
-    head = f"POST /models HTTP/1.1\r\nHost: localhost\r\nAuthorization: {KEY['Authorization']}\r\n"
+    """A request that is still being received is answered in full, and the exit status is 0. The last test of this server."""
+    image = base64.b64encode((IMAGES / "blue-heart.jpg").read_bytes()).decode()
+    body = json.dumps(
+        {"input": [{"image": image}], "labels": ["blue heart", "red circle"]}
+    ).encode()
+    head = "\r\n".join(
+        [
+            "POST /v1/classify HTTP/1.1", "Host: localhost", f"Authorization: {KEY['Authorization']}",
+            "Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close", "", "",
+        ]
+    ).encode()  # fmt: skip
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        connection.sendall(f"{head}Content-Length: 2\r\n\r\n".encode())
+        connection.sendall(head + body[:100])
         server.get("/models", **KEY)
         server.process.send_signal(signal.SIGTERM)
-        server.wait_for("stopping: ")
-        connection.sendall(b"{}")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 ")
+        server.wait_for("stopping: 1 request under way")
+        connection.sendall(body[100:])
+        reply = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert reply.startswith(b"HTTP/1.1 200")
+    assert b'"prediction":"blue heart"' in reply
     assert server.process.wait(30) == 0
     assert not any("bug" in line for line in server.lines)
 

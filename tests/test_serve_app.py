@@ -30,7 +30,7 @@ from siglipcli.serve.protocol import Protocol
 from siglipcli.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from starlette.requests import Request
 
@@ -160,7 +160,15 @@ def test_a_body_is_read_within_its_limits(running: Running) -> None:
     assert code(send("POST", "/count", iter([b"x" * 60_000] * 2))) == (413, "body_too_large")
     assert code(send("POST", "/count", b"x", Content_Encoding="gzip")) == (415, "content_encoding")
     assert send("POST", "/count", b"x" * 100_000)[2] == 100_000
-    assert running.engine.memory.total == 0
+    wait_for(lambda: running.engine.memory.total == 0)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for what happens after a response."""
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert condition()
 
 
 def test_a_form_is_read_in_order(running: Running) -> None:
@@ -189,7 +197,7 @@ def test_a_bug_shows_nothing_of_the_machine(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An error that nobody expected is a 500 without details; the log has them, with the request's id."""
-    logging.getLogger("siglipcli").propagate = True
+    logging.getLogger("siglipcli").propagate = True  # a command may have taken it over
     status, headers, body = running.send("POST", "/broken", b"", X_Request_Id="mine-77")
     assert status == 500
     assert "secret" not in json.dumps(body)
@@ -204,9 +212,7 @@ def test_a_client_that_leaves_ends_its_request(running: Running) -> None:
         connection.sendall(body)
         assert running.began.wait(30)
     assert running.cancelled.wait(30)
-    end = time.monotonic() + 30
-    while running.engine.active and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_for(lambda: not running.engine.active)
     assert 'route="/stand",status="499"' in running.engine.metrics.text().decode()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 import serve_faults
 from hostile_requests import KEY, KINDS
 from serve_fixture import Server
@@ -13,14 +14,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_hostile_requests_disturb_nobody(tmp_path: Path, prepared: Path) -> None:
+@pytest.mark.parametrize(
+    ("requests", "threads"),
+    [(3 * len(KINDS), 3), pytest.param(2_000, 8, marks=pytest.mark.stress)],
+)
+def test_hostile_requests_disturb_nobody(
+    tmp_path: Path, prepared: Path, requests: int, threads: int
+) -> None:
     """Each gets the status it should, nothing leaks, every good response is right, and health is 200 throughout."""
     (tmp_path / "keys").write_text(KEY)
     elsewhere = serve_faults.Elsewhere()
     environment = with_engine(prepared, tmp_path / "cache")
     try:
         with Server(tmp_path, serve_faults.ARGUMENTS, environment) as server:
-            counted = serve_faults.attack(server, elsewhere, 3 * len(KINDS), 3, seed=1)
+            counted = serve_faults.attack(server, elsewhere, requests, threads, seed=1)
     finally:
         elsewhere.shutdown()
         elsewhere.server_close()

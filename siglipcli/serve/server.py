@@ -161,12 +161,13 @@ class _Server(uvicorn.Server):
     async def _drain(self) -> None:
         """Refuse what comes, wait for what is under way, then end."""
         self._engine.is_draining = True
-        logger.info("stopping: %d requests under way", self._engine.active)
+        active = self._engine.active
+        logger.info("stopping: %d request%s under way", active, "" if active == 1 else "s")
         end = asyncio.get_running_loop().time() + self._settings.drain_seconds
         while self._engine.active and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110  # for seconds, once
             await asyncio.sleep(_TICK)
         if self._engine.active:
-            logger.warning("%d requests were cut off", self._engine.active)
+            logger.warning("requests that were cut off: %d", self._engine.active)
         self.should_exit = True
 
 
