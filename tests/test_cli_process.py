@@ -246,21 +246,6 @@ def test_a_list_that_grows_is_answered_as_it_grows(slow: Slow) -> None:
     assert slow.process.wait(DEADLINE) == 0
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_leaves_whole_rows(slow: Slow, number: int, status: int) -> None:
-    """Ctrl-C or SIGTERM: the rows so far are whole, the status says which, nothing is complained of."""
-    slow.name(HEART, STAR)
-    slow.wait_for(1)
-    returned, stderr = slow.end(number)
-    rows = slow.answers.splitlines(keepends=True)
-    assert returned == status
-    assert 1 <= len(rows) <= 2
-    assert [json.loads(row)["status"] for row in rows] == ["ok"] * len(rows)
-    assert all(row.endswith("\n") for row in rows)
-    assert "Traceback" not in stderr
-    assert "Aborted" not in stderr
-
-
 def test_an_interrupt_keeps_the_old_output(env: dict[str, str], tmp_path: Path) -> None:
     """Ctrl-C while --output is written: the old file stays, nothing is left beside it."""
     folder = tmp_path / "out"
@@ -288,25 +273,6 @@ def test_an_interrupted_array_is_closed(env: dict[str, str], tmp_path: Path) -> 
     run.close()
     assert status == 130
     assert [answer["file"] for answer in json.loads(run.answers)] == [HEART]
-
-
-# --- bugs -----------------------------------------------------------------------------------------
-
-
-def test_a_bug_is_status_3_and_leaves_its_traceback_in_a_file(env: dict[str, str]) -> None:
-    """A bug in the program: one line that names the file with the traceback, never status 1."""
-    code = "from siglipcli.cli import setup\nsetup.label_sets = lambda *a: 1 / 0\n"
-    run = siglip(*CLASSIFY, HEART, env=env, code=code)
-    assert run.returncode == 3
-    assert run.stdout == ""
-    assert run.stderr.count("\n") == 1
-    found = re.fullmatch(
-        r"siglip: this is a bug in siglip: ZeroDivisionError: division by zero\. "
-        r"Its traceback is in (.+)\n",
-        run.stderr,
-    )
-    assert found
-    assert "label_sets" in Path(found[1]).read_text()
 
 
 # --- terminals ------------------------------------------------------------------------------------

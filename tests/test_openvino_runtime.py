@@ -200,21 +200,18 @@ def test_auto_falls_back_to_torch(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("precision", "cosine"), [("fp32", 0.999999), ("bf16", 0.9995)])
-def test_both_runtimes_agree_at_full_size(
-    precision: str, cosine: float, full_size: Path, tmp_path: Path
-) -> None:
-    """The same at 384 pixels and 12 layers, on photographs."""
+def test_both_runtimes_agree_at_full_size(full_size: Path, tmp_path: Path) -> None:
+    """bf16 at 384 pixels and 12 layers, on photographs; fp32 is held to open_clip in test_parity.py."""
     from PIL import Image
     from skimage import data
 
     model = str(full_size / "open_clip")
-    ours = encoder("openvino", precision, tmp_path, model)
+    ours = encoder("openvino", "bf16", tmp_path, model)
     theirs = encoder("torch", "fp32", tmp_path, model)
     photographs = [Image.fromarray(getattr(data, name)()) for name in ("astronaut", "coffee")]
     pixels = np.stack([np.asarray(p.resize((384, 384))) for p in photographs])
     mine, reference = ours.encode_images(pixels), theirs.encode_images(pixels)
-    assert (mine * reference).sum(axis=1).min() > cosine
+    assert (mine * reference).sum(axis=1).min() > 0.9995
 
 
 def test_threads_may_encode_from_the_start(own: Path) -> None:

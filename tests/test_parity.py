@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+from settings import with_engine
 
 from siglipcli import Classifier, LabelSet, LoadOptions, ScoringOptions, demo
 from siglipcli.encoders.tokens import canonicalize
@@ -62,10 +63,18 @@ def files(photographs: list[Image.Image], tmp_path_factory: pytest.TempPathFacto
     return [str(path) for path in paths]
 
 
-def ours(folder: Path, **options: Any) -> Classifier:
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Path:
+    """A cache folder of this file, so that no test is answered by what an earlier run left."""
+    cache = tmp_path_factory.mktemp("cache")
+    with_engine(prepared, cache)
+    return cache
+
+
+def ours(folder: Path, cache: Path) -> Classifier:
     load_options = LoadOptions(exact=True, color_management=False)
     return Classifier.load(
-        str(folder), device="cpu", precision="fp32", load_options=load_options, **options
+        str(folder), device="cpu", precision="fp32", load_options=load_options, cache_dir=cache
     )
 
 
@@ -87,11 +96,11 @@ def reference(folder: Path, photographs: list[Image.Image]) -> np.ndarray:
         return model.get_logits(batch, tokens)[0].numpy()
 
 
-def test_token_ids_equal_open_clips(folder: Path) -> None:
+def test_token_ids_equal_open_clips(folder: Path, cache: Path) -> None:
     """Over more than 200 awkward strings, ids are those of open_clip's tokenizer path."""
     import open_clip
 
-    encoder = ours(folder).encoder
+    encoder = ours(folder, cache).encoder
     assert len(set(AWKWARD)) >= 200
     expected = open_clip.get_tokenizer(f"local-dir:{folder}")(AWKWARD).numpy()
     np.testing.assert_array_equal(encoder.tokenizer(AWKWARD), expected)
@@ -105,9 +114,11 @@ def test_canonical_text_equals_open_clips() -> None:
     assert [canonicalize(text) for text in AWKWARD] == expected
 
 
-def test_logits_equal_open_clips(folder: Path, reference: np.ndarray, files: list[str]) -> None:
+def test_logits_equal_open_clips(
+    folder: Path, cache: Path, reference: np.ndarray, files: list[str]
+) -> None:
     """Within 1e-3 of open_clip in fp32, over logits that differ."""
-    results = ours(folder).classify(files, LabelSet.of(LABELS), ScoringOptions(top=None))
+    results = ours(folder, cache).classify(files, LabelSet.of(LABELS), ScoringOptions(top=None))
     got = [{score.label: score.logit for score in result.scores} for result in results]
     assert np.ptp(reference) > 3
     np.testing.assert_allclose(
@@ -115,7 +126,9 @@ def test_logits_equal_open_clips(folder: Path, reference: np.ndarray, files: lis
     )
 
 
-def test_scores_equal_the_transformers_pipeline(full_size: Path, files: list[str]) -> None:
+def test_scores_equal_the_transformers_pipeline(
+    full_size: Path, cache: Path, files: list[str]
+) -> None:
     """Within 1e-3 of the zero-shot pipeline on the same weights, and over scores that differ."""
     from transformers import pipeline
 
@@ -130,7 +143,7 @@ def test_scores_equal_the_transformers_pipeline(full_size: Path, files: list[str
             files[:3], candidate_labels=names, hypothesis_template="a photo of a {}"
         )
     ]
-    results = ours(full_size / "open_clip").classify(
+    results = ours(full_size / "open_clip", cache).classify(
         files[:3], LabelSet.of(LABELS), ScoringOptions(top=None)
     )
     got = [{canonicalize(s.label): s.score for s in result.scores} for result in results]
