@@ -182,7 +182,7 @@ class Classifier:
         error
         """
         batches = self.batches(images)
-        embedded = [self._embedded(each) for each in as_label_sets(labels)]
+        embedded = [self._embedded(label_set) for label_set in as_label_sets(labels)]
         return self.predictions(batches, embedded, options or ScoringOptions())
 
     def classify_one(
@@ -236,8 +236,8 @@ class Classifier:
         head, model = self.encoder.head, self.encoder.name
         for batch in batches:
             rows = [
-                scoring.rank(batch.vectors, each, head, options)
-                for each in embedded
+                scoring.rank(batch.vectors, label_set, head, options)
+                for label_set in embedded
                 if batch.stored
             ]
             ranked = zip(*rows, batch.stored, strict=True)

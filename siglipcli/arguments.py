@@ -178,7 +178,7 @@ def as_label_sets(labels: Labels) -> list[LabelSet | LabelEmbeddings]:
         if isinstance(item, str):
             raise TypeError("a list holds the names of labels, or label sets, not both")
     sets = [_label_set(item) for item in items]
-    names = [(each.labels if isinstance(each, LabelEmbeddings) else each).name for each in sets]
+    names = [(item.labels if isinstance(item, LabelEmbeddings) else item).name for item in sets]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"two label sets are called {twice!r}; give one of them another name")
     return sets

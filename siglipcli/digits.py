@@ -25,13 +25,13 @@ def shortest(values: NDArray[np.float32]) -> NDArray[np.float64]:
     magnitude = np.abs(exact)
     usual = (magnitude >= _LEAST) & (magnitude < _MOST)
     exponents = np.floor(np.log10(np.where(usual, magnitude, 1.0))).astype(np.int64)
-    found: NDArray[np.float64] = exact.copy()
+    rounded: NDArray[np.float64] = exact.copy()
     for digits in (9, 8, 7, 6):  # 9 are always enough, and 6 or fewer always come back
         powers = _POWERS[digits - 1 - exponents]
         # A whole number divided by an exact power of ten is the double that the decimal reads as.
         shorter = np.rint(exact * powers) / powers
-        found = np.where(shorter.astype(np.float32) == values, shorter, found)
+        rounded = np.where(shorter.astype(np.float32) == values, shorter, rounded)
     rare = ~usual
     if rare.any():
-        found[rare] = [float(str(value)) for value in values[rare]]
-    return np.asarray(found + 0.0, np.float64)  # -0.0 + 0.0 is 0.0
+        rounded[rare] = [float(str(value)) for value in values[rare]]
+    return np.asarray(rounded + 0.0, np.float64)  # -0.0 + 0.0 is 0.0

@@ -128,7 +128,7 @@ def _run(
     ignored: Sequence[str],
     bias_shift: float = 0.0,
 ) -> Run:
-    sets = [_one(each) for each in labels]
+    sets = [_one(label_set) for label_set in labels]
     known = _known(data, sets, renames, ignored)
     return runs.run(classifier, known, bias_shift=bias_shift)
 

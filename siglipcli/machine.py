@@ -68,10 +68,10 @@ def _granted(folder: Path) -> tuple[int, int] | None:
         else:
             quota = (folder / "cpu.cfs_quota_us").read_text()
             period = (folder / "cpu.cfs_period_us").read_text()
-        found = int(quota), int(period)
+        shares = int(quota), int(period)
     except (OSError, ValueError):  # not there, or "max"
         return None
-    return found if min(found) > 0 else None
+    return shares if min(shares) > 0 else None
 
 
 def memory() -> int:

@@ -193,8 +193,8 @@ def _recalled(
     """Tell what is to be read from what needs no reading; the latter together, as it is quick."""
     for chunk in chunks:
         states = file_states(map(_path, chunk)) if space else [None] * len(chunk)
-        found, vectors = space.known(states) if space and not verify else ([], _NO_VECTORS)
-        known, row = set(found), 0
+        positions, vectors = space.known(states) if space and not verify else ([], _NO_VECTORS)
+        known, row = set(positions), 0
         unread = [i not in known and isinstance(item, Source) for i, item in enumerate(chunk)]
         for is_unread, group in groupby(range(len(chunk)), unread.__getitem__):
             if is_unread:

@@ -183,10 +183,10 @@ def rank(
     at = images_of, np.concatenate([np.empty(0, np.int64), *order])
     names, name = [label.path for label in labels.labels.labels], labels.labels.name
     columns = (*shortest(np.stack([scores[at], shares[at], raw[at]])).tolist(), chosen[at].tolist())
-    found = iter(
+    rows = iter(
         [Score(name, names[j], *row) for j, *row in zip(at[1].tolist(), *columns, strict=True)]
     )
-    return [tuple(islice(found, len(columns))) for columns in order]
+    return [tuple(islice(rows, len(columns))) for columns in order]
 
 
 def _order(

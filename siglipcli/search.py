@@ -163,8 +163,8 @@ def rank(
     scores: list[float] | list[None] = [None] * len(sources)
     if is_text:
         scores = shortest(sigmoid(logits_of(similarities, head))).tolist()
-    found = zip(sources, shortest(similarities).tolist(), scores, strict=True)
-    for place, (source, similarity, score) in enumerate(found, 1):
+    matches = zip(sources, shortest(similarities).tolist(), scores, strict=True)
+    for place, (source, similarity, score) in enumerate(matches, 1):
         yield Match(source.name, place, similarity, score, model=model)
 
 
@@ -192,7 +192,7 @@ def _once_known(
     waiting: list[Batch] = []
     for batch in batches:
         waiting.append(batch)
-        if query.done() or sum(len(each.items) for each in waiting) > limit:
+        if query.done() or sum(len(batch.items) for batch in waiting) > limit:
             yield from waiting
             waiting.clear()
     yield from waiting

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 from fake_encoder import FakeEncoder
 from filelock import FileLock
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
+
+settings.register_profile("plain", deadline=None)  # nothing is timed in a test
+settings.load_profile("plain")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def classify(
     saved: SavedOptions,
     labels: CalibratedLabelOptions,
     choice: TopOptions,
-    answers: OutputOptions,
+    output_options: OutputOptions,
     report: ReportOptions,
     engine: ModelOptions,
     verbosity: VerbosityOptions,
@@ -46,19 +46,19 @@ def classify(
     3 could not go on.
     """
     read = [*(inputs.paths or ()), inputs.files_from, saved.saved, *(labels.labels or ())]
-    reporting.check(report, answers, read)
-    form = setup.output_format(answers)
-    output.check(answers, form, read)
-    terminal = Terminal(verbosity, rows_on_screen=form == "table" and answers.output is None)
+    reporting.check(report, output_options, read)
+    form = setup.output_format(output_options)
+    output.check(output_options, form, read)
+    terminal = Terminal(verbosity, rows_on_screen=form == "table" and output_options.output is None)
     label_sets.read_stdin_once(labels.labels or (), inputs.files_from, *(inputs.paths or ()))
     sets = setup.label_sets(labels, terminal)
-    sources = Inputs(inputs, saved, answers.output)
+    sources = Inputs(inputs, saved, output_options.output)
     tally = Tally(origin=sources.origin)
     with setup.classifier(engine, inputs, terminal) as classifier:
         label_sets.check_calibration(sets, classifier.encoder, terminal.note, strict=labels.strict)
         label_sets.warn_of_prompts(sets, classifier.encoder, terminal)
-        with terminal.waiting("encoding labels") as told:
-            embedded_sets = [classifier.encode_labels(each, told) for each in sets]
+        with terminal.waiting("encoding labels") as progress:
+            embedded_sets = [classifier.encode_labels(label_set, progress) for label_set in sets]
         scoring = setup.scoring_options(choice)
         with (
             reporting.report(report, sources.named(), sets, scoring, classifier) as page,
@@ -69,10 +69,10 @@ def classify(
             )
             results = page.passing(results) if page else results
             header = output.header(
-                answers, form, classifier.encoder, sets, **_columns(sets, scoring)
+                output_options, form, classifier.encoder, sets, **_columns(sets, scoring)
             )
             results = tally.adding(counted(results))
-            output.write(results, form, answers, header, tally, sources, terminal)
+            output.write(results, form, output_options, header, tally, sources, terminal)
         sources.report(terminal)
         tally.report(terminal)
     tally.leave()
@@ -84,14 +84,14 @@ def _columns(sets: Sequence[LabelSet], options: ScoringOptions) -> dict[str, Any
     from siglipcli.scoring import thresholds
 
     limits = {
-        (each.name, label.path): limit
-        for each in sets
+        (label_set.name, label.path): limit
+        for label_set in sets
         for label, limit in zip(
-            each.labels, shortest(thresholds(each, options)).tolist(), strict=True
+            label_set.labels, shortest(thresholds(label_set, options)).tolist(), strict=True
         )
     }
     return {
-        "sets": tuple(each.name for each in sets),
+        "sets": tuple(label_set.name for label_set in sets),
         "labels": tuple(label for _, label in limits),
         "thresholds": limits,
     }

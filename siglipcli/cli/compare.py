@@ -40,7 +40,7 @@ def compare(
     sets = examples.label_sets(labels, 2, _USAGE, document.output)
     as_json = document.is_json
     known = examples.read(
-        options, [each.labels for each in sets], document.output, force=document.force
+        options, [named.labels for named in sets], document.output, force=document.force
     )
     with setup.classifier(engine, options, terminal) as classifier:
         label_sets.check_calibration(known.sets, classifier.encoder, terminal.note, strict=False)

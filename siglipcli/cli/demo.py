@@ -41,30 +41,32 @@ _COMMAND = [
 
 
 @grouped
-def demo(answers: OutputOptions, verbosity: VerbosityOptions, cache_dir: CacheDir = None) -> None:
+def demo(
+    output_options: OutputOptions, verbosity: VerbosityOptions, cache_dir: CacheDir = None
+) -> None:
     """Run classify on bundled drawings with the bundled model, and print the command that did it.
 
     The model knows drawn shapes and nothing else: it is for trying the tool without a download.
     """
-    output = answers.output.absolute() if answers.output else None
+    output = output_options.output.absolute() if output_options.output else None
     cache_dir = cache_dir.absolute() if cache_dir else None
     os.chdir(bundled.IMAGES.parent)  # names in the answers are then short
     if not verbosity.quiet:
-        folder, command = str(bundled.IMAGES.parent), [*_COMMAND, *_more(answers, output)]
+        folder, command = str(bundled.IMAGES.parent), [*_COMMAND, *_more(output_options, output)]
         complain(f"running: cd {shlex.quote(folder)} && {shlex.join(command)}")
     classify(
         **vars(InputOptions(paths=["images"]))
         | vars(SavedOptions())
         | vars(CalibratedLabelOptions(labels=["labels.yaml"]))
         | vars(TopOptions(top=3))
-        | vars(replace(answers, output=output))
+        | vars(replace(output_options, output=output))
         | vars(ReportOptions())
         | vars(ModelOptions(model="demo", cache_dir=cache_dir))
         | vars(verbosity)
     )
 
 
-def _more(answers: OutputOptions, output: Path | None) -> list[str]:
+def _more(output_options: OutputOptions, output: Path | None) -> list[str]:
     """Return the options that were given here too, as the command has them."""
-    form = ["--format", answers.output_format] if answers.output_format else []
+    form = ["--format", output_options.output_format] if output_options.output_format else []
     return [*form, *(["--output", str(output)] if output else [])]

@@ -96,12 +96,12 @@ def embed(
     tally.leave()
 
 
-def _texts(given: InputOptions) -> Iterator[str]:
+def _texts(inputs: InputOptions) -> Iterator[str]:
     """Give the texts: as typed, else the lines of stdin; empty ones are passed over."""
-    if given.files_from is not None:
+    if inputs.files_from is not None:
         raise UsageError("--files-from lists images; with --text, send lines on stdin")
-    if given.paths:
-        return (text for text in given.paths if text.strip())
+    if inputs.paths:
+        return (text for text in inputs.paths if text.strip())
     if sys.stdin is None:
         raise UsageError("no texts: give some, or send lines on stdin")
     lines = (os.fsdecode(line).rstrip("\r\n") for line in sys.stdin.buffer)

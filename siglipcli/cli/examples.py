@@ -88,7 +88,7 @@ def label_sets(
 
     named = references(options, count, usage)
     label_input.read_stdin_once(named)
-    sets = [Named(label_input.load(each, options.template), each) for each in named]
+    sets = [Named(label_input.load(reference, options.template), reference) for reference in named]
     if options.label:
         spot = label_input.spot_labels(options)
         sets.append(Named(spot, spot.name))

@@ -55,7 +55,7 @@ def score(
     inputs: ScoreInputs,
     sides: Sides,
     saved: SavedOptions,
-    answers: OutputOptions,
+    output_options: OutputOptions,
     engine: ModelOptions,
     verbosity: VerbosityOptions,
 ) -> None:
@@ -65,21 +65,21 @@ def score(
 
     Exit status: 0 all inputs scored; 1 some failed, their rows say why; 2 usage; 3 could not go on.
     """
-    form = setup.output_format(answers)
+    form = setup.output_format(output_options)
     images, texts = _sides(inputs, sides, saved)
-    terminal = Terminal(verbosity, rows_on_screen=form == "table" and answers.output is None)
-    output.check(answers, form, [*(images.paths or ()), images.files_from, saved.saved])
-    sources = Inputs(images, saved, answers.output)
+    terminal = Terminal(verbosity, rows_on_screen=form == "table" and output_options.output is None)
+    output.check(output_options, form, [*(images.paths or ()), images.files_from, saved.saved])
+    sources = Inputs(images, saved, output_options.output)
     tally = Tally(origin=sources.origin)
     with setup.classifier(engine, images, terminal) as classifier:
         label_sets.warn_of_texts(texts, classifier.encoder, terminal)
         header = output.header(
-            answers, form, classifier.encoder, labels=tuple(texts), kind=ImageTextScores
+            output_options, form, classifier.encoder, labels=tuple(texts), kind=ImageTextScores
         )
         results = classifier.score(sources.stream(), texts)
         with terminal.progress(sources.total) as counted:
             scored = tally.adding(counted(results))
-            output.write(scored, form, answers, header, tally, sources, terminal)
+            output.write(scored, form, output_options, header, tally, sources, terminal)
         sources.report(terminal)
         tally.report(terminal)
     tally.leave()

@@ -107,8 +107,8 @@ def search(
     inputs: SearchInputs,
     saved: SavedOptions,
     wanted: QueryOptions,
-    found: MatchOptions,
-    answers: OutputOptions,
+    match_options: MatchOptions,
+    output_options: OutputOptions,
     engine: ModelOptions,
     verbosity: VerbosityOptions,
 ) -> None:
@@ -121,18 +121,18 @@ def search(
     """
     from siglipcli.search import rank
 
-    form = _format(found, answers)
-    bare = found.bare or found.bare0
-    if answers.output_format and bare:
+    form = _format(match_options, output_options)
+    bare = match_options.bare or match_options.bare0
+    if output_options.output_format and bare:
         raise UsageError("--paths and --print0 are formats of their own: leave out --format")
     query, inputs = _query(inputs, saved, wanted)
     terminal = Terminal(verbosity, rows_on_screen=False)
     read = [*(inputs.paths or ()), *(wanted.image or ()), inputs.files_from, saved.saved]
-    output.check(answers, form, read)
-    sources = Inputs(inputs, saved, answers.output)
+    output.check(output_options, form, read)
+    sources = Inputs(inputs, saved, output_options.output)
     tally = Tally(origin=sources.origin)
     with setup.classifier(engine, inputs, terminal) as classifier:
-        encoder, chosen = classifier.encoder, _ranking(found)
+        encoder, chosen = classifier.encoder, _ranking(match_options)
         label_sets.warn_of_texts([*query.texts, *query.without], encoder, terminal)
         with (
             classifier.querying(query) as vector,
@@ -145,8 +145,8 @@ def search(
             if isinstance(failure, Failure):
                 terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")
         least = {} if chosen.threshold is None else {("", ""): chosen.threshold}
-        header = output.header(answers, form, encoder, kind=Match, thresholds=least)
-        output.write(results, form, answers, header, tally, sources, terminal)
+        header = output.header(output_options, form, encoder, kind=Match, thresholds=least)
+        output.write(results, form, output_options, header, tally, sources, terminal)
         _report(tally, results, terminal)
     tally.leave()
 
@@ -184,17 +184,17 @@ def _could_name(path: str) -> bool:
     return path == "-" or os.path.lexists(path) or glob.has_magic(path)
 
 
-def _ranking(found: MatchOptions) -> Ranking:
+def _ranking(match_options: MatchOptions) -> Ranking:
     from siglipcli.search import Ranking
 
-    top = found.top or (None if found.threshold is not None else DEFAULT_TOP)
-    return Ranking(None if found.every else top, found.threshold)
+    top = match_options.top or (None if match_options.threshold is not None else DEFAULT_TOP)
+    return Ranking(None if match_options.every else top, match_options.threshold)
 
 
-def _format(found: MatchOptions, answers: OutputOptions) -> str:
-    if found.bare or found.bare0:
-        return "paths0" if found.bare0 else "paths"
-    return setup.output_format(answers)
+def _format(match_options: MatchOptions, output_options: OutputOptions) -> str:
+    if match_options.bare or match_options.bare0:
+        return "paths0" if match_options.bare0 else "paths"
+    return setup.output_format(output_options)
 
 
 def _report(tally: Tally, results: Sequence[Result], terminal: Terminal) -> None:

@@ -58,7 +58,7 @@ def label_sets(labels: LabelOptions, terminal: Terminal) -> list[LabelSet]:
 
 def classifier(
     engine: ModelOptions,
-    given: DecodingOptions,
+    decoding: DecodingOptions,
     terminal: Terminal,
     *,
     keep_towers: bool | None = False,
@@ -69,19 +69,19 @@ def classifier(
     """
     from siglipcli.api import Classifier
 
-    options = load_options(engine, given, workers=engine.workers, verify=engine.verify)
+    options = load_options(engine, decoding, workers=engine.workers, verify=engine.verify)
     signals.describe(lambda: terminal.interrupted(stored=not engine.no_cache))
     with terminal.fetching() as progress:
-        found = Classifier.load(
+        opened = Classifier.load(
             spec(engine),
             load_options=options,
             progress=progress,
             store=None if engine.no_cache else _store(engine),
             keep_towers=keep_towers,
         )
-    _held[:] = [found]
-    terminal.detail(f"model {found.encoder.name}: {found.encoder.description}")
-    return found
+    _held[:] = [opened]
+    terminal.detail(f"model {opened.encoder.name}: {opened.encoder.description}")
+    return opened
 
 
 def spec(engine: EngineOptions) -> ModelSpec:
@@ -101,7 +101,7 @@ def spec(engine: EngineOptions) -> ModelSpec:
 
 def load_options(
     engine: EngineOptions,
-    given: DecodingOptions,
+    decoding: DecodingOptions,
     *,
     workers: int | None = None,
     verify: bool = False,
@@ -113,13 +113,13 @@ def load_options(
     return LoadOptions(
         workers=workers,
         batch_size=None if engine.batch_size == "auto" else int(engine.batch_size),
-        limits=Limits(max_megapixels=given.max_megapixels),
-        exact=given.exact_decode,
-        color_management=given.color_management,
-        allow_truncated=given.allow_truncated,
+        limits=Limits(max_megapixels=decoding.max_megapixels),
+        exact=decoding.exact_decode,
+        color_management=decoding.color_management,
+        allow_truncated=decoding.allow_truncated,
         verify=verify,
-        timeout=given.image_timeout,
-        isolate=given.isolate,
+        timeout=decoding.image_timeout,
+        isolate=decoding.isolate,
     )
 
 
@@ -145,12 +145,12 @@ def _store(engine: ModelOptions) -> Store:
     return Store(cache_folder(engine.cache_dir), engine.cache_limit.bytes)
 
 
-def output_format(answers: OutputOptions) -> str:
+def output_format(output_options: OutputOptions) -> str:
     """Choose the format: as asked, else by the file's ending, else by where stdout goes."""
     from siglipcli import outputs
 
-    if answers.output_format:
-        return answers.output_format
-    if answers.output:
-        return outputs.for_path(answers.output)
+    if output_options.output_format:
+        return output_options.output_format
+    if output_options.output:
+        return outputs.for_path(output_options.output)
     return "table" if sys.stdout.isatty() else "jsonl"

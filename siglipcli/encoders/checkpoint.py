@@ -164,9 +164,9 @@ def _find(spec: str, visit: Hub) -> _Files:
     folder = _folder_of(spec)
     if folder is not None:
         return _in_folder(folder, visit, spec)
-    found = _on_hub(spec, visit)
+    files_of_model = _on_hub(spec, visit)
     # What was fetched may belong to a newer revision than what was here: take all files from that one.
-    return _on_hub(spec, visit) if visit.changed else found
+    return _on_hub(spec, visit) if visit.changed else files_of_model
 
 
 def _in_folder(folder: Path, visit: Hub, spec: str) -> _Files:
@@ -213,20 +213,20 @@ def _tokenizer_home(visit: Hub, repo: str) -> str:
 
 
 def _read(
-    spec: str, found: _Files, cache_dir: Path | None, progress: Progress | None
+    spec: str, files_of_model: _Files, cache_dir: Path | None, progress: Progress | None
 ) -> Checkpoint:
-    config, origin = found.config, found.origin
-    words = read_json(found.tokenizer_config, origin)
+    config, origin = files_of_model.config, files_of_model.origin
+    words = read_json(files_of_model.tokenizer_config, origin)
     pad_token = _token(words, "pad_token")
     if pad_token is None:
-        raise origin.damaged(found.tokenizer_config, "names no pad_token")
-    head = read_head(found.weights, origin)
+        raise origin.damaged(files_of_model.tokenizer_config, "names no pad_token")
+    head = read_head(files_of_model.weights, origin)
     cache_dir = cache_folder(cache_dir)
     content = {
         "format": _FORMAT,
         "config": config.content,
-        "weights": digest(found.weights, origin, cache_dir, progress),
-        "tokenizer": digest(found.tokenizer, origin, cache_dir),
+        "weights": digest(files_of_model.weights, origin, cache_dir, progress),
+        "tokenizer": digest(files_of_model.tokenizer, origin, cache_dir),
         "pad_token": pad_token,
     }
     packed = json.dumps(content, sort_keys=True).encode()
@@ -234,8 +234,8 @@ def _read(
         name=spec,
         config=config.content,
         origin=origin,
-        weights=found.weights,
-        tokenizer=found.tokenizer,
+        weights=files_of_model.weights,
+        tokenizer=files_of_model.tokenizer,
         preprocess=config.preprocess,
         context_length=config.context_length,
         vocab_size=config.vocab_size,

@@ -268,8 +268,8 @@ def lock(root: Path, name: str, model: str, *, patience: float = PATIENCE) -> It
     """
     files.make_folder(root)
     note = root / f"{name}.holder"
-    held = _file_lock(root, name)
-    _acquire(held, note, model, patience)
+    file_lock = _file_lock(root, name)
+    _acquire(file_lock, note, model, patience)
     try:
         with suppress(OSError):  # only for the words of who waits
             files.write_note(note, {"pid": os.getpid(), "host": gethostname()})
@@ -277,7 +277,7 @@ def lock(root: Path, name: str, model: str, *, patience: float = PATIENCE) -> It
         with suppress(OSError):
             note.unlink(missing_ok=True)
     finally:
-        held.release()
+        file_lock.release()
 
 
 def _file_lock(root: Path, name: str) -> BaseFileLock:
@@ -286,14 +286,14 @@ def _file_lock(root: Path, name: str) -> BaseFileLock:
     return FileLock(root / f"{name}.lock", mode=0o600)
 
 
-def _acquire(held: BaseFileLock, note: Path, model: str, patience: float) -> None:
+def _acquire(file_lock: BaseFileLock, note: Path, model: str, patience: float) -> None:
     """Wait for a lock, and log who has it whenever that changes."""
     from filelock import Timeout
 
     logged: tuple[int, str] | None = None
     while True:
         try:
-            held.acquire(timeout=patience)
+            file_lock.acquire(timeout=patience)
         except Timeout:
             level, words = _waiting(files.read_note(note), model)
             if (level, words) != logged:

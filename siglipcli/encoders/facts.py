@@ -47,15 +47,15 @@ def speed_facts(measured: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def checkpoint_facts(found: Checkpoint) -> dict[str, Any]:
+def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what only the files themselves tell."""
     return {
-        "image_size": found.preprocess.size,
-        "context_length": found.context_length,
-        "embed_dim": found.config["model_cfg"].get("embed_dim"),
-        "logit_scale": found.head.logit_scale,
-        "logit_bias": found.head.logit_bias,
-        "fingerprint": found.fingerprint,
+        "image_size": checkpoint.preprocess.size,
+        "context_length": checkpoint.context_length,
+        "embed_dim": checkpoint.config["model_cfg"].get("embed_dim"),
+        "logit_scale": checkpoint.head.logit_scale,
+        "logit_bias": checkpoint.head.logit_bias,
+        "fingerprint": checkpoint.fingerprint,
     }
 
 

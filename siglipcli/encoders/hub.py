@@ -211,8 +211,8 @@ def _describe(repo: str, filename: str, listing: _Listing) -> Remote:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     url = hf_hub_url(repo, filename, revision=listing.commit, endpoint=_endpoint())
-    said = get_hf_file_metadata(url, timeout=_TIMEOUT)
-    commit, etag, size = said.commit_hash or "", said.etag or "", said.size
+    metadata = get_hf_file_metadata(url, timeout=_TIMEOUT)
+    commit, etag, size = metadata.commit_hash or "", metadata.etag or "", metadata.size
     remote = Remote(url, commit, etag, -1 if size is None else size)
     listed = (listing.commit or commit, listing.digests[filename] or etag)
     if (commit, etag) != listed or listing.sizes[filename] not in {None, size}:

@@ -116,9 +116,9 @@ class TorchEncoder:
 
     def _tower(self, name: str) -> Any:
         """Return a tower, loaded if it is not here."""
-        held = self._image if name == "visual" else self._text
-        if held is not None:
-            return held
+        tower = self._image if name == "visual" else self._text
+        if tower is not None:
+            return tower
         if not self._keeps_both:
             self._image = self._text = None
         loaded = build_tower(self.checkpoint, name).to(self.device, self._dtype)
@@ -277,8 +277,8 @@ def pick_device(wanted: str) -> torch.device:
             f"unknown device {wanted!r}; use auto, cpu, cuda, cuda:N or mps"
         ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise DeviceError(f"device {wanted} is not here: torch sees {found} CUDA devices")
+        count = torch.cuda.device_count()
+        raise DeviceError(f"device {wanted} is not here: torch sees {count} CUDA devices")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device mps is not here: torch sees no Metal device")
     if device.type not in {"cpu", "cuda", "mps"}:
@@ -288,12 +288,14 @@ def pick_device(wanted: str) -> torch.device:
 
 def devices() -> list[str]:
     """Return every device torch can use here, with what it is called and its precision."""
-    found = ["mps"] if torch.backends.mps.is_available() else []
-    found += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    names = {name: torch.cuda.get_device_name(name) for name in found if name.startswith("cuda")}
+    accelerators = ["mps"] if torch.backends.mps.is_available() else []
+    accelerators += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    names = {
+        name: torch.cuda.get_device_name(name) for name in accelerators if name.startswith("cuda")
+    }
     return [
         f"{name} ({', '.join(filter(None, [names.get(name), pick_precision('auto', torch.device(name))]))})"
-        for name in [*found, "cpu"]
+        for name in [*accelerators, "cpu"]
     ]
 
 

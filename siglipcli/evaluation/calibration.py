@@ -193,10 +193,10 @@ class _Fitting:
         labels = scored.labels.labels
         self._columns = [j for j, label in enumerate(labels) if not label.negative]
         alone = [self._alone(j) for j in self._columns]
-        tried = [i for i, each in enumerate(alone) if not each.reason]
+        tried = [i for i, fit in enumerate(alone) if not fit.reason]
         changes = self._by_f1(tried) if aim.precision is None else self._by_precision(tried)
         self._fits = [
-            replace(each, **changes[i]) if i in changes else each for i, each in enumerate(alone)
+            replace(fit, **changes[i]) if i in changes else fit for i, fit in enumerate(alone)
         ]
         self._result = self._moved.filled_in(self._fits, shift)
 
@@ -232,7 +232,7 @@ class _Fitting:
         label, n_right = moved.labels.labels[j], int(right.sum())
         old = moved.used if label.threshold is None else label.threshold
         tags = moved.now[rows, j], moved.tagged[rows, j]
-        before, kept = (_quality(each, right, weights) if n_right else None for each in tags)
+        before, kept = (_quality(tagged, right, weights) if n_right else None for tagged in tags)
         fit = LabelFit(label.path, n_right, old, old, before, kept=kept)
         reason = _too_few(n_right, len(right) - n_right, self._aim)
         return replace(fit, reason=reason)
@@ -338,8 +338,8 @@ class _Fitting:
 def _able(judged: list[Judgement], folds: int) -> Bools:
     """Return bool[labels, 1 + folds]: which labels are told from chance, without one fold or none."""
     p_values = np.ones((len(judged), folds + 1))
-    for row, each in zip(p_values, judged, strict=True):
-        row[: len(each.p_values)] = each.p_values
+    for row, judgement in zip(p_values, judged, strict=True):
+        row[: len(judgement.p_values)] = judgement.p_values
     return np.stack([skill.benjamini_hochberg(p, _FALSE)[0] for p in p_values.T], axis=1)
 
 

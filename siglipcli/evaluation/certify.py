@@ -93,7 +93,7 @@ def settle(tested: Tested, level: float) -> Certificate | None:
     if not passed:
         return None
     most = max(int(tested.hits[i]) for i, _ in passed)
-    equals = [each for each in passed if tested.hits[each[0]] == most]
+    equals = [candidate for candidate in passed if tested.hits[candidate[0]] == most]
     last = len(tested.shares) - 1
     i, used = equals[-1] if equals[-1][0] == last else equals[0]  # what is in use, or the strictest
     n, k = int(tested.tagged[i]), int(tested.hits[i])

@@ -149,7 +149,7 @@ def paired_shares(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]]) ->
     if not n:
         return Difference()
     gained, lost = int((b > a)[judged].sum()), int((b < a)[judged].sum())
-    sides = (float(each[judged].mean(dtype=np.float64)) for each in (a, b))
+    sides = (float(ranks[judged].mean(dtype=np.float64)) for ranks in (a, b))
     before, after = sides
     return Difference(before, after, _tango(gained, lost, n) if n >= FEWEST else None)
 

@@ -127,19 +127,19 @@ def measure(scored: Scored, selection: ScoringOptions) -> Measures:
     rows, columns, hits, wrong = _duels(scored)
     labels = _labels(scored, selection, columns, hits)
     micro_precision, micro_recall = _micro(scored, selection)
-    occurring = [each for each in labels if each.recall is not None]
+    occurring = [label for label in labels if label.recall is not None]
     bins = reliability(scored)
     return Measures(
         images=len(scored.truth),
         acc1=_mean(rank[labelled] == 0),
         acc5=_mean(rank[labelled] < _FIRST) if scored.truth.shape[1] >= _FIRST else None,
-        mean_per_class_recall=_mean(each.recall1 for each in labels if each.recall1 is not None),
+        mean_per_class_recall=_mean(label.recall1 for label in labels if label.recall1 is not None),
         mean_average_precision=_mean(
-            each.average_precision for each in labels if each.average_precision is not None
+            label.average_precision for label in labels if label.average_precision is not None
         ),
-        macro_f1=_mean(each.f1 or 0.0 for each in occurring),
-        macro_precision=_mean(each.precision or 0.0 for each in occurring),
-        macro_recall=_mean(each.recall or 0.0 for each in occurring),
+        macro_f1=_mean(label.f1 or 0.0 for label in occurring),
+        macro_precision=_mean(label.precision or 0.0 for label in occurring),
+        macro_recall=_mean(label.recall or 0.0 for label in occurring),
         micro_f1=_f1(micro_precision, micro_recall),
         micro_precision=micro_precision,
         micro_recall=micro_recall,
@@ -209,13 +209,13 @@ def _negative(labels: LabelSet) -> NDArray[np.bool_]:
 def _parents(labels: LabelSet) -> dict[int, list[int]]:
     """Return the positions of each label's parents, for labels that have any."""
     places = {label.path: i for i, label in enumerate(labels.labels)}
-    found = {}
+    parents_of = {}
     for i, label in enumerate(labels.labels):
         parts = label.path.split("/")
         above = ["/".join(parts[:end]) for end in range(1, len(parts))]
         if parents := [places[path] for path in above if path in places]:
-            found[i] = parents
-    return found
+            parents_of[i] = parents
+    return parents_of
 
 
 # --- ranking --------------------------------------------------------------------------------------
@@ -255,11 +255,11 @@ def _confusions(
     scored: Scored, rows: NDArray[np.intp], true: NDArray[np.intp], wrong: NDArray[np.intp]
 ) -> tuple[Confusion, ...]:
     """Count what was taken for what; equal counts stay in the set's order."""
-    found: dict[tuple[int, int], list[int]] = {}
+    cells: dict[tuple[int, int], list[int]] = {}
     for row, *pair in zip(rows.tolist(), true.tolist(), wrong.tolist(), strict=True):
-        found.setdefault((pair[0], pair[1]), []).append(row)
+        cells.setdefault((pair[0], pair[1]), []).append(row)
     names = [label.path for label in scored.labels.labels]
-    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    ordered = sorted(cells.items(), key=lambda item: (-len(item[1]), item[0]))
     return tuple(
         Confusion(names[j], names[k], len(at), tuple(scored.sources[i].name for i in at[:FILES]))
         for (j, k), at in ordered
@@ -320,7 +320,7 @@ def _per_label(
     if not right.size:
         return [None] * right.shape[1]
     # One more column, as scikit-learn takes a single one for something else.
-    both = [np.pad(each, ((0, 0), (0, 1))) for each in (right, tags)]
+    both = [np.pad(matrix, ((0, 0), (0, 1))) for matrix in (right, tags)]
     values = function(*both, average=None, zero_division=np.nan)[:-1]
     return [None if np.isnan(value) else float(value) for value in values]
 
@@ -364,17 +364,17 @@ def reliability(scored: Scored) -> tuple[Bin, ...]:
 
 
 def _ece(bins: Sequence[Bin]) -> float | None:
-    total = sum(each.count for each in bins)
+    total = sum(part.count for part in bins)
     if not total:
         return None
     gaps = (
-        each.count * abs(each.fraction_right - each.mean_score)
-        for each in bins
-        if each.fraction_right is not None and each.mean_score is not None
+        part.count * abs(part.fraction_right - part.mean_score)
+        for part in bins
+        if part.fraction_right is not None and part.mean_score is not None
     )
     return sum(gaps) / total
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    found = values if isinstance(values, np.ndarray) else list(values)
-    return float(np.mean(found)) if len(found) else None
+    array = values if isinstance(values, np.ndarray) else list(values)
+    return float(np.mean(array)) if len(array) else None

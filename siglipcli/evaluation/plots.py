@@ -99,9 +99,9 @@ def precision_recall(scored: Scored, labels: Sequence[str]) -> str:
 def reliability(bins: Sequence[Bin]) -> str:
     """Draw how often a score of p is right, for every bin that holds pairs; return an `<svg>` element."""
     full = [
-        (each.mean_score, each.fraction_right, each.count)
-        for each in bins
-        if each.mean_score is not None and each.fraction_right is not None
+        (part.mean_score, part.fraction_right, part.count)
+        for part in bins
+        if part.mean_score is not None and part.fraction_right is not None
     ]
     described = "; ".join(f"score {x:.2f}: {y:.2f} of {n:,} right" for x, y, n in full)
     with mpl.rc_context(_STYLE):

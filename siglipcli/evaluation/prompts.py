@@ -264,22 +264,22 @@ class _Trial:
         """Let a label run for each template: changed where it uses it, as it is where it does not."""
         runs = self._race.runs[:, column]
         own = self._named[column]
-        for name, each in self._templates.items():
+        for name, template in self._templates.items():
             i = own.index(name) if name in own else None
             pair = [whole, whole] if i is None else [alone[i], without[i]]
-            each.offer(column, np.where(runs, pair, np.float32(-np.inf)))
+            template.offer(column, np.where(runs, pair, np.float32(-np.inf)))
 
     def _acc1(self, column: int, logits: NDArray[np.float32]) -> float | None:
         return _mean(self._race.hits(self._race.changed(column, logits)))
 
-    def _template(self, name: str, found: _Template) -> TemplateTrial:
-        alone, without = (self._race.hits(winners) for winners in found.winners)
+    def _template(self, name: str, template: _Template) -> TemplateTrial:
+        alone, without = (self._race.hits(winners) for winners in template.winners)
         whole = self._race.hits(self._race.winners)
         return TemplateTrial(
             name,
-            found.means.labels,
-            found.means.difference(),
-            _mean(np.array(found.alone)),
+            template.means.labels,
+            template.means.difference(),
+            _mean(np.array(template.alone)),
             comparison.paired_shares(without, whole),
             _mean(alone),
         )

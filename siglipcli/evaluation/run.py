@@ -185,7 +185,7 @@ def _row(row: Any) -> tuple[str, tuple[str, ...]]:
 
 
 def _known(known: Data, sets: Sequence[LabelSet], renames: Mapping[str, str] | None) -> Known:
-    names = [each.names for each in known.examples]
+    names = [example.names for example in known.examples]
     truths = tuple(truth(names, labels, renames or {}) for labels in sets)
     return Known(known, tuple(sets), truths)
 
@@ -202,18 +202,18 @@ def run(
     batches: Iterable[Batch] = classifier.batches(known.data.inputs())
     collection = scores.collect(known.data, watch(batches) if watch else batches)
     encode = once(known.sets, classifier.encode_texts)
-    embeddings = tuple(scoring.embed_labels(each, encode) for each in known.sets)
+    embeddings = tuple(scoring.embed_labels(label_set, encode) for label_set in known.sets)
     scored = tuple(
         scores.score(
             collection,
-            each,
+            label_set,
             encoder.head,
             truth,
             model=encoder.name,
             bias_shift=bias_shift,
             weights=known.weights,
         )
-        for each, truth in zip(embeddings, known.truths, strict=True)
+        for label_set, truth in zip(embeddings, known.truths, strict=True)
     )
     return Run(
         collection, scored, embeddings, encode, encoder.head, _provenance(encoder, known.sets)
@@ -243,5 +243,5 @@ def _provenance(encoder: Encoder, sets: Sequence[LabelSet]) -> Provenance:
         encoder.fingerprint,
         encoder.runtime,
         encoder.precision,
-        tuple((each.name, digest(each)) for each in sets),
+        tuple((label_set.name, digest(label_set)) for label_set in sets),
     )

@@ -45,7 +45,7 @@ def new_shift(scored: Scored, right: NDArray[np.bool_], thresholds: Iterable[flo
     if not used:
         return old
     plain, truth = scored.logits[:, used].astype(np.float64) - old, right[:, used]
-    highest = max((each for each in thresholds if math.isfinite(each)), default=0.0)
+    highest = max((threshold for threshold in thresholds if math.isfinite(threshold)), default=0.0)
     most = min(math.floor((old + max(HIGHEST - highest, 0)) * 100) / 100, _MOST)
     shift = min(max(round(_likeliest(plain, truth), 2), -_MOST), most)
     losses = [(np.logaddexp(0, z) - truth * z).mean() for z in (plain + shift, plain + old)]

@@ -76,9 +76,12 @@ def _is_raw(data: bytes, first: Directory, others: list[Directory]) -> bool:
     return (
         data[8:10] == b"CR"
         or _DNG_VERSION in first
-        or any(each.get(_PHOTOMETRIC, (0,))[0] in _SENSOR for each in every)
-        or any(each.get(_COMPRESSION, (_PLAIN,))[0] in _CAMERAS for each in every)
-        or bool(is_thumbnail and any(not each.get(_SUBFILE, (0,))[0] & _REDUCED for each in others))
+        or any(directory.get(_PHOTOMETRIC, (0,))[0] in _SENSOR for directory in every)
+        or any(directory.get(_COMPRESSION, (_PLAIN,))[0] in _CAMERAS for directory in every)
+        or bool(
+            is_thumbnail
+            and any(not directory.get(_SUBFILE, (0,))[0] & _REDUCED for directory in others)
+        )
     )
 
 
@@ -100,7 +103,7 @@ def _directories(data: bytes) -> list[Directory]:
         (start,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, 8 if is_big else 4)
         first = dict(_entries(data, start, order, is_big=is_big))
         below = first.get(_SUB_DIRECTORIES, ())[:_MOST_DIRECTORIES]
-        return [first, *(dict(_entries(data, each, order, is_big=is_big)) for each in below)]
+        return [first, *(dict(_entries(data, offset, order, is_big=is_big)) for offset in below)]
     except struct.error:  # Pillow will say what is wrong
         return []
 

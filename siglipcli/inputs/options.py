@@ -100,7 +100,9 @@ class Chooser:
         if self.options.extensions is None:
             return True
         lower = name.lower()
-        if lower.endswith(self._suffixes) or any(fnmatchcase(lower, each) for each in self._globs):
+        if lower.endswith(self._suffixes) or any(
+            fnmatchcase(lower, pattern) for pattern in self._globs
+        ):
             return True
         self.overlooked.endings[_ending(lower)] += 1
         return False
@@ -144,10 +146,10 @@ def _endings(extensions: Iterable[str]) -> tuple[list[str], list[str]]:
     """Split what was typed into plain endings, with their dot, and globs; all in lower case."""
     plain, globs = [], []
     for text in extensions:
-        for each in text.lower().split(","):
-            ending = each.strip().removeprefix("*.") if each.strip() else ""
+        for word in text.lower().split(","):
+            ending = word.strip().removeprefix("*.") if word.strip() else ""
             if has_magic(ending):
-                globs.append(each.strip() if "." in each else f"*.{ending}")
+                globs.append(word.strip() if "." in word else f"*.{ending}")
             elif ending:
                 plain.append("." + ending.lstrip("."))
     return plain, globs

@@ -177,9 +177,9 @@ def _too_large(file: str) -> str:
 def _refuse_control_characters(text: str, file: str) -> None:
     if len(text) > MAX_BYTES:
         raise LabelError(_too_large(file))
-    if found := _NOT_TEXT.search(text):
-        line = text.count("\n", 0, found.start()) + 1
-        code = f"U+{ord(found.group()):04X}"
+    if odd := _NOT_TEXT.search(text):
+        line = text.count("\n", 0, odd.start()) + 1
+        code = f"U+{ord(odd.group()):04X}"
         raise LabelError(f"{file}:{line}: character {code} is not text; save the file as UTF-8.")
 
 

@@ -381,8 +381,8 @@ class _Reader:
         elif len(text) > limit:
             self._expect(node, key, f"{what} of at most {limit:,} characters")
         elif odd := next((char for char in text if category(char) in _NOT_ONE_LINE), None):
-            found = f"found character U+{ord(odd):04X} in it"
-            self._complain(node, key, f"expected {what} on one line, {found}.")
+            problem = f"found character U+{ord(odd):04X} in it"
+            self._complain(node, key, f"expected {what} on one line, {problem}.")
         elif not any(char.isprintable() and char != " " for char in text):
             self._expect(Node(Kind.TEXT, node.line), key, what)
         else:

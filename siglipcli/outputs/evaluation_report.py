@@ -62,7 +62,7 @@ def document(run: Run, measures: Measures) -> dict[str, Any]:
         "images": measures.images,
         "metrics": {key: value for key, value in figures.items() if key not in _PARTS},
         "labels": list(figures["labels"]),
-        "confused": [_confused(each) for each in measures.confused],
+        "confused": [_confused(pair) for pair in measures.confused],
         "reliability": list(figures["reliability"]),
         "failures": [named(failure.file) | failed(failure) for failure in scored.failures],
     }

@@ -139,8 +139,8 @@ def _add_batch(db: sqlite3.Connection) -> bool:
         if not rows:
             db.execute("DROP TABLE migration")
             return False
-        found = [(_first_checksum(*row[1:]), row[0]) for row in rows]
-        db.executemany("UPDATE vectors SET checksum = ? WHERE id = ?", found)
+        checksums = [(_first_checksum(*row[1:]), row[0]) for row in rows]
+        db.executemany("UPDATE vectors SET checksum = ? WHERE id = ?", checksums)
         db.execute("UPDATE migration SET next = ?", (rows[-1][0],))
     return True
 

@@ -30,8 +30,8 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     parameters = [p for name, kind in groups.items() for p in _spread(own[name], kind)]
 
     @functools.wraps(command)
-    def run(**given: Any) -> None:
-        command(**{name: _gather(name, kind, given) for name, kind in groups.items()})
+    def run(**values: Any) -> None:
+        command(**{name: _gather(name, kind, values) for name, kind in groups.items()})
 
     del run.__wrapped__  # or its signature would be seen
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -60,7 +60,7 @@ def _put_under_heading(hint: Any, heading: str | None) -> None:
             info.rich_help_panel = heading
 
 
-def _gather(name: str, kind: Any, given: dict[str, Any]) -> Any:
+def _gather(name: str, kind: Any, values: dict[str, Any]) -> Any:
     if not is_dataclass(kind):
-        return given[name]
-    return kind(**{f.name: given[f.name] for f in fields(kind)})  # type: ignore[operator]
+        return values[name]
+    return kind(**{f.name: values[f.name] for f in fields(kind)})  # type: ignore[operator]
