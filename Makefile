@@ -1,23 +1,43 @@
 # Each target works on a fresh machine that has Python 3.10+ and make: it creates .venv, installs, runs.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 
-.PHONY: demo test stress check browser fuzz bench simulate format docs clean
+.PHONY: demo test test-all stress coverage check browser fuzz bench simulate format docs clean
 
-demo: .venv/installed
+demo: $(VENV)/installed
 	@$(BIN)/siglip demo --format table
 
-test: .venv/developed browser
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+test: $(VENV)/developed browser
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-check: .venv/developed browser
+check: $(VENV)/developed browser
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	SIGLIP_NEED_BROWSER=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+	SIGLIP_NEED_BROWSER=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# The oldest Python that is supported, and the newest that is here, each in a venv of its own: .venv-3.10, …
+PYTHONS ?= $(shell for minors in "10" "14 13 12"; do for minor in $$minors; do \
+  for python in python3.$$minor $$HOME/.pyenv/versions/3.$$minor.*/bin/python3; do \
+    "$$python" -c "" 2>/dev/null && echo "$$python"; done; done | head -1; done)
+test-all:
+	@for python in $(PYTHONS); do \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  echo "== Python $$version"; \
+	  $(MAKE) test PYTHON=$$python VENV=.venv-$$version || exit 1; \
+	done
+
+# Lines and branches of the library that the tests run, in processes that they start too. Front ends do not count.
+coverage: $(VENV)/developed
+	@mkdir -p .coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # Kills, interrupts and very many files: tests that are small in `make test`, at full size; some ten minutes.
-stress: .venv/developed
+stress: $(VENV)/developed
 	$(BIN)/pytest -m stress
 
 # Chromium for the tests of the HTML report, from Debian's packages where that can be done unasked.
@@ -36,39 +56,39 @@ browser:
 	echo "note: no Chromium here (Debian: chromium, chromium-driver); tests of the report's page need it"
 
 # Five minutes of damaged images and label files; FUZZ="--minutes 1 --seed 7" for less, and others.
-fuzz: .venv/developed
+fuzz: $(VENV)/developed
 	$(BIN)/python scripts/fuzz.py $(FUZZ)
 
 # About 20 minutes on 2 cores, alone on the machine; BENCH=--quick only tries it.
-bench: .venv/developed
+bench: $(VENV)/developed
 	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 # What calibrate and compare promise, tried on thousands of simulated data sets; some minutes.
-simulate: .venv/developed
+simulate: $(VENV)/developed
 	$(BIN)/python benchmarks/simulate.py
 
-format: .venv/developed
+format: $(VENV)/developed
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-docs: .venv/developed
+docs: $(VENV)/developed
 	$(BIN)/python scripts/render_reference.py
 	$(BIN)/python scripts/render_api.py
 	$(BIN)/python scripts/render_terminal.py
 	$(BIN)/python scripts/render_pages.py
 
-.venv/created:
-	$(PYTHON) -m venv .venv
+$(VENV)/created:
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
 	@touch $@
 
-.venv/installed: .venv/created pyproject.toml constraints.txt
+$(VENV)/installed: $(VENV)/created pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --editable . --constraint constraints.txt
 	@touch $@
 
-.venv/developed: .venv/installed
+$(VENV)/developed: $(VENV)/installed
 	$(BIN)/pip install --quiet --group dev --constraint constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .venv-* build dist

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -84,14 +82,10 @@ def test_the_default_set_has_about_a_hundred_labels() -> None:
     assert 90 <= len(labelsets.load("everyday").labels) <= 120
 
 
-def test_imagenet_is_what_its_script_writes(tmp_path: Path) -> None:
+def test_imagenet_is_what_its_script_writes() -> None:
     """The generated set is up to date with open_clip's names, in index order and all different."""
-    script = HERE / "scripts" / "make_imagenet_labels.py"
-    if not script.exists():
-        pytest.skip("not a source checkout")
-    path = tmp_path / "imagenet.yaml"
-    subprocess.run([sys.executable, str(script), str(path)], check=True, capture_output=True)
-    assert path.read_text(encoding="utf-8") == labelsets.read("imagenet")[0]
+    script = pytest.importorskip("make_imagenet_labels", reason="not a source checkout")
+    assert script.as_yaml() == labelsets.read("imagenet")[0]
     found = labelsets.load("imagenet")
     assert len(found.labels) == 1_000
     assert (found.labels[0].path, found.labels[-1].path) == ("tench", "toilet paper")

@@ -265,16 +265,6 @@ def test_too_many_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "more than 1,000 values" in complaint("labels: [" + "a," * 2_000 + "]")
 
 
-def test_fifty_thousand_labels_are_read() -> None:
-    """A very large vocabulary is a label set like any other."""
-    text = "labels:\n" + "".join(
-        f"- name: l{i}\n  prompts: [a l{i}, b l{i}]\n" for i in range(50_000)
-    )
-    found = labelsets.parse(text, "x.yaml")
-    assert len(found.labels) == 50_000
-    assert found.labels[-1] == Label("l49999", ("a l49999", "b l49999"))
-
-
 # -- what a broken set is told ------------------------------------------------------------------
 
 BROKEN = {

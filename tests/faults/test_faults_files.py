@@ -90,7 +90,7 @@ def test_loops_and_dangling_links(siglip: Siglip, tmp_path: Path) -> None:
     (folder / "deep" / "self.jpg").symlink_to("self.jpg")
     (folder / "gone.jpg").symlink_to("nowhere.jpg")
     (folder / "here.jpg").symlink_to("00000.jpg")
-    done = siglip.classify(folder)
+    done = siglip.rows(folder)
     assert shown(done.rows, folder) == ["00000.jpg", "deep/self.jpg", "gone.jpg", "here.jpg"]
     assert kinds(done.rows) == ["ok", "missing", "missing", "ok"]
     assert done.status == 1
@@ -104,9 +104,9 @@ def test_pipes_sockets_and_devices(siglip: Siglip, tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(folder)  # a socket's path may not be long
     with socket.socket(socket.AF_UNIX) as taken:
         taken.bind("socket.jpg")
-        done = siglip.classify(folder)
+        done = siglip.rows(folder)
         assert (shown(done.rows, folder), done.status) == (["00000.jpg"], 0)
-        done = siglip.classify(folder / "fifo.jpg", folder / "socket.jpg", "/dev/zero", HEART)
+        done = siglip.rows(folder / "fifo.jpg", folder / "socket.jpg", "/dev/zero", HEART)
     assert kinds(done.rows) == ["not_a_file", "not_a_file", "not_a_file", "ok"]
     assert done.status == 1
 
@@ -150,13 +150,13 @@ def test_names_that_break_careless_writers(siglip: Siglip, tmp_path: Path) -> No
         (folder / name).hardlink_to(STAR)
     given = [f"./{name}" for name in names]
     for arguments in ([folder], ["--no-recursive", "--", *given]):
-        done = siglip.classify("--top", "1", "--format", "jsonl", *arguments, cwd=folder)
+        done = siglip.rows("--top", "1", "--format", "jsonl", *arguments, cwd=folder)
         assert sorted(done.by_name()) == names
         assert kinds(done.rows) == ["ok"] * len(names)
-    done = siglip.classify(folder, "--top", "1", "--format", "csv")
+    done = siglip.rows(folder, "--top", "1", "--format", "csv")
     records = list(csv.DictReader(io.StringIO(done.stdout.decode(), newline="")))
     assert sorted(Path(each["file"]).name for each in records) == names
-    done = siglip.classify("--top", "1", "--", "-leading-dash.png", cwd=folder)
+    done = siglip.rows("--top", "1", "--", "-leading-dash.png", cwd=folder)
     assert done.row["file"] == "-leading-dash.png"
 
 
@@ -166,14 +166,14 @@ def test_names_on_a_terminal(siglip: Siglip, tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("esc\x1b[31mred.png", "[bold]markup[red].png", "two\nlines.png", "a\u202eb.png"):
         (folder / name).hardlink_to(STAR)
-    done = siglip.classify(folder, "--top", "1", "--format", "table")
+    done = siglip.rows(folder, "--top", "1", "--format", "table")
     text = done.stdout.decode()
     assert "\x1b" not in text
     assert "[bold]markup[red].png" in text
     assert r"esc\x1b[31mred.png" in text
     assert r"two\nlines.png" in text
     assert r"a\u202eb.png" in text
-    done = siglip.classify(HEART, "--labels", "no\x1b[31m\nsuch.yaml")
+    done = siglip.rows(HEART, "--labels", "no\x1b[31m\nsuch.yaml")
     assert (done.status, done.stderr.count("\n")) == (2, 1)
     assert "\x1b" not in done.stderr
 
@@ -192,14 +192,14 @@ def test_names_on_a_terminal(siglip: Siglip, tmp_path: Path) -> None:
 def test_lists(siglip: Siglip, tmp_path: Path, text: bytes, options: list[str]) -> None:
     """Empty entries, CRLF, a byte order mark and a missing last newline or NUL change nothing."""
     data = text % (os.fsencode(HEART), os.fsencode(STAR))
-    done = siglip.classify("--files-from", "-", *options, data=data)
+    done = siglip.rows("--files-from", "-", *options, data=data)
     assert [row["file"] for row in done.rows] == [str(HEART), str(STAR)]
     assert (kinds(done.rows), done.status) == (["ok", "ok"], 0)
 
 
 def test_a_missing_argument(siglip: Siglip, tmp_path: Path) -> None:
     """A path that leads nowhere is a row with status 1; the others are answered."""
-    done = siglip.classify(tmp_path / "gone.jpg", HEART, tmp_path / "gone" / "a.jpg")
+    done = siglip.rows(tmp_path / "gone.jpg", HEART, tmp_path / "gone" / "a.jpg")
     assert kinds(done.rows) == ["missing", "ok", "missing"]
     assert done.status == 1
     assert " 2 failed, " in done.stderr
@@ -208,7 +208,7 @@ def test_a_missing_argument(siglip: Siglip, tmp_path: Path) -> None:
 def test_an_empty_folder(siglip: Siglip, tmp_path: Path) -> None:
     """No images: no rows, status 1, said on stderr; with `--allow-empty` status 0."""
     for options, status in (((), 1), (("--allow-empty",), 0)):
-        done = siglip.classify(tmp_path, *options)
+        done = siglip.rows(tmp_path, *options)
         assert (done.status, done.stdout) == (status, b"")
         assert done.stderr == "siglip: no images found\n"
 

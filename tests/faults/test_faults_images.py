@@ -42,6 +42,11 @@ def run(siglip: Siglip, folder: Path, files: Mapping[str, bytes], **options: Any
     return siglip.classify(folder_of(folder, files), "--all", "--no-cache", **options)
 
 
+def rows(siglip: Siglip, folder: Path, files: Mapping[str, bytes]) -> Done:
+    """Do so in this process."""
+    return siglip.rows(folder_of(folder, files), "--all", "--no-cache")
+
+
 def logits(row: dict[str, Any]) -> dict[str, float]:
     assert row["status"] == "ok", row
     return {each["label"]: each["logit"] for each in row["labels"]}
@@ -82,14 +87,14 @@ def test_what_is_no_image(siglip: Siglip, tmp_path: Path) -> None:
         "page.jpg": zoo.HTML,
         "z.png": STAR.read_bytes(),
     }
-    done = run(siglip, tmp_path / "in", files)
+    done = rows(siglip, tmp_path / "in", files)
     assert_rows(done, dict.fromkeys(["empty.jpg", "text.jpg", "page.jpg"], "unidentified"))
 
 
 def test_a_png_named_jpg(siglip: Siglip, tmp_path: Path) -> None:
     """The content decides, not the ending."""
     files = {"a.jpg": STAR.read_bytes(), "b.png": STAR.read_bytes()}
-    done = run(siglip, tmp_path / "in", files)
+    done = rows(siglip, tmp_path / "in", files)
     assert_rows(done, {})
     assert_same(done.by_name(), "a.jpg", "b.png")
 
@@ -140,7 +145,7 @@ def test_bombs(siglip: Siglip, tmp_path: Path) -> None:
     _, before = siglip.peak(tmp_path / "note", *small)
     done, after = siglip.peak(tmp_path / "note", *small, bombs)
     assert_rows(done, dict.fromkeys(files, "too_large"))
-    assert all("--max-megapixels" in r["error"]["message"] for r in done.rows[1:])
+    assert all("max_megapixels" in r["error"]["message"] for r in done.rows[1:])
     assert after < before + 100
     done = siglip.classify(bombs / "real-120mp.png", "--no-cache", "--max-megapixels", "121")
     assert done.row["status"] == "ok"
@@ -150,7 +155,7 @@ def test_extreme_shapes(siglip: Siglip, tmp_path: Path) -> None:
     """A single pixel, a column and a line of pixels get finite scores."""
     sizes = [(1, 1), (1, 60_000), (60_000, 1)]
     files = {f"{w}x{h}.{e}": encoded(Image.new("RGB", (w, h), "red"), e) for w, h in sizes for e in ("png", "jpeg")}  # fmt: skip
-    done = run(siglip, tmp_path / "in", files)
+    done = rows(siglip, tmp_path / "in", files)
     assert_rows(done, {})
     assert all(0 <= each["score"] <= 1 for row in done.rows for each in row["labels"])
 
@@ -188,7 +193,7 @@ def test_uncommon_modes(siglip: Siglip, tmp_path: Path) -> None:
     files = {}
     for name, (data, shown) in equivalents().items():
         files |= {name: data, f"{name}.rgb.png": encoded(shown.convert("RGB"))}
-    done = run(siglip, tmp_path / "in", files)
+    done = rows(siglip, tmp_path / "in", files)
     assert_rows(done, {})
     for name in equivalents():
         assert_same(done.by_name(), name, f"{name}.rgb.png")
@@ -198,7 +203,7 @@ def test_exif_orientation(siglip: Siglip, tmp_path: Path) -> None:
     """Images that a camera stored on their side score as the upright one."""
     upright = Image.open(STAR).convert("RGB").crop((0, 0, 150, 110))
     files = {f"{turn}.png": zoo.oriented(upright, turn) for turn in range(1, 9)}
-    done = run(siglip, tmp_path / "in", {"upright.png": encoded(upright), **files})
+    done = rows(siglip, tmp_path / "in", {"upright.png": encoded(upright), **files})
     assert_rows(done, {})
     for name in files:
         assert_same(done.by_name(), name, "upright.png")
@@ -230,7 +235,7 @@ def test_first_frame(siglip: Siglip, tmp_path: Path) -> None:
     files |= {f"a.{e}": zoo.animated(first, e.upper()) for e in ("png", "webp", "tiff")}
     flat = first.quantize(64)
     files |= {"flat.png": encoded(flat.convert("RGB")), "a.gif": zoo.animated(flat, "GIF")}
-    done = run(siglip, tmp_path / "in", files)
+    done = rows(siglip, tmp_path / "in", files)
     assert_rows(done, {})
     for name in ("a.png", "a.webp", "a.tiff"):
         assert_same(done.by_name(), name, "plain.png")
@@ -280,7 +285,7 @@ def test_heic_with_the_plugin(siglip: Siglip, tmp_path: Path) -> None:
     out = io.BytesIO()
     pillow_heif.from_pillow(Image.open(STAR).convert("RGB")).save(out, quality=95)
     whole = out.getvalue()
-    done = run(siglip, tmp_path / "in", {"a.heic": whole, "b.heic": whole[: len(whole) // 2]})
+    done = rows(siglip, tmp_path / "in", {"a.heic": whole, "b.heic": whole[: len(whole) // 2]})
     assert_rows(done, {"b.heic": done.by_name()["b.heic"].get("error", {}).get("kind", "none")})
     assert done.by_name()["a.heic"]["labels"][0]["label"] == "green star"
     assert done.by_name()["b.heic"]["error"]["kind"] in {"truncated", "decode"}
@@ -386,7 +391,7 @@ def test_isolation_changes_no_score(siglip: Siglip, tmp_path: Path) -> None:
     files = among_good_ones("jwpG") | {"x.gif": GIF[:400], "y.webp": WEBP[:90], "z.jpg": zoo.TEXT}
     folder = folder_of(tmp_path / "in", files)
     apart, here = (
-        siglip.classify(folder, "--all", "--no-cache", option)
+        siglip.rows(folder, "--all", "--no-cache", option)
         for option in ("--isolate", "--no-isolate")
     )
     assert [row["status"] for row in here.rows] == ["ok"] * 4 + ["error"] * 3
@@ -470,7 +475,7 @@ def test_a_bug_is_no_bad_image(siglip: Siglip, tmp_path: Path, ending: str) -> N
 
 def test_rows_say_what_happened(siglip: Siglip, tmp_path: Path) -> None:
     """A failed input's row holds file, status, an error of kind and message, and no labels; nothing else."""
-    done = run(siglip, tmp_path / "in", {"a.jpg": b""})
+    done = rows(siglip, tmp_path / "in", {"a.jpg": b""})
     assert done.row == {
         "file": str(tmp_path / "in" / "a.jpg"),
         "status": "error",

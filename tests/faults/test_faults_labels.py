@@ -37,7 +37,7 @@ def check(siglip: Siglip, folder: Path, text: str | bytes, **options: Any) -> Do
     data = text.encode() if isinstance(text, str) else text
     (folder / "l.yaml").write_bytes(data)
     run = ("classify", "--model", "demo", "--labels", "l.yaml", "--all", HEART)
-    return siglip(*run, cwd=folder, **options)
+    return siglip(*run, cwd=folder, **options) if options else siglip.inside(*run, cwd=folder)
 
 
 def assert_refused(done: Done, *words: str) -> None:
@@ -199,7 +199,7 @@ def test_blanks(siglip: Siglip, tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("label", ["", "  ", "\u00a0", "a\nb", "\x1b[31m"])
 def test_blanks_on_the_spot(siglip: Siglip, label: str) -> None:
     """A blank label on the command line is refused as one in a file is."""
-    done = siglip("classify", "--model", "demo", "-L", "cat", "-L", label, HEART)
+    done = siglip.inside("classify", "--model", "demo", "-L", "cat", "-L", label, HEART)
     assert (done.status, done.stdout) == (2, b"")
     assert done.stderr.count("\n") == 1
     assert "\x1b" not in done.stderr

@@ -190,7 +190,7 @@ def test_label_files(siglip: Siglip, tmp_path: Path, make: Callable[[int], str])
     """At each limit a label file is read; one more is refused, with status 2 and one line."""
     for over in (0, 1):
         (tmp_path / "l.yaml").write_text(make(over))
-        done = siglip("labels", "check", "l.yaml", cwd=tmp_path)
+        done = siglip.inside("labels", "check", "l.yaml", cwd=tmp_path)
         assert done.status == (2 if over else 0), done.stderr[:500]
     assert done.stderr.count("\n") == 1
 
@@ -225,7 +225,7 @@ def test_complaints(siglip: Siglip, tmp_path: Path) -> None:
     """Of a file with very many errors a hundred are told."""
     for count in (100, 101, 5000):
         (tmp_path / "l.yaml").write_text("labels:\n" + "- ''\n" * count)
-        done = siglip("labels", "check", "l.yaml", cwd=tmp_path)
+        done = siglip.inside("labels", "check", "l.yaml", cwd=tmp_path)
         assert done.status == 2
         assert (done.stdout.decode() + done.stderr).count("expected a label's name") == 100
 
