@@ -196,6 +196,14 @@ def test_huggingface_chat(base: str) -> None:
     assert json.loads(chunk.choices[0].delta.content or "") == {"label": "blue heart"}
 
 
+def test_huggingface_chat_at_the_models_path(server: Server) -> None:
+    """A base URL that ends in the model's path is right for its chat client too."""
+    client = InferenceClient(base_url=f"{server.url}/models/demo")
+    form = schema_format({"label": {"enum": WORDS}})
+    found = client.chat_completion(MESSAGES, response_format=form)
+    assert json.loads(found.choices[0].message.content or "") == {"label": "blue heart"}
+
+
 # --- /classify ------------------------------------------------------------------------------------
 
 
@@ -398,6 +406,16 @@ def test_openai_stream(client: openai.OpenAI) -> None:
     assert (chunk.model, chunk.choices[0].finish_reason) == ("demo", "stop")
 
 
+def test_openai_stream_helper(client: openai.OpenAI) -> None:
+    """Its `stream` helper, which parses a pydantic model on the way, ends with the model's object."""
+    with client.chat.completions.stream(
+        model="demo", messages=MESSAGES, response_format=Found
+    ) as stream:
+        assert [event.type for event in stream][-1] == "content.done"
+        parsed = stream.get_final_completion().choices[0].message.parsed
+    assert parsed == Found(shape=Shape.HEART, others=[Shape.HEART])
+
+
 def test_openai_errors(client: openai.OpenAI) -> None:
     """Its exceptions have the code and the field; without labels the message says how to give them."""
     with pytest.raises(openai.BadRequestError, match="candidate_labels") as caught:
@@ -432,6 +450,17 @@ def test_openai_embeddings(client: openai.OpenAI) -> None:
     assert np.linalg.norm(vectors, axis=1) == pytest.approx([1] * 3, abs=1e-6)
     assert vectors[0] @ vectors[1] > vectors[2] @ vectors[1]
     assert (packed.model, [each.index for each in packed.data]) == ("demo", [0, 1, 2])
+
+
+def test_many_embeddings_are_those_of_one_each(client: openai.OpenAI) -> None:
+    """Forty texts in one request have the vectors that they have alone, in their order."""
+    texts = [f"a {word} number {at}" for at in range(10) for word in ("cat", "dog", "bird", "fish")]
+    many = client.embeddings.create(model="demo", input=texts, encoding_format="float").data
+    for at in (0, 17, 39):
+        alone = client.embeddings.create(
+            model="demo", input=texts[at], encoding_format="float"
+        ).data
+        assert many[at].embedding == alone[0].embedding
 
 
 @pytest.mark.parametrize(

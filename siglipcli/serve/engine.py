@@ -120,7 +120,7 @@ class Engine:
             return _built_in(name)
         raise ApiError(
             400,
-            "There is no label set of that name here.",
+            "There is no label set of that name here; GET /v1/label_sets lists those there are.",
             code="unknown_label_set",
             param="label_sets",
         )

@@ -13,8 +13,8 @@ __all__ = ["MODULES", "modules"]
 MODULES = (
     "pages",
     "classify",
-    "huggingface",
     "chat",
+    "huggingface",
     "embeddings",
     "label_sets",
     "models",

@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from siglipcli.results import Failure
@@ -25,6 +25,7 @@ from siglipcli.serve.wire.fields import Fields
 from siglipcli.serve.wire.models import check_model
 from siglipcli.serve.wire.openai_operations import CHAT as OPERATIONS
 from siglipcli.serve.wire.parts import Image, message_parts, usage
+from siglipcli.serve.wire.work import json_response, parsed
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -136,8 +137,9 @@ def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
     """Return the routes of this format, without `/v1`."""
 
     async def complete(http: Request) -> Response:
-        request = parse(await read_json(http, settings), settings)
+        request = await parsed(parse, await read_json(http, settings), settings)
         check_model(request.model, engine)
+        check_model(http.path_params.get("id"), engine)
         own = request.plan.labels
         sets = labels.resolved((*own, *request.labels), engine)
         [content] = await engine.read_images([request.image.content])
@@ -147,6 +149,15 @@ def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
         completion = response(result, request, engine.model)
         if request.stream:
             return Response(stream(completion), media_type="text/event-stream")
-        return JSONResponse(completion)
+        return await json_response(lambda: completion, len(result.scores))
 
-    return [Route("/chat/completions", complete, methods=["POST"])]
+    # the last: what huggingface_hub makes of a base URL that ends in a model's path
+    return [
+        Route("/chat/completions", complete, methods=["POST"]),
+        Route(
+            "/models/{id:path}/v1/chat/completions",
+            complete,
+            methods=["POST"],
+            include_in_schema=False,
+        ),
+    ]

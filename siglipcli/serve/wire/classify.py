@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from siglipcli.results import Failure
+from siglipcli.results import Failure, Prediction
 from siglipcli.scoring import ScoringOptions
 from siglipcli.serve.body import Part, content_type, parse_json, read_form, read_json
 from siglipcli.serve.errors import ApiError, failure_dict
@@ -18,6 +17,7 @@ from siglipcli.serve.wire.models import check_model
 from siglipcli.serve.wire.operations import CLASSIFY as OPERATIONS
 from siglipcli.serve.wire.operations import SCHEMAS
 from siglipcli.serve.wire.parts import Image, image_of, usage
+from siglipcli.serve.wire.work import json_response, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from siglipcli.results import Prediction
     from siglipcli.serve.engine import Engine
     from siglipcli.serve.settings import ServeSettings
     from siglipcli.serve.wire.labels import LabelChoice
@@ -176,12 +175,13 @@ def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
         if content_type(http) == "multipart/form-data":
             wanted = parse_form(await read_form(http, settings), settings)
         else:
-            wanted = parse(await read_json(http, settings), settings)
+            wanted = await parsed(parse, await read_json(http, settings), settings)
         check_model(wanted.model, engine)
         sets = labels.resolved(wanted.labels, engine)
         contents = await _contents(wanted.images, engine)
         results = await engine.classify(contents, sets, wanted.options)
-        return JSONResponse(response(results, engine.model))
+        values = sum(len(each.scores) for each in results if isinstance(each, Prediction))
+        return await json_response(lambda: response(results, engine.model), values)
 
     return [Route("/classify", classify, methods=["POST"])]
 

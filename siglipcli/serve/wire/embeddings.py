@@ -6,7 +6,6 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from siglipcli.digits import shortest
@@ -17,6 +16,7 @@ from siglipcli.serve.wire.fields import Fields, kind, text_of
 from siglipcli.serve.wire.models import check_model
 from siglipcli.serve.wire.openai_operations import EMBEDDINGS as OPERATIONS
 from siglipcli.serve.wire.parts import Image, Text, image_of, is_data_uri, message_parts, usage
+from siglipcli.serve.wire.work import json_response, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,10 +155,11 @@ def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
     """Return the routes of this format, without `/v1`."""
 
     async def embed(http: Request) -> Response:
-        request = parse(await read_json(http, settings), settings)
+        request = await parsed(parse, await read_json(http, settings), settings)
         check_model(request.model, engine)
         vectors = await embedded(request.items, engine)
         check_dimensions(request.dimensions, len(vectors[0]))
-        return JSONResponse(response(vectors, request, engine.model))
+        values = len(vectors) * (1 if request.is_base64 else len(vectors[0]))
+        return await json_response(lambda: response(vectors, request, engine.model), values)
 
     return [Route("/embeddings", embed, methods=["POST"])]

@@ -13,7 +13,7 @@ from siglipcli.serve.errors import ApiError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MAX_TEXT", "Fields", "kind", "refuse", "text_of"]
+__all__ = ["MAX_TEXT", "Fields", "is_larger", "kind", "refuse", "text_of"]
 
 MAX_TEXT = 20_000
 """Characters of one text; a model reads some hundred of them, and the tokenizer has to go through all."""
@@ -37,13 +37,24 @@ def kind(value: object) -> str:
 
 def text_of(value: object, param: str, *, most: int = MAX_TEXT) -> str:
     """Return a text that is not blank. Raises ApiError."""
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value or value.isspace():
         refuse(param, "a text", value)
     if len(value) > most:
         raise ApiError(400, f"{param}: the text has more than {most:,} characters.", param=param)
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise ApiError(400, f"{param}: half of a surrogate pair is no character.", param=param)
     return value
+
+
+def is_larger(value: object, most: int) -> bool:
+    """Whether a JSON value has more than `most` values in it."""
+    waiting, count = [value], 0
+    while waiting and count <= most:
+        item = waiting.pop()
+        inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        waiting.extend(inner)
+        count += len(inner)
+    return count > most
 
 
 class Fields:

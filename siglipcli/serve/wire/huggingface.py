@@ -11,7 +11,6 @@ import binascii
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from siglipcli.images.formats import kind_of
@@ -25,6 +24,7 @@ from siglipcli.serve.wire.fields import Fields
 from siglipcli.serve.wire.models import check_model
 from siglipcli.serve.wire.operations import HUGGINGFACE as OPERATIONS
 from siglipcli.serve.wire.parts import Image, image_of, is_data_uri
+from siglipcli.serve.wire.work import json_response, parsed
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -157,11 +157,14 @@ def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
     async def infer(http: Request) -> Response:
         check_model(http.path_params.get("id"), engine)
         task = await _task(http, settings)
+        headers = {"x-model": engine.model}
         if isinstance(task, TextTask):
-            result: object = await _features(task, engine)
-        else:
-            result = await _scored(task, engine)
-        return JSONResponse(result, headers={"x-model": engine.model})
+            vectors = await engine.embed_texts(task.texts)
+            check_dimensions(task.dimensions, vectors.shape[1])
+            return await json_response(lambda: floats(vectors), vectors.size, headers)
+        prediction = await _scored(task, engine)
+        values = len(prediction.scores)
+        return await json_response(lambda: scores(prediction, task), values, headers)
 
     return [
         Route("/", infer, methods=["POST"]),
@@ -181,7 +184,7 @@ async def _task(http: Request, settings: ServeSettings) -> Task:
     """Read a request: JSON, or a body that is an image, whatever its type is called."""
     kind = content_type(http)
     if kind == "application/json":
-        return parse(await read_json(http, settings), settings)
+        return await parsed(parse, await read_json(http, settings), settings)
     if kind.startswith("multipart/"):
         raise ApiError(
             415, "Send JSON or the image itself; /v1/classify takes forms.", code="content_type"
@@ -192,13 +195,7 @@ async def _task(http: Request, settings: ServeSettings) -> Task:
     return ImageTask(body)
 
 
-async def _features(task: TextTask, engine: Engine) -> list[Any]:
-    vectors = await engine.embed_texts(task.texts)
-    check_dimensions(task.dimensions, vectors.shape[1])
-    return floats(vectors)
-
-
-async def _scored(task: ImageTask, engine: Engine) -> list[dict[str, Any]]:
+async def _scored(task: ImageTask, engine: Engine) -> Prediction:
     sets = labels.resolved([task.labels] if task.labels else [], engine)
     content: bytes | Failure
     if isinstance(task.image, Image):
@@ -210,4 +207,4 @@ async def _scored(task: ImageTask, engine: Engine) -> list[dict[str, Any]]:
         raise from_failure(
             result, param=task.image.param if isinstance(task.image, Image) else None
         )
-    return scores(result, task)
+    return result

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from siglipcli.labels import LabelSet
 from siglipcli.serve.errors import ApiError
-from siglipcli.serve.wire.fields import Fields, kind, text_of
+from siglipcli.serve.wire.fields import Fields, is_larger, kind, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,23 +103,12 @@ def plain_set(
 
 def from_schema(schema: Mapping[str, Any], param: str, settings: ServeSettings) -> LabelSet:
     """Return the set that an object with the keys of the YAML form describes. Raises ApiError."""
-    if _is_larger(schema, _VALUES_PER_PROMPT * settings.max_prompts):
+    if is_larger(schema, _VALUES_PER_PROMPT * settings.max_prompts):
         _check_count(settings.max_labels + 1, param, settings)
     try:
         return LabelSet.from_dict(schema)
     except (TypeError, ValueError) as error:
         raise ApiError(400, f"{param}: {error}", code="labels", param=param) from None
-
-
-def _is_larger(value: object, most: int) -> bool:
-    """Whether a JSON value has more than `most` values in it."""
-    waiting, count = [value], 0
-    while waiting and count <= most:
-        item = waiting.pop()
-        inner = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        waiting.extend(inner)
-        count += len(inner)
-    return count > most
 
 
 def _check_count(count: int, param: str, settings: ServeSettings) -> None:

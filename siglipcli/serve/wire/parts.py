@@ -38,7 +38,7 @@ def image_of(value: object, param: str) -> Image:
     if isinstance(value, dict):
         fields = Fields(value, param)
         return image_of(fields.need("url", "an image's data: URI"), fields.place("url"))
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not value or value.isspace():
         raise ApiError(
             400,
             f"{param}: expected an image as base64 or data: URI, found {kind(value)}.",
