@@ -477,3 +477,31 @@ def test_folders_of_labels_are_deterministic(photos: Path, into: Path) -> None:
     for name in ("a", "b"):
         place(into, [scored(write(photos / f"{name}.jpg"), "a?b")], folders=Folders(["a:b", "a?b"]))
     assert len({Path(name).parent for name in names(into)}) == 1
+
+
+def test_one_name_by_two_paths_is_never_taken_for_a_copy(photos: Path, into: Path) -> None:
+    """A folder of the destination that became a link to where the files are: they are the only ones."""
+    file = write(photos / "a.jpg")
+    for action in moving.ACTIONS[:3]:
+        place(into, [scored(file)], action)
+        book = into / journal.NAME
+        book.write_bytes(book.read_bytes().removesuffix(b"\n").rpartition(b"\n")[0] + b"\n")
+        (into / "cat/a.jpg").unlink()
+        (into / "cat").rmdir()
+        (into / "cat").symlink_to(photos, target_is_directory=True)
+        write(file)
+        place(into, [])
+        take_back(into)
+        assert names(photos) == ["a.jpg"]
+        (into / "cat").unlink()
+        book.unlink(missing_ok=True)
+
+
+def test_pipes_and_folders_of_such_names_are_left_alone(photos: Path, into: Path) -> None:
+    """A pipe in the way would be waited for; a folder is no companion."""
+    (into / "cat").mkdir(parents=True)
+    os.mkfifo(into / "cat/a.jpg")
+    (photos / "a.mov").mkdir(parents=True)
+    place(into, [scored(write(photos / "a.jpg"))])
+    assert (into / "cat/a (2).jpg").is_file()
+    assert (photos / "a.mov").is_dir()

@@ -50,7 +50,7 @@ def test_without_an_action_it_only_says_what_it_would_do() -> None:
         "photos/blue-heart.jpg -> sorted/blue heart/blue-heart.jpg  blue heart 0.97",
         "  photos/blue-heart.jpg.xmp -> sorted/blue heart/blue-heart.jpg.xmp",
     ]
-    assert "would place 2 images with 1 files" in result.stderr
+    assert "would place 2 images with 1 file that belongs to them" in result.stderr
     assert "--move" in result.stderr
     assert files() == before
 

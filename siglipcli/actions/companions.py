@@ -15,13 +15,15 @@ from siglipcli.inputs.pairs import Neighbours, is_jpeg, is_raw
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Companions", "stem"]
+__all__ = ["ENDINGS", "Companions", "stem"]
 
 _APPENDED = (".xmp", ".pp3", ".dop", ".json")
 """Behind the whole name, `a.jpg.xmp`: darktable and digiKam, RawTherapee, DxO, Google Takeout."""
 _REPLACING = (".xmp", ".pp3", ".dop", ".aae", ".thm")
 """In the ending's place, `a.xmp`: Lightroom, RawTherapee, DxO, Apple Photos, Canon."""
 _FILMS = (".mov",)
+ENDINGS = frozenset({*_APPENDED, *_REPLACING, *_FILMS})
+"""Of files that are no images themselves, and go with one."""
 _HEIF = (".heic", ".heif", ".hif", ".avif")
 _MEDIA = (*IMAGE_ENDINGS, *RAW_ENDINGS)
 _VERSION = re.compile(r"(.+)_\d\d")  # darktable's further edits of one image: a_01.jpg.xmp

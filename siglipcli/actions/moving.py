@@ -6,7 +6,7 @@ the ending, or the one's sidecar would be taken for the other's.
 """
 
 # Names stay the strings that were typed: Path would drop their `./`, and resolve would follow links.
-# ruff: noqa: PTH100, PTH112, PTH114, PTH116, PTH118, PTH119, PTH120, PTH206, PTH208
+# ruff: noqa: PTH100, PTH112, PTH113, PTH114, PTH116, PTH118, PTH119, PTH120, PTH206, PTH208
 
 from __future__ import annotations
 
@@ -153,7 +153,8 @@ class Plan:
         if self.layout.alone:
             return [file]
         others = {leader, *self._companions.of(leader)} - {file}
-        return [*sorted(p for p in others if not os.path.islink(p)), file]
+        files = (p for p in others if os.path.isfile(p) and not os.path.islink(p))
+        return [*sorted(files), file]
 
     def _settled(
         self, file: str, score: Score | None, folder: str, name: str, sources: Sequence[str]
@@ -277,7 +278,7 @@ def recover(journal: Journal) -> None:
         placing.remove_part(journal.folder / folder)
     for entry in last:
         source, target = Path(entry.source), journal.folder / entry.target
-        if entry.kind == "move" and source.is_file() and placing.same_content(source, target):
+        if entry.kind == "move" and placing.is_spare(source, target):
             source.unlink()
 
 
@@ -368,7 +369,9 @@ def _done(item: Placement, plan: Plan, journal: Journal) -> Placement | Failure:
         except OSError as error:
             if error.errno in _NO_SPACE:
                 raise OutputError(
-                    f"write error: {visible(item.target)}: {error.strerror}. What was done can be undone."
+                    f"write error: {visible(item.target)}: {error.strerror}. What was done till then stays.",
+                    code="sort_stopped",
+                    journal=visible(str(journal.path)),
                 ) from error
             return failed(item.file, error)
         else:

@@ -26,7 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["PART", "RENAMES", "copy", "link", "move", "remove_part", "same_content", "symlink"]
+__all__ = [
+    "PART",
+    "RENAMES",
+    "copy",
+    "is_spare",
+    "link",
+    "move",
+    "remove_part",
+    "same_content",
+    "symlink",
+]
 
 PART = ".siglip-part"
 """What a copy is called until it is whole; one at a time in a folder."""
@@ -79,9 +89,26 @@ def remove_part(folder: Path) -> None:
         (folder / PART).unlink(missing_ok=True)
 
 
-def same_content(a: Path, b: Path) -> bool:
-    """Whether two files hold the same bytes; links are followed. False where one cannot be read."""
+def is_spare(path: Path, other: Path) -> bool:
+    """Whether a file may be deleted as `other` holds the same: two files, or two names of one, not one name.
+
+    A folder that was replaced by a link to another makes one name of two paths.
+    """
     try:
+        a, b = path.stat(), other.stat()
+    except OSError:
+        return False
+    is_one = (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+    if is_one and (a.st_nlink < 2 or os.path.realpath(path) == os.path.realpath(other)):  # noqa: PLR2004
+        return False
+    return same_content(path, other)
+
+
+def same_content(a: Path, b: Path) -> bool:
+    """Whether two files hold the same bytes; links are followed. False where one is none, or cannot be read."""
+    try:
+        if not (stat.S_ISREG(a.stat().st_mode) and stat.S_ISREG(b.stat().st_mode)):
+            return False  # opening a pipe would wait
         with a.open("rb") as first, b.open("rb") as second:
             if os.path.sameopenfile(first.fileno(), second.fileno()):
                 return True

@@ -112,7 +112,7 @@ def _undo_move(entry: Entry, source: Path, target: Path) -> bool:
         placing.move(target, source)
         os.utime(source, ns=(there.st_atime_ns, entry.mtime_ns))  # which another file system rounds
         return True
-    if placing.same_content(source, target):  # stopped between the copy and the removal
+    if placing.is_spare(target, source):  # stopped between the copy and the removal
         target.unlink()
         return True
     if _is_unchanged(entry, there):
@@ -128,7 +128,7 @@ def _undo_copy(entry: Entry, source: Path, target: Path) -> bool:  # noqa: ARG00
         return False
     if _info(source) is None:
         raise _RefusedError("changed", f"The original {source} is gone; this copy is kept.")
-    if not placing.same_content(source, target):
+    if not placing.is_spare(target, source):
         raise _RefusedError(
             "changed", "It or its original has changed since; both are left as they are."
         )
@@ -140,7 +140,7 @@ def _undo_link(entry: Entry, source: Path, target: Path) -> bool:  # noqa: ARG00
     there = _info(target)
     if there is None:
         return False
-    if _info(source) is None or not source.samefile(target):
+    if _info(source) is None or not (source.samefile(target) and placing.is_spare(target, source)):
         raise _RefusedError(
             "changed", f"It and {source} are no longer one file; both are left as they are."
         )

@@ -41,6 +41,7 @@ REMEDIES: dict[str, str] = {
     "openvino": "Use --runtime torch.",
     "openvino_device": "Use --runtime torch, or leave --device out.",
     "precision": "Use --precision {available}.",
+    "sort_stopped": "Take it back with: siglip sort --undo {journal!r}",
     "damaged_journal": "Files can still be moved by hand: each line says from where to where.",
     "untuned": "Run `siglip models tune {model} --with FOLDER`, FOLDER being some of your images.",
     "retuned": "Run the command again.",

@@ -110,7 +110,7 @@ def sort(
     results, sources, failed = _results(inputs, into, sets, labels, threshold, engine, terminal)
     rows = _Rows(options.output_format, layout.action)
     _place(results, layout, rows)
-    sources.report(terminal)
+    _report(sources, terminal, alone=options.alone)
     terminal.note(rows.summary(into))
     if failed or rows.counts["failed"]:
         raise typer.Exit(ExitStatus.SOME_INPUTS_FAILED)
@@ -175,6 +175,15 @@ def _results(
         tally.require_inputs(sources.report, None, terminal, allow_empty=False)
         tally.report(terminal)
     return results, sources, tally.failed
+
+
+def _report(sources: Inputs, terminal: Terminal, *, alone: bool) -> None:
+    """Say what was passed over, but for what goes with images."""
+    from siglipcli.actions.companions import ENDINGS
+
+    for ending in () if alone else ENDINGS:
+        sources.overlooked.endings.pop(ending, None)
+    sources.report(terminal)
 
 
 def _placed(into: Path) -> Callable[[str], bool]:
@@ -273,15 +282,15 @@ class _Rows:
 
     def so_far(self) -> str:
         """Return how many images are done, in words."""
-        return f"{self.counts['placed']:,} images {_DONE.get(self._action or '', 'done')}"
+        return f"{_counted(self.counts['placed'], 'image')} {_DONE.get(self._action or '', 'done')}"
 
     def summary(self, into: Path) -> str:
         """Return the last line."""
         counts = self.counts
         done = f"{_DONE[self._action]}" if self._action else "would place"
-        parts = [f"{done} {_images(counts['placed'])}"]
+        parts = [f"{done} {_counted(counts['placed'], 'image')}"]
         if (others := counts["files"] - counts["placed"]) > 0:
-            parts[0] += f" with {others:,} files that belong to them"
+            parts[0] += f" with {_counted(others, 'file')} that belong{'s' * (others == 1)} to them"
         for what, text in _COUNTED.items():
             if counts[what]:
                 parts.append(text.format(f"{counts[what]:,}"))
@@ -308,8 +317,8 @@ _COUNTED = {
 }
 
 
-def _images(count: int) -> str:
-    return f"{count:,} image{'s' * (count != 1)}"
+def _counted(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 def _undo(options: SortOptions, inputs: InputOptions, terminal: Terminal) -> None:
@@ -333,8 +342,8 @@ def _undo(options: SortOptions, inputs: InputOptions, terminal: Terminal) -> Non
 
 
 def _undone(rows: _Rows, remaining: int) -> str:
-    line = f"{rows.counts['back']:,} files taken back"
+    line = f"{_counted(rows.counts['back'], 'file')} taken back"
     if rows.counts["failed"]:
         return f"{line}, {rows.counts['failed']:,} left as they are"
-    runs = f"{remaining:,} earlier run{'s' * (remaining != 1)}"
+    runs = _counted(remaining, "earlier run")
     return f"{line}; {runs} can be undone by the same command" if remaining else line
