@@ -117,7 +117,7 @@ class Bench:
         }
         port = served.free_port()
         where = ["--model", self.model, "--cache-dir", str(self.cache), "--offline"]
-        command = [program(), "serve", "--port", str(port), *where]
+        command = [program(), "serve", "--port", str(port), "--label", "cat,dog", *where]
         with served.server(command, port, self.work / "serve.log", _environment()) as child:
             results["siglip"] = self._images(port, self.sizes.images)
             results["relabel"] = self._relabel(port)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-_READY_SECONDS = 300  # a first start converts the model
+_READY_SECONDS = 600  # a first start converts the model
 _REPLY_SECONDS = 120
 _PAGE_KB = re.compile(r"^VmRSS:\s+(\d+) kB", re.MULTILINE)
 
@@ -85,10 +85,11 @@ def _wait(child: subprocess.Popen[bytes], port: int, log: Path) -> None:
     end = monotonic() + _READY_SECONDS
     while monotonic() < end and child.poll() is None:
         with contextlib.suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_REPLY_SECONDS)
-            connection.request("GET", "/health")
-            if connection.getresponse().status == http.client.OK:
-                return
+            address = http.client.HTTPConnection("127.0.0.1", port, timeout=_REPLY_SECONDS)
+            with contextlib.closing(address) as connection:
+                connection.request("GET", "/health")
+                if connection.getresponse().status == http.client.OK:
+                    return
         sleep(0.2)
     raise SystemExit("\n".join(["the server did not start:", *log.read_text().splitlines()[-8:]]))
 
@@ -111,17 +112,18 @@ def send(requests: Iterable[Request], clients: int, port: int, seconds: float = 
             return next(waiting, None) if monotonic() < end else None
 
     def run() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_REPLY_SECONDS)
-        while request := take():
-            try:
-                status, spent = _one(connection, request)
-            except (OSError, http.client.HTTPException) as error:
-                failures.put(error)
-                return
-            with lock:
-                replies.statuses[status] = replies.statuses.get(status, 0) + 1
-                if status == http.client.OK:
-                    replies.seconds.append(spent)
+        address = http.client.HTTPConnection("127.0.0.1", port, timeout=_REPLY_SECONDS)
+        with contextlib.closing(address) as connection:
+            while request := take():
+                try:
+                    status, spent = _one(connection, request)
+                except (OSError, http.client.HTTPException) as error:
+                    failures.put(error)
+                    return
+                with lock:
+                    replies.statuses[status] = replies.statuses.get(status, 0) + 1
+                    if status == http.client.OK:
+                        replies.seconds.append(spent)
 
     threads = [threading.Thread(target=run, daemon=True) for _ in range(clients)]
     started = perf_counter()

@@ -63,12 +63,16 @@ _PUBLIC: list[Any] = []  # an operation's `security` that asks for nothing
 def document() -> dict[str, Any]:
     """Return the document."""
     schemas: dict[str, Any] = {"Error": _ERROR}
-    paths: dict[str, dict[str, Any]] = {}
+    operations: dict[str, dict[str, Any]] = {}
     for module in wire.modules():
         schemas |= getattr(module, "SCHEMAS", {})
-        for name, operation in getattr(module, "OPERATIONS", {}).items():
-            method, path = name.split(" ", 1)
-            paths.setdefault(path, {})[method.lower()] = _completed(operation)
+        operations |= getattr(module, "OPERATIONS", {})
+    paths: dict[str, dict[str, Any]] = {}
+    for name, operation in sorted(
+        operations.items(), key=lambda item: TAGS.index(item[1]["tags"][0])
+    ):
+        method, path = name.split(" ", 1)
+        paths.setdefault(path, {})[method.lower()] = _completed(operation)
     return {
         "openapi": "3.1.0",
         "info": {

@@ -3,9 +3,10 @@
 const KEY = "siglip-key";
 
 export class Refusal extends Error {
-  constructor(status, message) {
+  constructor(status, message, code = "") {
     super(message);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -27,26 +28,27 @@ async function ask(path, options = {}) {
   }
   const content = await response.json().catch(() => null);
   if (response.ok && content) return content;
-  throw new Refusal(response.status, messageOf(content) ?? `The server said ${response.status}.`);
+  const { message, code } = content?.error ?? {};
+  throw new Refusal(response.status, message ?? `The server’s status is ${response.status}.`, code);
 }
 
-function messageOf(content) {
-  return typeof content?.error === "string" ? content.error : content?.error?.message;
+export async function model() {
+  return (await ask("models")).data[0].id;
 }
 
 // [{ name, description, labels: count, negative: [label], exclusive }]
 export async function labelSets() {
-  return (await ask("v1/label_sets")).data;
+  return (await ask("label_sets")).data;
 }
 
-// { model, predictions: [{ set, label, score, softmax, logit, tag }] }
+// [{ set, label, score, softmax, logit, tag }], set by set, the best first
 export async function classify(file, choice, signal) {
   const body = new FormData();
   body.append("image", file, file.name || "image");
   if (choice.set) body.append("label_sets", choice.set);
   for (const label of choice.labels) body.append("labels", label);
-  const { model, data } = await ask("v1/classify", { method: "POST", body, signal });
-  const [result] = data;
+  body.append("negatives", "true"); // a threshold that moves has to know of them
+  const [result] = (await ask("classify", { method: "POST", body, signal })).data;
   if (result.error) throw new Refusal(422, result.error.message);
-  return { model, predictions: result.predictions };
+  return result.predictions;
 }

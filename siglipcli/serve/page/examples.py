@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["curl", "groups", "rows"]
+__all__ = ["curl", "groups", "pretty", "rows"]
 
 _DEEPEST = 3  # levels of fields within fields
+_WIDTH = 88  # characters of a line of JSON
 _LONG = 60  # characters of base64 that are shown as a file
 
 
@@ -28,31 +29,43 @@ def _operation(
     method: str, path: str, operation: Mapping[str, Any], document: Mapping[str, Any], base: str
 ) -> dict[str, Any]:
     bodies = operation.get("requestBody", {}).get("content", {})
-    is_public = operation.get("security") == []
-    prefix = base if is_public else f"{base}/v1"
+    is_bare = operation.get("security") == [] or path == "/"
+    shown = path if is_bare else f"/v1{path}"
+    url = base + _filled(shown, operation)
+    is_page = operation["tags"] == ["Pages"]
     return {
         "id": operation["operationId"],
         "method": method,
-        "path": path if is_public else f"/v1{path}",
+        "path": shown,
         "summary": operation["summary"],
         "description": operation.get("description", ""),
         "bodies": [
             {
-                "type": kind,
+                "type": media,
                 "rows": list(rows(body["schema"], document)),
-                "examples": list(_examples(method, f"{prefix}{path}", kind, body)),
+                "examples": list(_examples(method, url, media, body)),
             }
-            for kind, body in bodies.items()
+            for media, body in bodies.items()
         ],
-        "plain": ""
-        if bodies or operation["tags"] == ["Pages"]
-        else curl(method, f"{prefix}{path}"),
-        "responses": [
-            (status, resolved(response, document)["description"])
-            for status, response in operation["responses"].items()
-        ],
+        "plain": "" if bodies or is_page else curl(method, url),
+        "responses": _statuses(operation, document),
         "result": _result(operation, document),
     }
+
+
+def _filled(path: str, operation: Mapping[str, Any]) -> str:
+    """Put the examples of a path's parameters in their places."""
+    for parameter in operation.get("parameters", ()):
+        path = path.replace(f"{{{parameter['name']}}}", parameter.get("example", "…"))
+    return path
+
+
+def _statuses(operation: Mapping[str, Any], document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the statuses in their order, those of one meaning together."""
+    found: dict[str, list[str]] = {}
+    for status, response in sorted(operation["responses"].items()):
+        found.setdefault(resolved(response, document)["description"], []).append(status)
+    return [(", ".join(statuses), description) for description, statuses in found.items()]
 
 
 def resolved(value: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -98,7 +111,8 @@ def kind(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         return " or ".join(json.dumps(each) for each in schema["enum"])
     said = schema.get("type", "any")
     if said == "array":
-        return f"list of {kind(schema['items'], document)}" if "items" in schema else "list"
+        of = kind(schema["items"], document) if "items" in schema else "any"
+        return f"list of ({of})" if " or " in of else f"list of {of}"
     return " or ".join(said) if isinstance(said, list) else str(said)
 
 
@@ -121,7 +135,7 @@ def curl(method: str, url: str, media: str = "", value: Any = None) -> str:
         header = "-H 'Content-Type: application/json'"
         return f"{command} {header} -d @- <<END\n{_shown(value)}\nEND"
     if media:
-        return f"{command} -H 'Content-Type: {media}' --data-binary @photo.jpg"
+        return f"{command} -H 'Content-Type: {media.replace('*', 'jpeg')}' --data-binary @photo.jpg"
     return command
 
 
@@ -135,7 +149,21 @@ def _form(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _shown(value: Any) -> str:
     """Write JSON in which long base64 is a command that reads a file."""
-    return json.dumps(_with_files(value), ensure_ascii=False, indent=2).replace("\\u0024", "$")
+    return pretty(_with_files(value))
+
+
+def pretty(value: Any, indent: str = "") -> str:
+    """Write JSON with what fits into a line on one line."""
+    plain = json.dumps(value, ensure_ascii=False)
+    if len(indent + plain) <= _WIDTH or not isinstance(value, (dict, list)):
+        return plain
+    inner = indent + "  "
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(key)}: {pretty(item, inner)}" for key, item in value.items()]
+    else:
+        parts = [pretty(item, inner) for item in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n{inner}" + f",\n{inner}".join(parts) + f"\n{indent}{closing}"
 
 
 def _with_files(value: Any) -> Any:
@@ -154,5 +182,5 @@ def _result(operation: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     success = resolved(operation["responses"].get("200", {}), document)
     for body in success.get("content", {}).values():
         if "example" in body:
-            return json.dumps(body["example"], ensure_ascii=False, indent=2)
+            return pretty(body["example"])
     return ""

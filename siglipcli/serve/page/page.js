@@ -1,8 +1,9 @@
-import { Refusal, classify, key, labelSets } from "./api.js";
+import { Refusal, classify, key, labelSets, model } from "./api.js";
 import { SHOWN, bySet, element, number, table, tagsOf } from "./scores.js";
 
 const at = (id) => document.getElementById(id);
 const PAUSE = 200; // milliseconds without a keystroke, before labels are scored
+const AGAIN = 2000; // milliseconds between two requests while the model is loading
 const MOST = 50; // images in the strip
 
 const state = {
@@ -10,7 +11,7 @@ const state = {
   current: null,
   sets: new Map(), // of the server, by name
   threshold: null, // null: each label's own
-  result: null,
+  predictions: [],
   listed: SHOWN,
 };
 
@@ -154,36 +155,44 @@ async function score() {
   asking?.abort();
   const wanted = choice();
   if (!state.current || !(wanted.set || wanted.labels.length)) {
-    state.result = null;
+    state.predictions = [];
     settle();
     return;
   }
   const mine = (asking = new AbortController());
-  at("tables").classList.add("stale");
-  at("scores").setAttribute("aria-busy", "true");
+  busy(true);
   const started = performance.now();
   try {
-    const result = await classify(state.current.file, wanted, mine.signal);
+    const predictions = await classify(state.current.file, wanted, mine.signal);
     if (mine !== asking) return;
-    state.result = result;
+    state.predictions = predictions;
     state.listed = SHOWN;
     settle();
-    at("model").textContent = result.model;
-    at("took").textContent = `${plural(result.predictions.length, "label")} in ${duration(performance.now() - started)}`;
+    at("took").textContent = `${plural(predictions.length, "label")} in ${duration(performance.now() - started)}`;
   } catch (error) {
     if (mine !== asking || error.name === "AbortError") return;
-    state.result = null;
+    state.predictions = [];
     settle();
-    if (error.status === 401) askKey();
-    else say(error);
+    refused(error, score);
   }
+}
+
+function refused(error, again) {
+  if (error.status === 401) askKey();
+  else say(error);
+  if (error.code === "loading") pause = setTimeout(again, AGAIN);
+}
+
+function busy(isBusy) {
+  at("tables").classList.toggle("stale", isBusy);
+  at("scores").setAttribute("aria-busy", String(isBusy));
+  drawWaiting();
 }
 
 function settle() {
   at("error").hidden = true;
-  at("tables").classList.remove("stale");
-  at("scores").setAttribute("aria-busy", "false");
   at("took").textContent = "";
+  busy(false);
   draw();
 }
 
@@ -195,7 +204,7 @@ function say(error) {
 }
 
 function draw() {
-  const sets = bySet(state.result?.predictions ?? []);
+  const sets = bySet(state.predictions);
   let left = 0;
   const told = [];
   const tables = [...sets].map(([name, ranked]) => {
@@ -209,11 +218,20 @@ function draw() {
   at("tables").replaceChildren(...tables);
   at("all").hidden = left === 0;
   at("all").textContent = `Show ${plural(left, "more label")}`;
-  at("waiting").hidden = sets.size > 0 || !at("error").hidden;
-  at("waiting").textContent = state.current
+  drawWaiting();
+  announce(told.join(" "));
+}
+
+function drawWaiting() {
+  at("waiting").hidden = state.predictions.length > 0 || !at("error").hidden;
+  at("waiting").textContent = waitingFor();
+}
+
+function waitingFor() {
+  if (at("scores").getAttribute("aria-busy") === "true") return "Scoring the image …";
+  return state.current
     ? "Type labels, or pick a set: their scores show here."
     : "Choose an image and type labels: their scores show here.";
-  announce(told.join(" "));
 }
 
 function sentence(ranked, tags) {
@@ -290,13 +308,14 @@ at("forget").addEventListener("click", () => {
 });
 
 async function start() {
+  clearTimeout(pause);
   try {
     await readSets();
     at("with-key").hidden = !key.get();
-    await score();
+    at("model").textContent = await model();
+    if (state.current) await score();
   } catch (error) {
-    if (error.status === 401) askKey();
-    else say(error);
+    refused(error, start);
   }
 }
 
