@@ -39,6 +39,7 @@ SETTINGS = ServeSettings(
     max_image_bytes=50_000,
     body_seconds=0.6,
     cors=("https://page.example",),
+    allow_hosts=("proxied.example",),
 )
 
 
@@ -103,7 +104,19 @@ class Running:
         async def broken(request: Request) -> JSONResponse:
             raise KeyError("/srv/secret/path")
 
-        handlers = {"echo": echo, "count": count, "form": form, "stand": stand, "broken": broken}
+        async def large(request: Request) -> JSONResponse:
+            await request.body()
+            self.began.set()
+            return JSONResponse("x" * 30_000_000)
+
+        handlers = {
+            "large": large,
+            "echo": echo,
+            "count": count,
+            "form": form,
+            "stand": stand,
+            "broken": broken,
+        }
         return [Route(f"/{name}", each, methods=["POST"]) for name, each in handlers.items()]
 
     def send(
@@ -240,6 +253,28 @@ def test_a_slow_client_is_cut(running: Running, data: bytes, status: bytes) -> N
     assert reply[9:12] == status
 
 
+def test_a_client_that_does_not_read_is_cut(running: Running) -> None:
+    """A response that nobody reads is given up, and its memory with it."""
+    running.began.clear()
+    with running.connected() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"POST /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+        assert running.began.wait(30)
+        wait_for(lambda: not running.engine.active)
+        wait_for(lambda: not running.server.server_state.connections)
+
+
+def test_a_body_that_keeps_coming_is_read_beyond_the_first_seconds(running: Running) -> None:
+    """What arrives fast enough is no slow body, however long it takes in all."""
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(4):
+            time.sleep(0.2)
+            yield b"x" * 25_000
+
+    assert running.send("POST", "/count", chunks())[2] == 100_000
+
+
 def test_a_slow_client_keeps_nobody_waiting(running: Running) -> None:
     """While hundreds of connections send nothing, a request is served at once."""
     idle = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(300)]
@@ -260,6 +295,7 @@ def test_pages_of_other_sites_are_turned_away(running: Running) -> None:
     assert (let_in[0], let_in[1]["Access-Control-Allow-Origin"]) == (200, "https://page.example")
     own = f"http://127.0.0.1:{running.port}"
     assert running.send("POST", "/count", b"x", Origin=own)[0] == 200
+    assert running.send("POST", "/count", b"x", Origin="https://proxied.example")[0] == 200
     asked = {
         "Access_Control_Request_Method": "POST",
         "Access_Control_Request_Headers": "authorization",

@@ -29,6 +29,7 @@ __all__ = ["Part", "content_type", "parse_json", "read_body", "read_form", "read
 MAX_DEPTH = 64
 MAX_ITEMS = 200_000  # commas, colons and brackets, of texts too
 MAX_DIGITS = 64  # of a number
+_SLOWEST = 250_000  # bytes a second, beyond the first seconds
 _INLINE = 100_000  # bytes that are parsed on the event loop
 _LONE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG_NUMBER = "a number with more than {} digits"
@@ -56,28 +57,32 @@ async def read_body(request: Request, settings: ServeSettings, limit: int | None
         raise _too_large(limit)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise ApiError(415, "Compressed bodies are not taken.", code="content_encoding")
-    try:
-        return await asyncio.wait_for(_received(request, limit), settings.body_seconds)
-    except asyncio.TimeoutError:
-        raise ApiError(
-            408,
-            f"The body did not arrive within {settings.body_seconds:g} s.",
-            code="slow_body",
-            headers={"Connection": "close"},
-        ) from None
+    return await _received(request, settings.body_seconds, limit)
 
 
-async def _received(request: Request, limit: int) -> bytes:
+async def _received(request: Request, seconds: float, limit: int) -> bytes:
     memory: RequestMemory = request.app.state.memory
     parts: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
+    size, clock = 0, asyncio.get_running_loop().time
+    start, stream = clock(), request.stream()
+    while True:
+        left = start + seconds + size / _SLOWEST - clock()
+        try:
+            chunk = await asyncio.wait_for(anext(stream), max(left, 0))
+        except StopAsyncIteration:
+            return b"".join(parts)
+        except asyncio.TimeoutError:
+            raise _too_slow() from None
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
         memory.add(len(chunk))
         parts.append(chunk)
-    return b"".join(parts)
+
+
+def _too_slow() -> ApiError:
+    words = "The body did not arrive in time."
+    return ApiError(408, words, code="slow_body", headers={"Connection": "close"})
 
 
 def _too_large(limit: int) -> ApiError:

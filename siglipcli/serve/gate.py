@@ -38,7 +38,8 @@ class Gate:
         self._engine = engine
         self._keys = keys
         self._public = {*public, *(f"/v1{path}" for path in public)}
-        self._hosts = {*_LOCAL, settings.host.lower(), *map(str.lower, settings.allow_hosts)}
+        self._named = set(map(str.lower, settings.allow_hosts))
+        self._hosts = {*_LOCAL, settings.host.lower(), *self._named}
 
     def check(self, scope: Scope) -> None:
         """Raise ApiError for a request that may not come in."""
@@ -63,7 +64,8 @@ class Gate:
         origin = headers.get("origin")
         if origin is None or scope["method"] in _READING or scope["method"] == "OPTIONS":
             return
-        is_own = _netloc(origin) == headers.get("host", "").lower()
+        netloc = _netloc(origin)
+        is_own = netloc == headers.get("host", "").lower() or _name(netloc) in self._named
         if not is_own and not {origin, "*"} & set(self._settings.cors):
             raise ApiError(403, "Pages of this origin may not use the server.", code="origin")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from siglipcli.text import visible
 
-__all__ = ["Access", "access", "to_json"]
+__all__ = ["Access", "access", "take_in", "to_json"]
 
 access = logging.getLogger("siglipcli.access")
 _LONGEST = 200  # characters of a path
@@ -39,6 +39,15 @@ def to_json() -> None:
     """Write all that the program logs as JSON, one object per line."""
     handler = _JsonLines()
     logging.getLogger("siglipcli").handlers = [handler]
+
+
+def take_in(*names: str) -> None:
+    """Have errors of other libraries' loggers in this log; what is less is of no use to who runs a server."""
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.handlers = logging.getLogger("siglipcli").handlers or [logging.NullHandler()]
+        logger.propagate = False
+        logger.setLevel(logging.ERROR)
 
 
 class _JsonLines(logging.Handler):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from siglipcli.errors import UsageError
+from siglipcli.serve import logs
 from siglipcli.serve.app import create_app
 from siglipcli.serve.protocol import Protocol
 
@@ -35,6 +36,7 @@ logger = logging.getLogger("siglipcli")
 
 _KEEP_ALIVE = 15  # seconds that an idle connection is kept
 _BACKLOG = 1_024
+_FILES = 65_536
 _LAST_SECONDS = 2  # for connections to close, when all requests have ended
 _TICK = 0.05  # seconds between two looks at what is under way
 
@@ -69,6 +71,8 @@ def run(
 
     The model is loaded by `load` meanwhile, whose errors end it too; then `ready` is called.
     """
+    logs.take_in("uvicorn", "asyncio")
+    _allow_many_connections()
     config = uvicorn.Config(
         create_app(settings, engine, keys),
         http=Protocol.with_limits(settings),
@@ -90,6 +94,18 @@ def run(
         closing = Thread(target=engine.close, name="siglip-close", daemon=True)
         closing.start()
         closing.join(_LAST_SECONDS)
+
+
+def _allow_many_connections() -> None:
+    """Raise the limit of open files to what this user may have, up to 65,536: each connection is one."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class _Server(uvicorn.Server):

@@ -16,7 +16,7 @@ class ServeSettings:
     `max_memory_bytes`: of all bodies, and all images in them, that are in memory at once. `max_labels` and `max_prompts` count a
     request's, all its label sets together; `max_texts` those of an embeddings request. `max_waiting`:
     requests that wait for the model, the next one is refused. `queue_seconds`: how long an image may wait;
-    `body_seconds`: for a whole request to arrive, headers and body each; `request_seconds`: for a result, whatever happens.
+    `body_seconds`: for the head of a request to arrive, and for the body until it must come at 250 kB a second; `request_seconds`: for a result, whatever happens.
     `drain_seconds`: for requests under way after SIGTERM.
 
     `fetch_urls`: whether images are fetched from URLs; `fetch_hosts`: patterns (`*.example.org`) of hosts
