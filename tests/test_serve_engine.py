@@ -61,6 +61,7 @@ def served(
         engine = Engine(settings or ServeSettings())
         with Classifier(encoder, LoadOptions(workers=1, isolate=False)) as classifier:
             await engine.start(classifier)
+            await until(lambda: not engine._images._online._calls)
             encoder.batches.clear()
             try:
                 await asyncio.wait_for(work(engine, encoder), 60)

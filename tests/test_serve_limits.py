@@ -183,6 +183,7 @@ def test_replaced_keys_open_nothing_any_more() -> None:
     assert ring.accepts("bearer  abcdefgh1 ")
     ring.replace(["abcdefgh2"])
     assert not ring.accepts("Bearer abcdefgh1")
+    assert not ring.accepts("Basic abcdefgh2")
     assert ring.accepts("Bearer abcdefgh2")
 
 
