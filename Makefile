@@ -15,7 +15,7 @@ check: $(VENV)/developed browser
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	SIGLIP_NEED_BROWSER=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	SIGLIP_NEED_BROWSER=1 SIGLIP_NEED_TOOLS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The oldest Python that is supported, and the newest that is here, each in a venv of its own: .venv-3.10, …
 PYTHONS ?= $(shell for minors in "10" "14 13 12"; do for minor in $$minors; do \
@@ -40,20 +40,27 @@ coverage: $(VENV)/developed
 stress: $(VENV)/developed
 	$(BIN)/pytest -m stress
 
-# Chromium for the tests of the HTML report, from Debian's packages where that can be done unasked.
-# Without it those tests are skipped, or fail where SIGLIP_NEED_BROWSER=1.
+# Chromium for the tests of the HTML report, exiftool and exiv2 for those of keywords in photos, from Debian's packages
+# where that can be done unasked. Without them those tests are skipped, or fail where SIGLIP_NEED_BROWSER=1 and
+# SIGLIP_NEED_TOOLS=1.
 browser:
 	@has() { command -v "$$1" >/dev/null 2>&1; }; \
-	if has chromedriver && { has chromium || has chromium-browser || has google-chrome; }; then exit 0; fi; \
+	missing=""; \
+	if ! { has chromedriver && { has chromium || has chromium-browser || has google-chrome; }; }; then \
+	  missing="chromium chromium-driver"; \
+	fi; \
+	has exiftool || missing="$$missing libimage-exiftool-perl"; \
+	has exiv2 || missing="$$missing exiv2"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
 	if ! has apt-get; then as=nobody; \
 	elif [ "$$(id -u)" = 0 ]; then as=env; \
 	elif has sudo && sudo -n true 2>/dev/null; then as="sudo -n env"; \
 	else as=nobody; fi; \
 	if [ "$$as" != nobody ]; then \
 	  { $$as apt-get -o Acquire::Retries=3 update && $$as DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 install --yes \
-	    --no-install-recommends chromium chromium-driver; } >/dev/null 2>&1 && exit 0; \
+	    --no-install-recommends $$missing; } >/dev/null 2>&1 && exit 0; \
 	fi; \
-	echo "note: no Chromium here (Debian: chromium, chromium-driver); tests of the report's page need it"
+	echo "note: not here (Debian's names):$$missing; tests of the report's page, or of keywords in photos, need them"
 
 # Five minutes of damaged images and label files; FUZZ="--minutes 1 --seed 7" for less, and others.
 fuzz: $(VENV)/developed

@@ -81,6 +81,17 @@ IMAGES = (
         KNOWN,
         lines=18,
     ),
+    Image(
+        "tag",
+        "siglip tag with --dry-run in a terminal: each image, and the keyword it would get",
+        "siglip tag images --labels labels.yaml --dry-run",
+    ),
+    Image(
+        "tag-remove",
+        "siglip tag with --remove in a terminal: each image, and the keyword that was removed",
+        "siglip tag images --remove",
+        "siglip tag images --labels labels.yaml",
+    ),
 )
 
 MARGIN = 14  # pixels

@@ -51,7 +51,7 @@ IMPORTS: dict[str, set[str]] = {
     "outputs": {
         "PIL", "digits", "evaluation", "images", "inputs", "jinja2", "numpy", "pyarrow", "rich", "scoring",
     },
-    "actions": {"files", "images", "inputs"},
+    "actions": {"files", "images", "inputs", "lxml", "processes", "store"},
     "arguments": {"PIL", "images", "inputs", "labels", "numpy", "scoring"},
     "api": {
         "arguments", "embedding_files", "embeddings", "encoders", "numpy", "scoring", "search", "session",

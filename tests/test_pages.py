@@ -192,12 +192,12 @@ def test_error_kinds_are_all_explained() -> None:
 
 
 def kinds_in_the_code() -> set[str]:
-    """Read the kinds off the calls `ImageError("kind", …)` and `Failure(source, "kind", …)`."""
+    """Read the kinds off the calls of `ImageError`, `_RefusedError` (kind first) and `Failure` (kind second)."""
     found = set()
     for path in (ROOT / "siglipcli").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                at = {"ImageError": 0, "Failure": 1}.get(node.func.id)
+                at = {"ImageError": 0, "_RefusedError": 0, "Failure": 1}.get(node.func.id)
                 kind = node.args[at] if at is not None and len(node.args) > at else None
                 if isinstance(kind, ast.Constant):
                     found.add(str(kind.value))

@@ -28,6 +28,7 @@ _COMMANDS = {
     "prompts": "Say which prompts help and which hurt.",
     "serve": "Serve scores over HTTP.",
     "batch": "Label very many images, here or on a cluster.",
+    "tag": "Write tags into photos, as keywords.",
     "demo": "Try it on bundled drawings, with no download.",
     "labels": "List, show, check and start label sets.",
     "models": "List the models, look into one, and get its files.",

@@ -17,6 +17,8 @@ REMEDIES: dict[str, str] = {
     "label_errors": "`siglip labels check {file}` lists them all.",
     "unknown_label_set": "`siglip labels list` names the built-in sets.",
     "calibrated_elsewhere": "Leave out --strict to go on with a warning.",
+    "keyword": "",
+    "exiftool": "Or leave out --embed: sidecars need no exiftool.",
     "missing_extra": "",  # the message has the command
     "image": "",
     "model": "",

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from siglipcli.files import make_folder
 from siglipcli.store import database, pruning
-from siglipcli.store.space import Space
+from siglipcli.store.space import Entry, Space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from siglipcli.store.space import Entry
+    from siglipcli.store.states import FileState
 
 __all__ = ["FILE", "Store", "Usage"]
 
@@ -118,6 +118,23 @@ class Store:
             self._write()
             if self.limit is not None and not self._pending:
                 self._evict(self.limit, time.monotonic() + _IN_PASSING)
+
+    def copy(self, old: bytes, new: bytes) -> None:
+        """Keep every model's vector of content `old` under `new` too: another file with the same pixels."""
+        query = (
+            "SELECT m.fingerprint, m.name FROM models m CROSS JOIN vectors v"
+            " WHERE v.model = m.id AND v.digest = ?"
+        )
+        models: list[tuple[str, str]] = []
+        models = self.run(lambda db: db.execute(query, (old,)).fetchall(), models)
+        for fingerprint, name in models:
+            space = self.space(fingerprint, name)
+            if (vector := space.vectors([old]).get(old)) is not None:
+                self.keep(space, [Entry(new, vector)])
+
+    def keep_files(self, files: Sequence[tuple[bytes, FileState]]) -> None:
+        """Remember which content files have now, whose vectors are here."""
+        self.keep(self.space("", ""), [Entry(digest, None, state) for digest, state in files])
 
     def usage(self) -> list[Usage]:
         """Return what is stored, model by model, largest first."""
