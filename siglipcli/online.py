@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from siglipcli import pipeline
 from siglipcli.embeddings import Batch, Embedded
 from siglipcli.errors import SiglipError
-from siglipcli.images.readers import Decoder, Readers, Task
+from siglipcli.images.readers import Readers, Task
 from siglipcli.images.worker import too_slow
 from siglipcli.machine import available_cpus
 from siglipcli.pipeline import Unread
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
     from siglipcli.encoders import Encoder
+    from siglipcli.images.decoders import Decoder
     from siglipcli.pipeline import LoadOptions, Part
     from siglipcli.resources import Resources
     from siglipcli.results import Source

@@ -17,7 +17,7 @@ import numpy as np
 from siglipcli import images
 from siglipcli.embeddings import Batch, Embedded
 from siglipcli.errors import ImageError, UsageError
-from siglipcli.images.readers import Decoder, Readers, Task
+from siglipcli.images.readers import Readers, Task
 from siglipcli.images.worker import too_slow
 from siglipcli.machine import available_cpus
 from siglipcli.prefetch import Prefetcher
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siglipcli.encoders import Encoder, Preprocess
+    from siglipcli.images.decoders import Decoder
     from siglipcli.store import Space
 
     Pixels: TypeAlias = NDArray[np.uint8]

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from siglipcli.errors import UsageError
-from siglipcli.images.readers import DecoderPool
+from siglipcli.images.decoders import DecoderPool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

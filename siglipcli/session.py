@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from siglipcli.embeddings import Batch
     from siglipcli.encoders import Encoder, ModelSpec
     from siglipcli.encoders.checkpoint import Progress
-    from siglipcli.images.readers import DecoderPool
+    from siglipcli.images.decoders import DecoderPool
     from siglipcli.results import Failure, Source
     from siglipcli.store import Space, Store
 

@@ -141,7 +141,8 @@ def test_images_that_are_large_together_do_not_fill_the_memory(tmp_path: Path) -
 
 def test_an_image_that_is_given_up_gives_its_memory_back() -> None:
     """A decoder that hangs keeps no other image from being decoded."""
-    from siglipcli.images.readers import Decoder, DecoderPool, Readers
+    from siglipcli.images.decoders import Decoder, DecoderPool
+    from siglipcli.images.readers import Readers
 
     pool, hangs, goes_on = DecoderPool(1, memory=4000), threading.Event(), threading.Event()
 

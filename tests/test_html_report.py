@@ -27,7 +27,7 @@ from siglipcli import demo, outputs, scoring
 from siglipcli.cli import app
 from siglipcli.errors import ImageError, OutputError
 from siglipcli.images import Limits
-from siglipcli.images.readers import Decoder, DecoderPool
+from siglipcli.images.decoders import Decoder, DecoderPool
 from siglipcli.labels import Label, LabelSet
 from siglipcli.outputs import html as report
 from siglipcli.outputs.html import report as html_report

@@ -23,9 +23,10 @@ from siglipcli import images, pipeline
 from siglipcli.embeddings import Embedded
 from siglipcli.errors import ImageError, SiglipError, UsageError
 from siglipcli.images import DEFAULT_LIMITS, Limits
-from siglipcli.images import readers as readers_room
-from siglipcli.images import worker as worker_room
-from siglipcli.images.readers import Clock, Decoder, Readers
+from siglipcli.images import readers as readers_module
+from siglipcli.images import worker as worker_module
+from siglipcli.images.decoders import Decoder, Policy
+from siglipcli.images.readers import MOST_LOST, Clock, Readers
 from siglipcli.images.worker import CannotStartError, Worker
 from siglipcli.images.worker_main import READY, REPLY, REQUEST
 from siglipcli.pipeline import LoadOptions, embed
@@ -234,11 +235,11 @@ def test_a_reply_is_whole_though_its_writing_is_interrupted() -> None:
     import fcntl
     import termios
 
-    process = worker_room._new_process()
+    process = worker_module._new_process()
     assert process.stdin
     assert process.stdout
     size, data = 512, image()  # the reply is larger than the pipe
-    worker_room._read(process, len(READY))
+    worker_module._read(process, len(READY))
     room = fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ)
     assert room < size * size * 3
     process.stdin.write(REQUEST.pack(len(data), size, 100, 0, True, True, False) + data)
@@ -283,7 +284,7 @@ def test_what_decoders_leak_costs_no_image(worker: Worker, spoil: Callable[[str]
 
 def test_a_process_is_retired(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """After so many images it is replaced, and nobody sees more of it."""
-    monkeypatch.setattr(worker_room, "_MOST_IMAGES", 2)
+    monkeypatch.setattr(worker_module, "_MOST_IMAGES", 2)
     pids = []
     for _ in range(5):
         assert decoded(worker, image()).any()
@@ -296,7 +297,7 @@ def test_the_cause_told_is_the_true_one(
     worker: Worker, spoil: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process whose pipes close a while before it ends is not said to have been killed."""
-    monkeypatch.setattr(worker_room, "_LAST_MOMENT", DEADLINE)
+    monkeypatch.setattr(worker_module, "_LAST_MOMENT", DEADLINE)
     spoil("load = lambda self: [os.closerange(0, 64), sum(range(10**6)), os._exit(7)]")
     with pytest.raises(ImageError, match="with status 7"):
         decoded(worker, image())
@@ -371,7 +372,7 @@ def test_flags_of_python_are_handed_on(tmp_path: Path) -> None:
 def test_a_python_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """No executable, a frozen program, a Python that ends at once: one error that says which."""
     worker = Worker()
-    monkeypatch.setattr(worker_room, "_PATHS", ["/nowhere"])
+    monkeypatch.setattr(worker_module, "_PATHS", ["/nowhere"])
     with pytest.raises(CannotStartError, match="ended at once, with status 1"):
         decoded(worker, image())
     monkeypatch.setattr(sys, "frozen", True, raising=False)
@@ -391,8 +392,8 @@ def test_a_program_that_is_no_python_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     """What is not ready in time is not waited for, nor is what it prints taken for an answer."""
-    monkeypatch.setattr(worker_room, "_START_SECONDS", 0)
-    monkeypatch.setattr(worker_room, "_LAST_MOMENT", 0.0)
+    monkeypatch.setattr(worker_module, "_START_SECONDS", 0)
+    monkeypatch.setattr(worker_module, "_LAST_MOMENT", 0.0)
     monkeypatch.setattr(sys, "executable", program(tmp_path / "python", f"{first}\nread word"))
     heard: list[bool] = []
     with pytest.raises(CannotStartError, match=r"not ready after 0 s|ended at once"):
@@ -527,13 +528,17 @@ class Run:
     """Readers whose work is a function of a number; what is late is its negative."""
 
     def __init__(
-        self, work: Callable[[int, Run], int], seconds: float = 60, count: int = 1
+        self,
+        work: Callable[[int, Run], int],
+        seconds: float = 60,
+        count: int = 1,
+        most_lost: int = MOST_LOST,
     ) -> None:
         self.clock = Stepped()
         self.event = threading.Event()
         self.readers: Readers[int, int] = Readers(
             count, lambda n, _: work(n, self), self.late, seconds=seconds, isolate=None,
-            clock=self.clock,
+            clock=self.clock, most_lost=most_lost,
         )  # fmt: skip
 
     def sticks(self, n: int) -> int:
@@ -717,22 +722,16 @@ def test_an_error_is_passed_on_though_it_is_one_of_time(start: Callable[..., Run
         start(work, seconds=5).results(range(1))
 
 
-def test_too_many_stuck_threads_end_the_run(
-    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_stuck_threads_end_the_run(start: Callable[..., Run]) -> None:
     """Where file after file hangs it is the disk: the run stops and says so."""
-    monkeypatch.setattr(readers_room, "_MOST_LOST", 2)
-    run = start(lambda n, run: run.sticks(n))
+    run = start(lambda n, run: run.sticks(n), most_lost=2)
     with pytest.raises(SiglipError, match="look whether the disk"):
         run.results(range(5))
 
 
-def test_threads_that_come_back_are_not_counted(
-    start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_that_come_back_are_not_counted(start: Callable[..., Run]) -> None:
     """A slow disk is no dead one: who was given up and ended after all may be forgotten."""
-    monkeypatch.setattr(readers_room, "_MOST_LOST", 1)
-    run = start(lambda n, run: run.sticks(n))
+    run = start(lambda n, run: run.sticks(n), most_lost=1)
     for n in range(1, 9):
         run.event.clear()
         assert run.results(range(n, n + 1)) == [-n]
@@ -773,7 +772,7 @@ def test_a_machine_without_more_threads_makes_do(
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(readers_room.Thread, "start", fail)
+        patch.setattr(readers_module.Thread, "start", fail)
         assert run.results(range(9)) == [*range(9)]
         with pytest.raises(SiglipError, match="no thread can be started"):
             none.results(range(1))
@@ -781,10 +780,9 @@ def test_a_machine_without_more_threads_makes_do(
 
 @linux_only
 def test_no_worker_is_left_when_too_many_are_stuck(
-    spoil: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    spoil: Callable[[str], None], tmp_path: Path
 ) -> None:
     """The last straw's worker is ended too, and the run can end."""
-    monkeypatch.setattr(readers_room, "_MOST_LOST", 0)
     mark, clock = tmp_path / "hangs", Stepped()
     spoil(HANG.format(str(mark)))
     decoders: list[Decoder] = []
@@ -794,7 +792,7 @@ def test_no_worker_is_left_when_too_many_are_stuck(
         decoder.decode(image(), 32, DEFAULT_LIMITS, exact=True)
         return n
 
-    readers = Readers(1, work, lambda n: -n, seconds=2, isolate=None, clock=clock)
+    readers = Readers(1, work, lambda n: -n, seconds=2, isolate=None, clock=clock, most_lost=0)
     task = readers.submit(1)
     assert wait_until(mark.exists)
     (pid,) = (decoder.worker.pid for decoder in decoders)
@@ -815,7 +813,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 def test_isolation_is_given_up_only_for_good_reason(said: Callable[[], list[str]]) -> None:
     """What may pass is tried again; where no start ever succeeded there is an end, said once."""
     passing = CannotStartError("too many open files", may_pass=True)
-    policy, gif = readers_room._Policy(None), image()
+    policy, gif = Policy(None), image()
     for _ in range(2):
         policy.failed(passing)
         assert policy.wants_worker(gif)
@@ -827,7 +825,7 @@ def test_isolation_is_given_up_only_for_good_reason(said: Callable[[], list[str]
 
 def test_isolation_that_worked_once_is_kept(said: Callable[[], list[str]]) -> None:
     """A machine that started a worker will do so again."""
-    policy = readers_room._Policy(None)
+    policy = Policy(None)
     policy.started()
     for may_pass in (True, False) * 9:
         policy.failed(CannotStartError("no memory", may_pass=may_pass))
@@ -837,7 +835,7 @@ def test_isolation_that_worked_once_is_kept(said: Callable[[], list[str]]) -> No
 
 def test_isolation_does_not_flip(said: Callable[[], list[str]]) -> None:
     """A hang where no process can be started changes nothing any more, nor is anything said twice."""
-    policy = readers_room._Policy(None)
+    policy = Policy(None)
     for _ in range(3):
         policy.hangs()
         policy.failed(CannotStartError("no such program"))
@@ -847,11 +845,11 @@ def test_isolation_does_not_flip(said: Callable[[], list[str]]) -> None:
 
 def test_a_demand_is_kept_to(said: Callable[[], list[str]]) -> None:
     """Who asks for workers gets them or an error; who asks for none gets none."""
-    policy = readers_room._Policy(True)
+    policy = Policy(True)
     with pytest.raises(CannotStartError):
         policy.failed(CannotStartError("no such program"))
     assert policy.wants_worker(b"")
-    policy = readers_room._Policy(False)
+    policy = Policy(False)
     policy.hangs()
     assert not policy.wants_worker(image())
     assert said() == []
@@ -862,15 +860,15 @@ def test_a_worker_that_cannot_start_now_costs_no_image(
     monkeypatch: pytest.MonkeyPatch, said: Callable[[], list[str]]
 ) -> None:
     """While no descriptor is free images are decoded here, and in workers again afterwards."""
-    plain, failing = worker_room._new_process, [True] * 4 + [False]
+    plain, failing = worker_module._new_process, [True] * 4 + [False]
 
     def new_process() -> subprocess.Popen[bytes]:
         if failing.pop(0):
             raise CannotStartError("no descriptor", may_pass=True)
         return plain()
 
-    monkeypatch.setattr(worker_room, "_new_process", new_process)
-    decoder = Decoder(readers_room._Policy(None), 60, bool)
+    monkeypatch.setattr(worker_module, "_new_process", new_process)
+    decoder = Decoder(Policy(None), 60, bool)
     inside = []
     for _ in range(4):
         assert decoder.decode(image(), 32, DEFAULT_LIMITS, exact=True).any()
@@ -926,7 +924,7 @@ def test_a_disk_that_hangs_costs_its_files(
         clock.stuck.clear()
         return told(seconds)
 
-    monkeypatch.setattr(readers_room, "Clock", lambda: clock)
+    monkeypatch.setattr(readers_module, "Clock", lambda: clock)
     monkeypatch.setattr(pipeline, "too_slow", too_slow)
     monkeypatch.setattr(images, "load_bytes", load_bytes)
     sources = [Source(str(n), image("PNG")) for n in range(8)]

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -306,6 +307,29 @@ def test_a_negative_label_is_never_a_tag_and_sets_a_bar() -> None:
     assert tags(three, [1.0, 2.0, 3.0]) == {"high"}
     assert tags(three, [2.5, 2.0, 3.0]) == {"low", "high"}
     assert tags(three, [1.0, 2.0, 1.5]) == set()
+
+
+def test_each_image_has_its_own_bar_of_negative_labels() -> None:
+    """In a batch an image's tags depend on its own negative labels, not on another image's."""
+    pair = LabelSet("set", (Label("a", ("a",)), Label("none", ("b",), negative=True)))
+    made = LabelEmbeddings(pair, np.eye(2, dtype=np.float32), np.arange(2))
+    images = unit([[3, 1], [1, 3], [3, 2]])
+    tagged = [
+        {score.label for score in row if score.tag}
+        for row in rank(images, made, HEAD, replace(ALL, threshold=0.0))
+    ]
+    assert tagged == [{"a"}, set(), {"a"}]
+
+
+def test_label_embeddings_are_equal_where_all_of_them_is() -> None:
+    """Two with the same labels, vectors and starts are one value; another label set makes another."""
+    first = banked(labels("a", "b"), [1, 2])
+    assert first == banked(labels("a", "b"), [1, 2])
+    assert hash(first) == hash(banked(labels("a", "b"), [1, 2]))
+    assert first != banked(labels("a", "c"), [1, 2])
+    assert first != banked(labels("a", "b"), [1, 3])
+    assert first != LabelEmbeddings(first.labels, first.vectors, np.array([0, 2]))
+    assert first != "a"
 
 
 def test_negative_labels_show_only_on_request_but_count_in_shares() -> None:

@@ -1,4 +1,4 @@
-"""Threads that read images, each under a time limit; and where each image is decoded.
+"""Threads that read images, each under a time limit.
 
 A thread cannot be stopped. One whose image takes too long is left to itself, its worker process is
 killed, and another thread takes its place; who waits for the image hears at once. The limit is judged
@@ -11,7 +11,6 @@ processor time, as a busy machine has less of that to give than the clock says.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from concurrent.futures import CancelledError, Future
@@ -22,38 +21,25 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread, get_ident
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from siglipcli import images
 from siglipcli.errors import SiglipError
-from siglipcli.images.budget import DecodingMemory, decoding_bytes
-from siglipcli.images.worker import CannotStartError, Processes, Worker
+from siglipcli.images.decoders import Decoder, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from siglipcli.images.decoders import DecoderPool
 
-    from siglipcli.images.budget import Budget, Claim
-    from siglipcli.results import Source
-
-    Pixels: TypeAlias = NDArray[np.uint8]
-
-__all__ = ["Clock", "Decoder", "DecoderPool", "Readers", "Task"]
+__all__ = ["MOST_LOST", "Clock", "Readers", "Task"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-_MOST_LOST = 32
+MOST_LOST = 32
 """Threads that may be stuck at once, as each keeps its image's memory."""
-_MOST_FAILURES = 3
-"""Starts of a worker that may fail, if none ever did not, before no more are tried."""
 _SLICE = 1.0
 """Seconds that are waited at once, and counted at most."""
 _AT_WORK = 0.005
 """Seconds of processor time in a slice that show an image to be at work: Linux counts in 0.01."""
-
-logger = logging.getLogger("siglipcli")
 
 
 class Clock:
@@ -82,144 +68,6 @@ class Clock:
                 fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
                 seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return seconds
-
-
-class _Policy:
-    """Which images go to a worker: all (True), none (False), or those of delicate formats (None).
-
-    Only a demand is kept to whatever happens; by itself it follows what this machine can do.
-    """
-
-    def __init__(self, isolate: bool | None) -> None:
-        self.is_demanded = isolate is not None
-        self._isolate = isolate
-        self._has_started = False
-        self._failures = 0
-        self._lock = Lock()
-
-    def wants_worker(self, data: bytes) -> bool:
-        return images.is_delicate(data) if self._isolate is None else self._isolate
-
-    def started(self) -> None:
-        """Know that workers can be started here."""
-        self._has_started = True
-
-    def failed(self, error: CannotStartError) -> None:
-        """Give isolation up if no worker can be started. Raises the error where it is demanded."""
-        if self.is_demanded:
-            raise error
-        logger.debug("an image is decoded in this process: %s", error)
-        with self._lock:
-            self._failures += 1
-            may_pass = self._has_started or (error.may_pass and self._failures < _MOST_FAILURES)
-            if may_pass or self._isolate is False:
-                return
-            self._isolate = False
-        logger.warning("%s; all images are decoded in this one", error)
-
-    def hangs(self) -> None:
-        """Decode all in workers from now on. Once is enough: what hangs in here cannot be killed."""
-        with self._lock:
-            if self.is_demanded or self._isolate is not None:
-                return
-            self._isolate = True
-        logger.warning("a decoder hangs; the rest is decoded in other processes")
-
-
-class DecoderPool:
-    """Worker processes that runs share, at most `most` of them waiting for work, and memory to decode in.
-
-    It also knows whether this machine can start processes. `memory`: bytes for all that is decoded at
-    once, see `DecodingMemory`.
-    """
-
-    def __init__(self, most: int, memory: int | None = None) -> None:
-        self.processes = Processes(most)
-        self.memory = DecodingMemory(memory)
-        self._policies: dict[bool | None, _Policy] = {}
-
-    def policy(self, isolate: bool | None) -> _Policy:
-        """Return the policy of all runs with this choice."""
-        return self._policies.setdefault(isolate, _Policy(isolate))
-
-    def close(self) -> None:
-        """End the processes that wait; those at work end with their run."""
-        self.processes.close()
-
-
-class Decoder:
-    """One thread's way from bytes to pixels: here, or in a worker process that it keeps.
-
-    `watch` is called with False when a worker is about to be started, and with True when decoding begins.
-    """
-
-    def __init__(
-        self,
-        policy: _Policy,
-        seconds: float,
-        watch: Callable[[bool], None],
-        pool: DecoderPool | None = None,
-    ) -> None:
-        self.is_inside = False  # a decoder of this process
-        self.worker = Worker(self._heard, pool.processes if pool else None)
-        self._memory = pool.memory if pool else None
-        self._claims: list[Claim] = []
-        self._policy = policy
-        self._seconds = seconds
-        self._watch = watch
-
-    def load(self, source: Source, limits: images.Limits) -> bytes:
-        """Do what `images.load_bytes` does, once there is memory for the file. Raises ImageError."""
-        if self._memory and not isinstance(source.content, bytes):
-            with suppress(OSError, ValueError):  # which reading the file will explain
-                self._claim(self._memory.files, Path(source.content).stat().st_size)
-        return images.load_bytes(source, limits)
-
-    def decode(
-        self,
-        data: bytes,
-        size: int,
-        limits: images.Limits,
-        *,
-        exact: bool,
-        color_management: bool = True,
-        allow_truncated: bool = False,
-    ) -> Pixels:
-        """Do what `images.decode` does, once there is memory. Raises ImageError, also of kind `crashed`."""
-        if self._memory:
-            count = decoding_bytes(data, size, limits, exact=exact)
-            self._claim(self._memory.pixels, count)
-        options = {"color_management": color_management, "allow_truncated": allow_truncated}
-        if self._policy.wants_worker(data):
-            try:
-                seconds = self._seconds
-                return self.worker.decode(
-                    data, size, limits, exact=exact, seconds=seconds, **options
-                )
-            except CannotStartError as error:
-                self._policy.failed(error)
-                self._watch(True)
-        self.is_inside = True
-        try:
-            return images.decode(data, size, limits, exact=exact, **options)
-        finally:
-            self.is_inside = False
-
-    def release(self) -> None:
-        """Give back the memory that was claimed, when an image is done or given up."""
-        claims, self._claims = self._claims, []
-        for claim in claims:
-            claim.release()
-
-    def _claim(self, budget: Budget, count: int) -> None:
-        self._watch(False)  # waiting for others is not this image's time
-        self._claims.append(budget.claim(count))
-        self._watch(True)
-
-    def _heard(self, is_ready: bool) -> None:
-        if is_ready:
-            self._policy.started()
-        self._watch(is_ready)
 
 
 class Task(Generic[In, Out]):
@@ -273,9 +121,7 @@ class _Begun(NamedTuple):
 class _Reader(Thread, Generic[In, Out]):
     """A thread, and its decoder."""
 
-    def __init__(
-        self, readers: Readers[In, Out], policy: _Policy, pool: DecoderPool | None
-    ) -> None:
+    def __init__(self, readers: Readers[In, Out], policy: Policy, pool: DecoderPool | None) -> None:
         super().__init__(name="siglip-reader", daemon=True)  # no exit waits for one that is stuck
         self.decoder = Decoder(policy, readers.seconds, self.watch, pool)
         self.is_lost = False
@@ -308,7 +154,8 @@ class Readers(Generic[In, Out]):
 
     `late` makes the result of an input whose time is up. `isolate`: which images are decoded in a
     worker process: all, none, or (None) those in other formats than JPEG and PNG. Worker processes
-    come from `pool` and go back there; without one they end with these readers.
+    come from `pool` and go back there; without one they end with these readers. `most_lost`: threads that
+    may be stuck at once.
     """
 
     def __init__(
@@ -320,6 +167,7 @@ class Readers(Generic[In, Out]):
         seconds: float,
         isolate: bool | None,
         clock: Clock | None = None,
+        most_lost: int = MOST_LOST,
         pool: DecoderPool | None = None,
     ) -> None:
         self.queue: SimpleQueue[Task[In, Out] | None] = SimpleQueue()
@@ -329,7 +177,8 @@ class Readers(Generic[In, Out]):
         self.clock = clock or Clock()
         self.waited = 0.0  # seconds, by who waits for results
         self._count = count
-        self._policy = pool.policy(isolate) if pool else _Policy(isolate)
+        self._most_lost = most_lost
+        self._policy = pool.policy(isolate) if pool else Policy(isolate)
         self._pool = pool
         self._threads: list[_Reader[In, Out]] = []
         self._lost: list[_Reader[In, Out]] = []
@@ -426,7 +275,7 @@ class Readers(Generic[In, Out]):
         stuck.is_lost = True
         self._threads.remove(stuck)
         self._lost = [thread for thread in [*self._lost, stuck] if thread.is_alive()]
-        if len(self._lost) > _MOST_LOST:
+        if len(self._lost) > self._most_lost:
             raise SiglipError(
                 f"{len(self._lost)} files are not read after {self.seconds:g} s each, and block the run:"
                 " look whether the disk or network folder that they are on answers, and run again"

@@ -20,7 +20,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
-from numbers import Real
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -29,6 +28,7 @@ from unicodedata import category, normalize
 from siglipcli.errors import LabelError
 from siglipcli.labels import DEFAULT_TEMPLATE, Calibration, Label, LabelSet
 from siglipcli.labels.nodes import MAX_DEPTH, Kind, Node, quoted
+from siglipcli.labels.objects import list_of, node_of
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def read_names(
 ) -> tuple[LabelSet, list[str]]:
     """Return the set called `name` with these labels and every complaint, as `read_set` does."""
     reader = _Reader(name, templates)
-    reader.read_labels(_texts(names), "labels")
+    reader.read_labels(list_of(names), "labels")
     return LabelSet(name, tuple(reader.labels)), reader.in_order()
 
 
@@ -92,7 +92,7 @@ def from_mapping(schema: Mapping[str, Any], name: str) -> tuple[LabelSet, list[s
     """Return the set that Python objects describe, as `read_set` does. Raises TypeError."""
     if not isinstance(schema, Mapping):
         raise TypeError(f"a label set's schema is a dict, not {type(schema).__name__}")
-    return read_set(_node(schema, "", MAX_DEPTH), name)
+    return read_set(node_of(schema, "", MAX_DEPTH), name)
 
 
 def is_whole_prompt(name: str) -> bool:
@@ -102,37 +102,6 @@ def is_whole_prompt(name: str) -> bool:
     """
     is_sentence = _SENTENCE.fullmatch(name) and not _ABBREVIATION.fullmatch(name)
     return bool(_ARTICLE.match(name) or is_sentence)
-
-
-def _texts(texts: Sequence[str]) -> Node:
-    return Node(Kind.LIST, 0, items=[Node(Kind.TEXT, 0, text) for text in texts])
-
-
-def _node(value: object, key: str, levels: int) -> Node:
-    """Return a Python value as a node without a line; None within a mapping stands for a missing key."""
-    if not levels:
-        raise LabelError(f"{visible(key[:60])}…: nested more than {MAX_DEPTH} levels deep.")
-    if isinstance(value, bool):
-        return Node(Kind.TEXT, 0, str(value).lower())
-    if isinstance(value, (str, Real, date)):
-        return Node(Kind.TEXT, 0, str(value))
-    if isinstance(value, Mapping):
-        items = [
-            node
-            for name, entry in value.items()
-            if entry is not None
-            for node in (
-                _node(name, key or "keys", levels - 1),
-                _node(entry, f"{key}.{name}".lstrip("."), levels - 1),
-            )
-        ]
-        return Node(Kind.MAPPING, 0, items=items)
-    if isinstance(value, (list, tuple)):
-        entries = [_node(entry, f"{key}[{at}]", levels - 1) for at, entry in enumerate(value)]
-        return Node(Kind.LIST, 0, items=entries)
-    raise TypeError(
-        f"{key} is a text, a number, a list or a dict of these, not {type(value).__name__}"
-    )
 
 
 def _described(node: Node) -> str:
@@ -157,7 +126,7 @@ class _Reader:
         self._lines: dict[str, int] = {}  # path after NFC → line
         self._prompts = self._characters = 0
         if templates is not None:
-            self._read_templates(_texts(templates))
+            self._read_templates(list_of(templates))
 
     def read_set(self, root: Node) -> LabelSet:
         """Return the whole set."""

@@ -42,7 +42,7 @@ def test_the_page_has_the_codes_numbers() -> None:
         "size of an image file, or of stdin": images.DEFAULT_LIMITS.max_bytes >> 20,
         "time for an image to be read and decoded": LoadOptions().timeout,
         "memory for an image in a worker process (Linux)": worker_main._MEMORY >> 20,
-        "reading threads that may be stuck": readers._MOST_LOST,
+        "reading threads that may be stuck": readers.MOST_LOST,
         "frames or pages read of a file": 1,
         "size of a label file": nodes.MAX_BYTES >> 20,
         "YAML values, aliases expanded": nodes.MAX_NODES,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
-    from siglipcli.images.readers import DecoderPool
+    from siglipcli.images.decoders import DecoderPool
     from siglipcli.labels import LabelSet
     from siglipcli.pipeline import LoadOptions
     from siglipcli.results import Result

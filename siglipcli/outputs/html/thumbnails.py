@@ -26,7 +26,8 @@ from siglipcli.outputs.output import translated
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from siglipcli.images.readers import Decoder, DecoderPool, Task
+    from siglipcli.images.decoders import Decoder, DecoderPool
+    from siglipcli.images.readers import Task
     from siglipcli.pipeline import LoadOptions
     from siglipcli.results import Source
 
