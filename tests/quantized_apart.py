@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from siglipcli import files
@@ -43,6 +44,16 @@ def killed(
     (folder / "image.xml").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)
     signal.pause()
+
+
+def sleeping(
+    graph: Path, pixels: Path, count: int, recipe: Recipe, weights: str, folder: Path
+) -> None:
+    """Write half a tower and this process's number, and go on for a minute."""
+    (folder / "image.xml").write_text("half")
+    (folder / "draft-pid").write_text(str(os.getpid()))
+    (folder / "draft-pid").rename(folder / "pid")
+    time.sleep(60)
 
 
 def private(

@@ -6,8 +6,11 @@ import json
 import logging
 import re
 import shutil
+import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import drawings
@@ -27,7 +30,7 @@ from siglipcli.tuning import Floors, TuningOptions, needed, tune
 from siglipcli.tuning.draw import draw
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from fake_encoder import FakeEncoder
 
@@ -333,6 +336,42 @@ def test_a_killed_quantization_is_an_error(few: Path, own_cache: Path) -> None:
         tuning(own_cache, few, "killed")
     assert failed.value.code == "tuning"
     assert left_over(own_cache) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+def test_a_killed_tuning_takes_its_process_along(few: Path, own_cache: Path) -> None:
+    """After kill -9 nothing runs on, nothing is installed, and the next tuning cleans up and works."""
+    script = (
+        "import sys; from pathlib import Path; sys.path[:0] = sys.argv[3:]\n"
+        "from test_tuning import tuning\n"
+        "tuning(Path(sys.argv[1]), Path(sys.argv[2]), 'sleeping')\n"
+    )
+    words = [sys.executable, "-c", script, str(own_cache), str(few), *sys.path]
+    noted = "engines/.draft-*-tuning-*/1/pid"
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as tuner:
+        until(lambda: any(own_cache.glob(noted)) or tuner.poll() is not None)
+        worker = int(next(own_cache.glob(noted)).read_text())
+        tuner.kill()
+    until(lambda: not is_running(worker))
+    assert left_over(own_cache)
+    with pytest.raises(DeviceError):
+        int8(own_cache)
+    assert tuning(own_cache, few, "exact", replace(ONCE, floors=LOOSE)).is_installed
+    assert left_over(own_cache) == []
+
+
+def until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_what_a_killed_tuning_left_goes_with_the_next(tmp_path: Path) -> None:
