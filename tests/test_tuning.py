@@ -227,9 +227,13 @@ def test_an_engine_that_holds_says_nothing(
     assert caplog.records == []
 
 
-def test_few_images_cannot_show_the_floor(few: Path, own_cache: Path) -> None:
-    """Where every best label is the same, 64 images still show too little; the message has the numbers."""
+def test_few_images_cannot_show_the_floor(
+    few: Path, own_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where every best label is the same, 64 images still show too little; that is said before and after."""
     result = tuning(own_cache, few, "exact")
+    assert "64 images cannot show" in caplog.text
+    assert f"that takes {needed(Floors())} or more" in caplog.text
     assert not result.is_installed
     (missed,) = result.missed
     assert "best label of shapes the same for 21 of 21 images" in missed

@@ -24,7 +24,7 @@ from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
 
 if TYPE_CHECKING:
-    from siglipcli.tuning import Tuning, TuningOptions
+    from siglipcli.tuning import Tuning
 
 __all__ = ["tune"]
 
@@ -79,7 +79,6 @@ def tune(options: Tuned, labels: LabelOptions, making: Making, verbosity: Verbos
         raise typer.BadParameter("name a folder of your images", param_hint="'--with'")
     label_sets.read_stdin_once(labels.labels or (), *options.images)
     wanted = tuning.TuningOptions(options.count, options.seed, making.minutes, making.accept)
-    _warn_of_few(wanted, terminal)
     sets = setup.label_sets(labels, terminal)
     engine = ModelOptions(
         model=options.name, device="cpu", runtime="openvino", no_cache=True,
@@ -91,17 +90,6 @@ def tune(options: Tuned, labels: LabelOptions, making: Making, verbosity: Verbos
             result = tuning.tune(classifier, images, sets, wanted, progress)
     _report(result, as_json=making.output_format == "json")
     _conclude(result, terminal)
-
-
-def _warn_of_few(wanted: TuningOptions, terminal: Terminal) -> None:
-    from siglipcli.tuning import needed
-
-    fewest = needed(wanted.floors)
-    if wanted.images < fewest and not wanted.accept:
-        terminal.note(
-            f"{wanted.images} images cannot show that the best label stays the same for"
-            f" {wanted.floors.best_label:.0%} of images: that takes {fewest} or more"
-        )
 
 
 def _report(result: Tuning, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ __all__ = ["Progress", "needed", "tune"]
 
 Progress: TypeAlias = Callable[[str, float], object]
 """Called with what is being done and the part of the budget that has passed, from 0 to 1."""
+
+logger = logging.getLogger("siglipcli")
 
 _KEPT = 3  # one image in so many is kept back, at least
 _CHOOSING = 0.25  # of the others, to choose a recipe by
@@ -140,6 +143,7 @@ class _Tuner:
         """Draw images, and encode them with the engine of now. Raises UsageError where they are too few."""
         drawn, there = draw(as_images(images), self._options.images, self._options.seed)
         _require(len(drawn), there, 0)
+        self._warn_of_few(len(drawn))
         count = max(len(drawn) // _KEPT, len(drawn) - _MOST_OTHERS)
         rest = _Recorded(self._encoder, drawn[count:])
         rest.run(self._classifier, self._say)
@@ -149,6 +153,16 @@ class _Tuner:
         unread = rest.failed + count - len(sources)
         _require(len(drawn) - unread, there, unread)
         return _Drawn(rest, sources, np.concatenate([each.vectors for each in kept if each.stored]))
+
+    def _warn_of_few(self, count: int) -> None:
+        """Say before the work that it cannot hold a floor."""
+        floors = self._options.floors
+        if count < needed(floors) and not self._options.accept:
+            logger.warning(
+                "%d images cannot show that the best label stays the same for %.0f %% of images, so nothing will be"
+                " installed: that takes %d or more",
+                count, 100 * floors.best_label, needed(floors),
+            )  # fmt: skip
 
     def _calibrating(self, seconds: float) -> int:
         """Return how many images to quantize on, where encoding one takes so many seconds."""
