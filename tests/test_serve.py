@@ -75,6 +75,7 @@ def test_the_log_has_a_line_per_request_and_no_key(server: Server) -> None:
     assert {"event", "client", "method", "path", "status", "ms", "id", "time"} <= set(line)
     assert (line["path"], line["status"]) == ("/v1/models", 200)
     assert not any("second-key-2" in line for line in server.lines)
+    assert all(json.loads(line)["time"] for line in server.lines)
 
 
 def test_a_name_that_points_here_is_turned_away(server: Server) -> None:

@@ -217,6 +217,18 @@ def test_limits_of_one_request(limits: ServeSettings, code: str) -> None:
     served(work, limits)
 
 
+def test_a_text_may_not_be_endless() -> None:
+    """One that is far longer than any model reads is a 413 before it is tokenized."""
+
+    async def work(engine: Engine, encoder: Slow) -> None:
+        with pytest.raises(ApiError) as refused:
+            await engine.embed_texts(["a", "b" * 20_001])
+        assert (refused.value.status, refused.value.code) == (413, "text_too_long")
+        assert not encoder.texts
+
+    served(work)
+
+
 def test_health_encodes_an_image_and_knows_a_dead_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a minute of an encode health is ok; after that an image is encoded, and a failure is `stuck`."""
 

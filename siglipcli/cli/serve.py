@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from siglipcli.serve.settings import ServeSettings
 
 __all__ = ["serve"]
+
+logger = logging.getLogger("siglipcli")
 
 KEY_VARIABLE = "SIGLIP_API_KEY"
 IMAGE_SIZE, REQUEST_SIZE = Size(20_000_000), Size(64_000_000)
@@ -106,8 +109,20 @@ def serve(
     """
     _require_extra()
     settings = _settings(server, limits)
-    terminal = Terminal(verbosity, rows_on_screen=True)
+    terminal = _Log(verbosity, rows_on_screen=True)
+    if settings.log_format == "json":
+        from siglipcli.serve import logs
+
+        logs.to_json()
     _Command(server, labels, settings, terminal).run(engine, decoding)
+
+
+class _Log(Terminal):
+    """Notes go to the log, whose lines may be JSON."""
+
+    def note(self, message: str) -> None:
+        """Say something worth knowing, unless --quiet."""
+        logger.info("%s", message)
 
 
 class _Command:
@@ -132,15 +147,13 @@ class _Command:
 
     def run(self, engine: ModelOptions, decoding: DecodingOptions) -> None:
         """Listen, and serve until a signal ends it."""
-        from siglipcli.serve import logs, server
+        from siglipcli.serve import server
 
         if not (self._settings.is_loopback or len(self._keys) or self._server.no_auth):
             raise UsageError(
                 f"{self._settings.host} is not only this machine, and there is no API key: give"
                 f" --api-key-file or {KEY_VARIABLE}, or say --no-auth"
             )
-        if self._settings.log_format == "json":
-            logs.to_json()
         bound = server.bind(self._settings)
         self._terminal.note(f"listening on {_address(bound.getsockname())}")
 

@@ -178,7 +178,7 @@ class Engine:
 
     async def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts, as typed → float32[len(texts), d], unit rows."""
-        self._check_count(len(texts), self.settings.max_texts, "texts")
+        self._check_texts(texts)
         with self._admitted():
             return await self._in_time(self._label_vectors.texts(texts))
 
@@ -282,6 +282,13 @@ class Engine:
         self._check_count(
             sum(len(label.prompts) for label in labels), limits.max_prompts, "prompts"
         )
+
+    def _check_texts(self, texts: Sequence[str]) -> None:
+        limits = self.settings
+        self._check_count(len(texts), limits.max_texts, "texts")
+        if max(map(len, texts), default=0) > limits.max_text_characters:
+            words = f"A text is longer than {limits.max_text_characters:,} characters."
+            raise ApiError(413, words, code="text_too_long")
 
     @staticmethod
     def _check_count(count: int, most: int, what: str) -> None:

@@ -13,11 +13,12 @@ class ServeSettings:
     """Every setting of a server; what is not here is the model's or the label sets'.
 
     `max_image_bytes`: of one encoded image; `max_request_bytes`: of a request's body as sent;
-    `max_memory_bytes`: of all bodies, and all images in them, that are in memory at once. `max_labels` and `max_prompts` count a
-    request's, all its label sets together; `max_texts` those of an embeddings request. `max_waiting`:
-    requests that wait for the model, the next one is refused. `queue_seconds`: how long an image may wait;
-    `body_seconds`: for the head of a request to arrive, and for the body until it must come at 250 kB a second; `request_seconds`: for a result, whatever happens.
-    `drain_seconds`: for requests under way after SIGTERM.
+    `max_memory_bytes`: of all bodies, and all images in them, that are in memory at once.
+    `max_labels` and `max_prompts` count a request's, all its label sets together; `max_texts` and
+    `max_text_characters` are an embeddings request's. `max_waiting`: requests that wait for the model; the
+    next one is refused. `queue_seconds`: how long an image may wait. `body_seconds`: for the head of a
+    request to arrive, and for its body until it must come at 250 kB a second. `request_seconds`: for a
+    result, whatever happens. `drain_seconds`: for requests under way after SIGTERM.
 
     `fetch_urls`: whether images are fetched from URLs; `fetch_hosts`: patterns (`*.example.org`) of hosts
     they may be on (none: any public one). A host named in full, without a wildcard, may also have a private
@@ -34,6 +35,7 @@ class ServeSettings:
     max_labels: int = 1_000
     max_prompts: int = 5_000
     max_texts: int = 2_048
+    max_text_characters: int = 20_000
     max_waiting: int = 512
     queue_seconds: float = 30.0
     body_seconds: float = 30.0
