@@ -29,7 +29,7 @@ IMPORTS: dict[str, set[str]] = {
     "demo": set(),
     "labels": {"yaml"},
     "inputs": set(),
-    "images": {"PIL", "numpy", "processes"},
+    "images": {"PIL", "numpy", "processes", "rawpy"},
     "encoders": {
         "demo", "files", "filelock", "ftfy", "huggingface_hub", "nncf", "numpy", "open_clip", "openvino",
         "processes", "safetensors", "tokenizers", "torch",

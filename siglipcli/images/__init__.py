@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from siglipcli.errors import ImageError
-from siglipcli.images import jpeg, png, tiff
+from siglipcli.images import jpeg, png, raw, tiff
 from siglipcli.images.colour import profile_of
 from siglipcli.images.containers import has_repeated_colours
 from siglipcli.images.formats import DECODER_ERRORS, FORMATS, formats_for, is_delicate
@@ -144,15 +144,24 @@ def decode(
     `color_management=False` colour profiles are passed over, as open_clip's transform does. With
     `allow_truncated` what is there of a file that was cut short is the image, and the rest is what
     its decoder leaves: grey in a JPEG, black in most.
+    Of camera RAW the largest embedded preview is the image, developed samples where there is none.
     Raises ImageError: unidentified, unsupported, truncated, too_large, decode.
     """
     with _translated(data, limits):
+        exif = None
+        if raw.is_raw(data):
+            shot = raw.read(data, limits, exact=exact)
+            if shot.image is not None:
+                return square(opaque(shot.image), size)
+            data, exif = shot.jpeg, shot.exif
         formats = formats_for(data)
         head = jpeg.header(data) if data.startswith(jpeg.START) else None
         read = partial(_loaded, formats=formats, limits=limits, reduced_to=None if exact else size)
         with read(data, head, allow_truncated=allow_truncated) as image:
             if head and not allow_truncated and is_cut_short(image, data, head, read):
                 raise cut_short()
+            if exif is not None:
+                image.info["exif"] = exif
             profile = profile_of(image, data) if color_management else None
             whole = on_clear_canvas(eight_bit(image), image.info.get("first_frame"))
             whole = opaque(upright(whole, image), keep_cmyk=profile is not None)
@@ -179,6 +188,8 @@ def header(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Header:
     Raises what `decode` would raise for the header's sake.
     """
     with _translated(data, limits):
+        if raw.is_raw(data):
+            return Header("RAW", *raw.dimensions(data))
         head = jpeg.header(data) if data.startswith(jpeg.START) else None
         with _opened(data, head, formats_for(data), limits) as image:
             return Header(image.format or "", image.width, image.height)

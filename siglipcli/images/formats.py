@@ -11,7 +11,15 @@ from PIL import Image
 
 from siglipcli.errors import ImageError
 
-__all__ = ["ALLOWED", "DECODER_ERRORS", "FORMATS", "formats_for", "is_delicate", "kind_of"]
+__all__ = [
+    "ALLOWED",
+    "CAMERA_RAW",
+    "DECODER_ERRORS",
+    "FORMATS",
+    "formats_for",
+    "is_delicate",
+    "kind_of",
+]
 
 _PLUGINS = ("Avif", "Bmp", "Gif", "Ico", "Jpeg", "Jpeg2K", "Mpo", "Png", "Ppm", "Tiff", "WebP")
 for _plugin in _PLUGINS:
@@ -29,6 +37,7 @@ DECODER_ERRORS = (
 )
 """What decoders raise on damaged input: Pillow's own fuzzers, its issues, and ours."""
 
+CAMERA_RAW = "camera RAW"
 _SIGNATURES = {
     "JPEG": (b"\xff\xd8\xff",),
     "PNG": (b"\x89PNG\r\n\x1a\n",),
@@ -39,9 +48,10 @@ _SIGNATURES = {
     "PDF": (b"%PDF-",),
     "PostScript": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
     "Photoshop": (b"8BPS",),
-    "camera RAW": (
+    CAMERA_RAW: (
         *(b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM"),
-    ),  # Fujifilm, Panasonic, Olympus, Sigma, Minolta
+        *(b"II\x1a\0\0\0HEAPCCDR", b"IIIITwaR", b"MMMMRawT"),
+    ),  # Fujifilm, Panasonic, Olympus, Sigma, Minolta, old Canon, Phase One
     "OpenEXR": (b"\x76\x2f\x31\x01",),
     "Radiance HDR": (b"#?RADIANCE", b"#?RGBE"),
     "FITS": (b"SIMPLE  =",),
@@ -77,7 +87,6 @@ _FOREIGN = {
     **dict.fromkeys(("PDF", "PostScript", "Photoshop", "OpenEXR", "Radiance HDR", "FITS"), _EXPORT),
     **dict.fromkeys(("JPEG XR", "GIMP", "DirectDraw", "QOI", "Apple icon"), _EXPORT),
     **dict.fromkeys(("Windows metafile", "DICOM"), _EXPORT),
-    "camera RAW": "export it as JPEG or TIFF",
     **dict.fromkeys(("video or audio", "Matroska or WebM"), _FILM),
     "MP3": "give image files",
     **dict.fromkeys(("zip archive", "gzip archive", "7-Zip archive"), _UNPACK),
@@ -103,7 +112,7 @@ def kind_of(data: bytes) -> str | None:
         brands = {data[8:12], *(data[i : i + 4] for i in range(16, length, 4))}
         # a container's own brand says little (`mif1`): the compatible ones name the codec
         if _CANON in brands:
-            return "camera RAW"
+            return CAMERA_RAW
         if brands & _HEVC_BRANDS:
             return "HEIC"
         return "AVIF" if brands & _AVIF_BRANDS else "video or audio"
@@ -137,7 +146,7 @@ def is_delicate(data: bytes) -> bool:
     """
     if data.startswith(_SIGNATURES["JPEG"] + _SIGNATURES["PNG"]) or kind_of(data) in _FOREIGN:
         return False
-    if kind_of(data) in _PLUGIN_FOR:
+    if kind_of(data) in {*_PLUGIN_FOR, CAMERA_RAW}:
         return True
     start = data[:16]  # as much as Pillow looks at
     tests = (Image.OPEN[name][1] for name in FORMATS)

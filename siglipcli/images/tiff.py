@@ -1,4 +1,4 @@
-"""TIFF tags: camera RAW, which Pillow reads by its thumbnail, and layouts that it reads wrongly.
+"""TIFF tags: camera RAW, which Pillow would read by its thumbnail, and layouts that it reads wrongly.
 
 Told by the directories themselves, before any pixel is decoded.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Directory = dict[int, tuple[int, ...]]
 
-__all__ = ["STARTS", "check", "seek_full_size"]
+__all__ = ["STARTS", "check", "is_raw", "seek_full_size"]
 
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -35,18 +35,13 @@ _MOST_DIRECTORIES, _MOST_ENTRIES, _MOST_PAGES = 16, 1000, 16
 
 
 def check(data: bytes) -> None:
-    """Raise ImageError (unsupported) for camera RAW, and for what Pillow reads wrongly.
+    """Raise ImageError (unsupported) for what Pillow reads wrongly.
 
     Uncompressed samples of 16 bits in separate planes, compressed grey with alpha in separate planes,
     and compressed float or signed samples in big-endian order: their pixels come out wrong, without
     an error.
     """
-    first, *others = _directories(data) or [{}]
-    if _is_raw(data, first, others):
-        raise ImageError(
-            "unsupported",
-            "This is a camera RAW file, which is not supported; export it as JPEG or TIFF.",
-        )
+    first, *_ = _directories(data) or [{}]
     if _is_misread(data, first):
         raise ImageError(
             "unsupported",
@@ -70,7 +65,9 @@ def seek_full_size(image: ImageFile) -> None:
     image.seek(0)
 
 
-def _is_raw(data: bytes, first: Directory, others: list[Directory]) -> bool:
+def is_raw(data: bytes) -> bool:
+    """Whether a TIFF is camera RAW, which Pillow would read by its thumbnail."""
+    first, *others = _directories(data) or [{}]
     every = [first, *others]
     is_thumbnail = first.get(_SUBFILE, (0,))[0] & _REDUCED
     return (
