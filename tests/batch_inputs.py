@@ -6,6 +6,7 @@ import io
 import json
 import random
 import tarfile
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -80,17 +81,37 @@ def scores(row: dict[str, Any]) -> dict[str, tuple[float, float, float, bool]]:
 
 
 @contextmanager
-def s3_server() -> Iterator[str]:
-    """An object store on this machine; yields what follows `s3://bucket/…` to reach it."""
-    from moto.server import ThreadedMotoServer
+def s3_server(failing: float = 0.0) -> Iterator[str]:
+    """An object store on this machine; yields what follows `s3://bucket/…` to reach it.
 
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    It answers 500 or 503 to this part of all requests, drawn with a seed.
+    """
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    app = DomainDispatcherApplication(create_backend_app)
+    draw, lock = random.Random(0), threading.Lock()
+
+    def answer(environ: Any, start: Any) -> Any:
+        with lock:
+            fails = draw.random() < failing
+            status = draw.choice(["500 Internal Server Error", "503 Slow Down"])
+        if not fails:
+            return app(environ, start)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        start(status, [("Content-Type", "application/xml"), ("Content-Length", "0")])
+        return [b""]
+
+    server = make_server("127.0.0.1", 0, answer, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    where = f"127.0.0.1:{server.server_port}"
     try:
-        yield f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+        yield f"?endpoint_override={where}&scheme=http&region=us-east-1&allow_bucket_creation=true"
     finally:
-        server.stop()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def upload(query: str, files: dict[str, bytes]) -> Any:

@@ -30,6 +30,8 @@ from settings import settle
 from typer.testing import CliRunner
 
 from siglipcli.batch import braces, plan
+from siglipcli.batch.progress import Progress
+from siglipcli.batch.shards import Outcome
 from siglipcli.batch.storage import Folder, Storage, redacted
 from siglipcli.cli import app
 
@@ -374,6 +376,28 @@ def test_parquet_is_cut_at_row_groups_and_long_ones_within(tmp_path: Path) -> No
     assert sorted(ids) == [*range(30), *range(100, 130)]
 
 
+def test_a_file_that_is_no_parquet_is_set_aside(tmp_path: Path) -> None:
+    """One damaged file among many ends no run; once it is whole, its rows are done."""
+    raw = list(FEW.values())
+    table({"image": raw}, tmp_path / "a.parquet")
+    whole = (tmp_path / "a.parquet").read_bytes()
+    write(tmp_path, {"b.parquet": whole[:-10]})
+    run("{a,b}.parquet", "-o", "out", status=1)
+    (note,) = Path("out/_failed").iterdir()
+    assert json.loads(note.read_text())["where"] == "b.parquet"
+    write(tmp_path, {"b.parquet": whole})
+    run("{a,b}.parquet", "-o", "out")
+    assert len(rows_of("out")) == 12
+
+
+def test_embeddings_of_failures_alone_are_failures(tmp_path: Path) -> None:
+    """A part without a single vector is read too."""
+    write(tmp_path / "photos", {"bad.jpg": b"bad"})
+    run("photos", "-o", "first", "--embeddings", status=1)
+    run("--from", "first", "-o", "again", status=1)
+    assert [row["error_kind"] for row in rows_of("again")] == ["unidentified"]
+
+
 def test_parquet_of_paths_names_what_is_missing(tmp_path: Path) -> None:
     """A path is relative to its Parquet file; one that leads nowhere, or to the web, is a failed row."""
     write(tmp_path / "data" / "raw", {"a.jpg": IMAGES["0000.jpg"]})
@@ -463,6 +487,37 @@ def test_plan_says_what_would_be_done_and_does_nothing(tmp_path: Path) -> None:
     assert re.search(r"done +2\n", run(*plan_of).stdout)
 
 
+def test_progress_counts_shards_and_images_with_rate_and_time_left() -> None:
+    """Two bars: where only reading tells how many images there are, the shards that are done say about how many."""
+    done = Progress(shards=4)
+    drawn: list[str] = []
+    done.draw = lambda now: drawn.append(str(now))
+    done.started -= 10
+    done.add_images(50)
+    done.add_shard(Outcome("a", "done", rows=50))
+    assert (done.expected, len(drawn)) == (200, 2)
+    assert re.fullmatch(
+        r"1 of 4 shards, 50 images, \d\.\d per second, about \d\d seconds left", drawn[-1]
+    )
+    assert Progress(shards=4, total=90).expected == 90
+
+
+def test_classify_names_batch_for_an_object_store() -> None:
+    """`siglip classify` opens no URL: stderr says which command does, the row what else to do."""
+    for uri, words, named in (
+        ("s3://key:secret@bucket/a.jpg?region=x", "Copy it", "siglip batch s3://bucket/a.jpg -"),
+        ("https://x/a.jpg", "Download it", None),
+    ):
+        result = CliRunner().invoke(app, ["classify", uri, "--format", "jsonl", *LABELS])
+        (row,) = jsonl(result.stdout)
+        assert row["error"]["kind"] == "url"
+        assert words in row["error"]["message"]
+        assert ("siglip batch" in result.stderr) is bool(named)
+        assert named is None or named in result.stderr
+        assert "secret" not in result.stderr
+        assert result.exit_code == 1
+
+
 # --- stores ---------------------------------------------------------------------------------------
 
 
@@ -492,6 +547,17 @@ def test_prefixes_and_patterns_of_a_store(store: str) -> None:
 
     assert listed("photos/") == ["a/1.jpg", "a/x/3.JPG", "a-b/2.jpg", "b c.jpg"]
     assert listed("photos/a*/[12].jpg") == ["a/1.jpg", "a-b/2.jpg"]
+
+
+def test_a_store_that_fails_now_and_then_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request in ten ends with 500 or 503: they are made again, and every image is there once."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with s3_server(failing=0.1) as query:
+        files = {f"shaky/{i}.tar": tar(part) for i, part in enumerate(shards(FEW, 2))}
+        upload(query, files)
+        run(f"s3://shaky/{{0..2}}.tar{query}", "-o", "out")
+    assert sorted(row["key"] for row in rows_of("out")) == [Path(name).stem for name in FEW]
 
 
 def test_any_store_that_fsspec_knows(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def count(output: Folder, shard: str) -> int:
 
 def begin(output: Folder, shard: str, before: int) -> None:
     """Note that the shard is begun once more. Raises StorageError."""
-    output.write(_name(shard), json.dumps({"begun": before + 1}).encode())
+    output.write(_name(shard), json.dumps({"begun": before + 1}).encode(), durable=False)
 
 
 def end(output: Folder, shard: str) -> None:

@@ -55,7 +55,7 @@ def batches(job: Job, shard: Shard, schema: Any) -> Iterator[tuple[Batch, list[t
         good = values.is_valid().to_numpy(zero_copy_only=False)
         rows = values.drop_null()
         flat = rows.flatten().to_numpy(zero_copy_only=False)
-        vectors = np.asarray(flat, np.float32).reshape(len(rows), -1)
+        vectors = np.asarray(flat, np.float32).reshape(len(rows), -1 if len(rows) else 0)
         batch = checked(
             [text for text, is_good in zip(names, good, strict=True) if is_good], vectors
         )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from siglipcli.batch import attempts
 from siglipcli.batch.worker import AT_ONCE
+from siglipcli.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,21 +19,35 @@ if TYPE_CHECKING:
 
 __all__ = ["outcomes"]
 
+_PATIENCE = 3.0  # seconds for what is under way to end
+
 
 def outcomes(worker: Worker, shards: Iterable[Shard]) -> Iterator[Outcome]:
-    """Yield what becomes of each shard, as it ends. Raises what `Worker.run` does, after the first of which none begins."""
+    """Yield what becomes of each shard, as it ends. Raises what `Worker.run` does; no shard begins after that."""
     rest = iter(shards)
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="siglip-shard") as pool:
-        try:
-            running: set[Future[Outcome]] = set()
-            while True:
-                running |= {
-                    pool.submit(worker.run, shard) for shard in islice(rest, AT_ONCE - len(running))
-                }
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        except BaseException:
-            worker.classifier.close()  # ends what is under way
-            raise
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="siglip-shard")
+    running: dict[Future[Outcome], Shard] = {}
+    try:
+        while True:
+            for shard in islice(rest, AT_ONCE - len(running)):
+                running[pool.submit(worker.run, shard)] = shard
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+                del running[future]
+    except BaseException:
+        _end(worker, running)
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end(worker: Worker, running: dict[Future[Outcome], Shard]) -> None:
+    """End what is under way, and let no shard count as one that ended its process. A store may keep a thread waiting."""
+    worker.classifier.close()
+    wait(running, timeout=_PATIENCE)
+    for shard in running.values():
+        with suppress(StorageError):
+            attempts.end(worker.output, shard.id)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from siglipcli.batch import braces, listing, parquet_input, tar_input
 from siglipcli.batch.shards import Shard, shard_of
 from siglipcli.batch.storage import Storage, redacted, split
-from siglipcli.errors import UsageError
+from siglipcli.errors import StorageError, UsageError
 from siglipcli.inputs import IMAGE_ENDINGS, Options
 
 if TYPE_CHECKING:
@@ -102,8 +102,11 @@ class Inputs:
                 if not waiting:
                     return
                 uri, counts = waiting.popleft()
-                for start, stop in _cut(counts.result(), self.shard_size):
-                    yield shard_of(uri, start, stop)
+                try:
+                    cuts = list(_cut(counts.result(), self.shard_size))
+                except StorageError:  # its worker says why
+                    cuts = [(0, -1)]
+                yield from (shard_of(uri, start, stop) for start, stop in cuts)
 
 
 def _cut(groups: list[int], size: int) -> Iterator[tuple[int, int]]:

@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from siglipcli import __version__
@@ -32,6 +32,7 @@ __all__ = ["RayEngine", "connected"]
 _TOGETHER = (
     8  # shards of one task at most: an actor overlaps the end of one with the start of the next
 )
+_MOST_TASKS = 10_000  # of a run: Ray keeps a record of each
 _TASKS = 8  # of one actor at least, so that none waits long for the last
 
 
@@ -46,6 +47,7 @@ class RayEngine:
     share: tuple[float, float]
     workers: int = 1
     counts_images: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def described(self, job: Job, inputs: Inputs) -> dict[str, Any]:
         """Open the model on one worker, and return what the run's rows depend on. Raises what that raises."""
@@ -59,7 +61,8 @@ class RayEngine:
             )
         if error is not None:
             raise error
-        return dict(facts)
+        self.facts = dict(facts)
+        return self.facts
 
     def outcomes(self, job: Job, shards: Sequence[Shard], progress: Progress) -> Iterator[Outcome]:
         """Yield what becomes of each shard, as it ends."""
@@ -68,12 +71,18 @@ class RayEngine:
             return
         low, _ = self.bounds
         self.workers = self._most(len(shards))
-        rows = _pool(_for_workers(job, self.share), shards, (low, self.workers), self.share)
+        rows = _pool(self._pinned(job), shards, (low, self.workers), self.share)
         for row in rows:
             outcome = row["outcome"]
             if isinstance(outcome, SiglipError):
                 raise outcome
             yield outcome
+
+    def _pinned(self, job: Job) -> Job:
+        """Return the job with the weights and the precision that the first worker had, so that all have them."""
+        spec = replace(job.spec, precision=str(self.facts["precision"]))
+        pinned = replace(job, spec=spec, fingerprint=str(self.facts["fingerprint"]))
+        return _for_workers(pinned, self.share)
 
     def _most(self, shards: int) -> int:
         """Return how many actors there may be: no more than shards."""
@@ -136,6 +145,7 @@ def _pool(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     low, high = bounds
     together = min(max(len(shards) // (high * _TASKS), 1), _TOGETHER)
+    together = max(together, len(shards) // _MOST_TASKS)
     processors, gpus = share
     items = [{"shard": shard} for shard in shards]
     tasks = ray.data.from_items(items, override_num_blocks=-(-len(items) // together))

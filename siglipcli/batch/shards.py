@@ -24,7 +24,7 @@ _STEM = 48  # characters of an input's name in a shard's id
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One piece of the input: a whole file (`stop` 0), or its rows from `start` up to `stop`.
+    """One piece of the input: a whole file (`stop` 0), or its rows from `start` up to `stop`; -1: it cannot be cut.
 
     `where` is a URI without credentials, or the name of a stored listing; `images`: how many there are,
     where that is known before reading (else 0). `again`: its part is made anew, though there may be one.
@@ -39,7 +39,7 @@ class Shard:
     @property
     def images(self) -> int:
         """How many images it has, 0 where only reading it tells."""
-        return self.stop - self.start
+        return max(self.stop - self.start, 0)
 
 
 def shard_of(uri: str, start: int = 0, stop: int = 0) -> Shard:
@@ -48,7 +48,7 @@ def shard_of(uri: str, start: int = 0, stop: int = 0) -> Shard:
     digest = hashlib.sha256(where.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     name = where.rpartition("/")[2].partition(".")[0]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:_STEM].strip("-_") or "shard"
-    rows = f"-{start:09d}" if stop else ""
+    rows = f"-{start:09d}" if stop > 0 else ""
     return Shard(f"{stem}-{digest}{rows}", where, start, stop)
 
 

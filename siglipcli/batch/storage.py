@@ -204,6 +204,15 @@ class Storage:
         ]
         return sorted(entries, key=lambda entry: entry.name)
 
+    def file_names(self, uri: str) -> Iterator[str]:
+        """Yield the names of the files directly in a folder, in any order. Raises StorageError."""
+        _, fs, _ = libraries()
+        place = self.at(uri)
+        selector = fs.FileSelector(place.path.rstrip("/") or ".", allow_not_found=True)
+        with translated(uri):
+            found = place.fs.get_file_info(selector)
+        return (info.base_name for info in found if info.type == fs.FileType.File)
+
 
 class Folder:
     """The output of a run: small notes and large parts, each of which appears whole or not at all."""
@@ -231,8 +240,7 @@ class Folder:
         place = self._storage.at(self.at(folder))
         if _type(place.fs) == "local":
             return _local_names(place.path)
-        entries = self._storage.entries(self.at(folder))
-        return (entry.name for entry in entries if not entry.is_folder)
+        return self._storage.file_names(self.at(folder))
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name. Raises StorageError."""
@@ -251,11 +259,11 @@ class Folder:
         """Open a file to read it at any place. Raises StorageError."""
         return self._storage.open(self.at(name))
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         """Write a small file, whole. Raises StorageError."""
 
         def write() -> None:
-            with self.put(name) as file:
+            with self.put(name, durable=durable) as file:
                 file.write(data)
 
         _patiently(write)
@@ -277,12 +285,15 @@ class Folder:
     def clear(self, name: str) -> None:
         """Delete a folder in it with all that it holds, as far as that can be done."""
         place = self._storage.at(self.at(name))
-        with suppress(OSError):
-            place.fs.delete_dir(place.path)
+        if _type(place.fs) not in _WHOLE:  # where there are no folders
+            with suppress(OSError):
+                place.fs.delete_dir(place.path)
 
     @contextmanager
-    def put(self, name: str) -> Iterator[BinaryIO]:
+    def put(self, name: str, *, durable: bool = True) -> Iterator[BinaryIO]:
         """Lend a file; what was written becomes `name` in one step when the block ends well.
+
+        `durable`: a local one is on the disk by then, which a note that is soon deleted need not be.
 
         A local one is written beside it and renamed. An object store gets the finished file in one upload,
         which shows nothing before its end; other stores rename too. Raises StorageError.
@@ -290,7 +301,7 @@ class Folder:
         place = self._storage.at(self.at(name))
         if _type(place.fs) == "local":
             drafts = self._storage.at(self.at(TEMPORARY)).path
-            with translated(self.at(name)), _renamed(place.path, drafts) as file:
+            with translated(self.at(name)), _renamed(place.path, drafts, durable=durable) as file:
                 yield file
             return
         with tempfile.TemporaryFile() as file:
@@ -334,7 +345,7 @@ def _local_names(path: str) -> Iterator[str]:
 
 
 @contextmanager
-def _renamed(path: str, drafts: str) -> Iterator[BinaryIO]:
+def _renamed(path: str, drafts: str, *, durable: bool) -> Iterator[BinaryIO]:
     folder, _, name = path.rpartition("/")
     os.makedirs(folder, exist_ok=True)  # noqa: PTH103
     os.makedirs(drafts, exist_ok=True)  # noqa: PTH103
@@ -343,7 +354,8 @@ def _renamed(path: str, drafts: str) -> Iterator[BinaryIO]:
         with open(draft, "xb") as file:  # noqa: PTH123
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(draft, path)  # noqa: PTH105
     except BaseException:
         with suppress(OSError):

@@ -71,7 +71,7 @@ class Worker:
         self._labels = [self.classifier.encode_labels(each) for each in job.sets]
         self.width = self._labels[0].vectors.shape[1]
         self._facts = provenance(encoder, job.sets)
-        self._output = Folder(job.output, job.storage)
+        self.output = Folder(job.output, job.storage)
         self._slots = attempts.Slots(AT_ONCE)
         self.counted = counted or (lambda _: None)
 
@@ -81,18 +81,18 @@ class Worker:
         Raises SiglipError where no other shard would fare better (the model, the device, the output).
         """
         start = time.perf_counter()
-        if not shard.again and self._output.has(part_name(shard.id)):
+        if not shard.again and self.output.has(part_name(shard.id)):
             return Outcome(shard.id, "there", where=shard.where)
-        begun = attempts.count(self._output, shard.id)
+        begun = attempts.count(self.output, shard.id)
         if begun >= attempts.MOST:
             reason = f"It ended its worker {begun} times."
             return self._set_aside(shard, reason, start)
         with self._slots.one(alone=begun > 0):
-            attempts.begin(self._output, shard.id, begun)
+            attempts.begin(self.output, shard.id, begun)
             try:
                 return self._tried(shard, start)
             finally:
-                attempts.end(self._output, shard.id)
+                attempts.end(self.output, shard.id)
 
     def _tried(self, shard: Shard, start: float) -> Outcome:
         """Make a part, with another try after a pause where its input cannot be read."""
@@ -126,11 +126,11 @@ class Worker:
 
     def _record(self, outcome: Outcome) -> None:
         note = json.dumps(outcome.to_dict(), indent=1, ensure_ascii=False)
-        self._output.write(f"{FAILED}/{outcome.shard}.json", note.encode("utf-8", "replace"))
+        self.output.write(f"{FAILED}/{outcome.shard}.json", note.encode("utf-8", "replace"))
 
     def _once(self, shard: Shard, start: float) -> Outcome:
         facts = self._facts | {"shard": shard.id, "source": shard.where}
-        with self._output.put(part_name(shard.id)) as file:
+        with self.output.put(part_name(shard.id)) as file:
             writer = PartWriter(file, self.job, self.width, facts)
             try:
                 incomplete = self._fill(writer, shard)
@@ -150,11 +150,16 @@ class Worker:
         if incomplete:
             self._record(outcome)
         elif shard.again:
-            self._output.delete(f"{FAILED}/{shard.id}.json")
+            self.output.delete(f"{FAILED}/{shard.id}.json")
         return outcome
 
     def _fill(self, writer: PartWriter, shard: Shard) -> bool:
         """Write every row of a shard; return whether its input was cut short."""
+        if shard.stop < 0:  # planning could not read it
+            parquet_input.groups(self.job.storage, shard.where)
+            raise StorageError(
+                f"{shard.where} could not be read at first. Run the command again.", is_final=True
+            )
         if self.job.kind == "embeddings":
             schema = parquet_input.schema_of(self.job.storage, shard.where)
             for batch, kept in embedding_input.batches(self.job, shard, schema):

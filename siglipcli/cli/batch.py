@@ -197,6 +197,7 @@ def _opened(job: Job, cluster: RayOptions, terminal: Terminal) -> Iterator[Engin
 
         share = cluster.cpus_per_worker, cluster.gpus_per_worker
         with connected(cluster.ray, _bounds(cluster.workers), share) as engine:
+            signals.install()  # Ray takes SIGTERM over
             yield engine
         return
     if cluster.workers or cluster.gpus_per_worker:

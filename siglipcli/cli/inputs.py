@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inputs", "walking"]
 
+_STORE = re.compile(r"(s3|gs|gcs|abfss?|hdfs)://", re.IGNORECASE)
 _ENDINGS = 6  # named in a note
 
 
@@ -113,6 +115,14 @@ class Inputs:
             terminal.note(f"passed over: {', '.join(named)}; see --ext")
         if not endings.keys().isdisjoint(RAW_ENDINGS) and not can_read_raw():
             terminal.note("camera RAW is read with: pip install 'siglipcli[photo]'")
+        for store in filter(_STORE.match, self.options.paths or ()):
+            from siglipcli.batch.storage import redacted
+
+            where = visible(redacted(store))
+            terminal.note(
+                f"images in an object store are labelled where they are by: siglip batch {where} --output FOLDER"
+            )
+            break
         for pattern in self.overlooked.unused(walking(self.options)):
             terminal.note(f"--exclude {pattern} matched nothing")
 

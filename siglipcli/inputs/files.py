@@ -130,7 +130,9 @@ def _unnamed(
         yield unreachable(path, error)
 
 
+_STORE = "This is in an object store, and only files are read here. Copy it to this machine first."
 _URL = {
+    **dict.fromkeys(("s3", "gs", "gcs", "abfs", "abfss", "hdfs"), _STORE),
     "https": "This is a URL, and only files are read. Download it first, for example with: curl -LO URL",
     "file": "This is a URL, and only files are read. Leave out file:// and give the path.",
 }
