@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from zoo import ODD_NAMES
 
 from siglipcli.inputs import IMAGE_ENDINGS, Options, Overlooked, expand, listed
-from siglipcli.results import Failure, Source
+from siglipcli.inputs.pairs import with_raws
+from siglipcli.results import Failure, Prediction, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -673,3 +674,16 @@ def test_a_pair_is_one_input_the_jpeg(tmp_path: Path, monkeypatch: pytest.Monkey
     assert names(expand(["c.nef", "gone.nef"], one)) == ["c.JPG", "missing: gone.nef"]
     assert names(expand(["a.cr2"], Options(one_of_pairs=True, exclude=("*.jpg",)))) == ["a.cr2"]
     assert names(expand(["."], Options(one_of_pairs=False)))[:2] == ["./a.cr2", "./a.jpg"]
+
+
+def test_what_is_done_to_a_jpeg_can_be_done_to_its_raw_too(tmp_path: Path) -> None:
+    """Inputs and predictions of a pair come twice, under both names; failures and other images once."""
+    for name in ("a.cr2", "a.jpg", "b.jpg", "c.nef", "c.png"):
+        (tmp_path / name).touch()
+    jpeg, raw = str(tmp_path / "a.jpg"), str(tmp_path / "a.cr2")
+    sources = [Source(str(tmp_path / name)) for name in ("b.jpg", "c.png", "c.nef")]
+    assert list(with_raws([Source(jpeg), *sources])) == [Source(jpeg), Source(raw), *sources]
+    predictions = [Prediction(jpeg, (), model="m"), Prediction(raw, (), model="m")]
+    assert list(with_raws(predictions[:1])) == predictions
+    failure = Failure(jpeg, "truncated", "It ends.")
+    assert list(with_raws([failure, Source(jpeg, b"bytes")])) == [failure, Source(jpeg, b"bytes")]

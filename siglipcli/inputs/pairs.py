@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from siglipcli.inputs.options import RAW_ENDINGS
-from siglipcli.results import Source
+from siglipcli.results import Failure, Prediction, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-    from siglipcli.results import Failure
 
 __all__ = [
     "JPEG_ENDINGS",
@@ -24,7 +23,10 @@ __all__ = [
     "jpeg_beside",
     "one_of_pairs",
     "raws_beside",
+    "with_raws",
 ]
+
+T = TypeVar("T", bound=Source | Failure | Prediction)
 
 JPEG_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif")
 
@@ -100,6 +102,22 @@ def one_of_pairs(
         elif pair not in passed:
             passed.add(pair)
             yield Source(pair)
+
+
+def with_raws(items: Iterable[T]) -> Iterator[T]:
+    """Follow each input or prediction that is a JPEG with the same for the RAW files of its name.
+
+    The other half of `one_of_pairs`, for what is done to both.
+    """
+    neighbours = Neighbours()
+    for item in items:
+        yield item
+        if isinstance(item, Prediction) and is_jpeg(item.file):
+            for path in raws_beside(item.file, neighbours):
+                yield cast("T", replace(item, file=path))
+        elif isinstance(item, Source) and item.given is None and is_jpeg(item.name):
+            for path in raws_beside(item.name, neighbours):
+                yield cast("T", Source(path))
 
 
 def _pair(item: Source, neighbours: Neighbours) -> str | None:
