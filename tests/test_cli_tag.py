@@ -163,3 +163,21 @@ def test_no_image_is_status_1() -> None:
     result = run("empty", *THREE)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "no images found" in result.stderr
+
+
+def test_with_pairs_one_tags_go_to_the_jpeg_and_to_its_raw(photos: Path) -> None:
+    """The JPEG is scored, both get the keywords, and --remove takes them from both."""
+    (photos / "blue-heart.nef").write_bytes(b"no RAW that anything could read")
+    before = tree(photos)
+    pairs = ["photos", "--pairs", "one"]
+    result = run(*pairs, *THREE)
+    assert result.exit_code == 0, result.output
+    assert [Path(row["file"]).name for row in rows(result)][:2] == [
+        "blue-heart.jpg",
+        "blue-heart.nef",
+    ]
+    for sidecar in ("blue-heart.jpg.xmp", "blue-heart.xmp"):
+        assert keywords(photos / sidecar)["dc:subject"] == ("blue heart",)
+    assert run(*pairs, *THREE).stderr.count("0 changed, 4 unchanged") == 1
+    assert run(*pairs, "--remove").exit_code == 0
+    assert tree(photos) == before

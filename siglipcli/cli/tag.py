@@ -13,6 +13,7 @@ from siglipcli.cli import label_sets, setup
 from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.label_sets import CalibratedLabelOptions  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.options import InputOptions, ModelOptions, ThresholdOptions, option
+from siglipcli.inputs.pairs import with_raws
 from siglipcli.outputs.documents import line
 from siglipcli.outputs.output import open_output
 from siglipcli.results import Failure
@@ -82,7 +83,8 @@ def tag(
     with signals.put_away(), Tagger(options) as tagger:
         run = _Run(sources, keywords, tagger, terminal)
         if keywords.remove:
-            run.write(map(tagger.remove, run.inputs()))
+            sources_of_both = with_raws(run.inputs()) if inputs.pairs == "one" else run.inputs()
+            run.write(map(tagger.remove, sources_of_both))
         else:
             _classify(run, labels, choice, inputs, engine)
     run.report()
@@ -165,7 +167,9 @@ def _classify(
         label_sets.warn_of_prompts(sets, classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as progress:
             embedded = [classifier.encode_labels(each, progress) for each in sets]
-        run.write(map(run.tagger.tag, classifier.classify(run.inputs(), embedded, scoring)))
+        results = classifier.classify(run.inputs(), embedded, scoring)
+        results = with_raws(results) if inputs.pairs == "one" else results
+        run.write(map(run.tagger.tag, results))
         run.tagger.tell_store()
 
 
