@@ -54,12 +54,12 @@ class Replies:
     @property
     def p50(self) -> float:
         """Median of the seconds."""
-        return median(self.seconds)
+        return median(self.seconds or [0.0])
 
     @property
     def p95(self) -> float:
         """The second that 95 % of the replies do not reach."""
-        return quantiles(self.seconds, n=20)[-1] if len(self.seconds) > 1 else self.seconds[0]
+        return quantiles(self.seconds, n=20)[-1] if len(self.seconds) > 1 else self.p50
 
 
 @contextlib.contextmanager

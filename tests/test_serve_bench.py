@@ -103,4 +103,5 @@ def test_the_page_says_what_was_reached() -> None:
     assert "p50, of the tower's and decoding | ≤ 1.15 × | 0.98 × | reached |" in text
     assert "p95, of the tower's and decoding | ≤ 1.15 × | 1.18 × | missed |" in text
     assert "| 149 a second | missed |" in text
+    assert "| siglip serve | 8 | 8 | 1.90 | 95% | 500 ms | 600 ms |" in text
     assert "| memory over 20 requests | within 5 % | +4.0% of 100 MB | reached |" in text
