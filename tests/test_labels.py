@@ -721,6 +721,29 @@ def test_a_broken_dict_is_a_label_error(schema: dict[str, Any], message: str) ->
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (
+            {"labels": ["a"], "threshold": True},
+            "threshold: expected a number from 0 to 1, found 'true'.",
+        ),
+        (
+            {"labels": ["x" * 199 + "\a"]},
+            "labels[0]: expected a label's name on one line, found character U+0007 in it.",
+        ),
+    ],
+)
+def test_what_a_dict_has_wrong_is_named_without_a_line(
+    schema: dict[str, Any], message: str
+) -> None:
+    """A Python object has no lines; the longest name that may be is not called too long."""
+    with pytest.raises(LabelError) as error:
+        LabelSet.from_dict(schema)
+    assert message in str(error.value)
+    assert ":1:" not in str(error.value)
+
+
 def test_a_dict_with_other_objects_is_a_type_error() -> None:
     """The key says where; a dict that holds itself ends."""
     with pytest.raises(TypeError, match=r"labels\[0\] is a text, .* not object"):
