@@ -21,11 +21,13 @@ from typer.testing import CliRunner
 from siglipcli import Classifier, LabelSet, demo
 from siglipcli.cli import app
 from siglipcli.cli.remedies import with_remedy
+from siglipcli.cli.tune import _conclude
 from siglipcli.encoders import ModelSpec, engines, open_encoder
 from siglipcli.errors import DeviceError, MissingExtraError, UsageError
 from siglipcli.evaluation import certify
 from siglipcli.results import Source
 from siglipcli.store import Store
+from siglipcli.terminal.screen import Terminal, VerbosityOptions
 from siglipcli.tuning import Floors, TuningOptions, needed, tune
 from siglipcli.tuning.draw import draw
 
@@ -216,6 +218,17 @@ def test_what_is_accepted_is_remembered(
         assert result.missed[0] in caplog.text
     shown = siglip("models", "info", "demo", "--cache-dir", str(own_cache)).stdout
     assert "floor missed" in shown
+
+
+def test_an_engine_that_is_no_faster_is_called_that(
+    few: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Processors that do not multiply 8-bit integers gain nothing, and their owners are told."""
+    result = tuning(own_cache, few, "exact", replace(ONCE, floors=LOOSE))
+    terminal = Terminal(VerbosityOptions(), rows_on_screen=False)
+    for factor, is_said in ((0.9, True), (1.6, False)):
+        _conclude(replace(result, rate_before=2.0, rate_after=2.0 * factor), terminal)
+        assert ("not worth the changes" in capsys.readouterr().err) is is_said
 
 
 def test_an_engine_that_holds_says_nothing(

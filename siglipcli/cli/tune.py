@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["tune"]
 
+_WORTH = 1.1  # times as fast, below which int8 only costs
+
 
 @dataclass(frozen=True)
 class Tuned(WalkOptions):
@@ -108,6 +110,11 @@ def _conclude(result: Tuning, terminal: Terminal) -> None:
             f"nothing is installed: {'; '.join(result.missed)}.",
             code="below_floors",
             model=result.model,
+        )
+    if result.speedup < _WORTH:
+        terminal.note(
+            f"on this processor it is {result.speedup:.2f} times as fast as {result.reference}: not worth"
+            " the changes in scores"
         )
     below = " below its floors, which every run will say" if result.missed else ""
     terminal.note(
