@@ -187,7 +187,7 @@ def rest(path: Path) -> str:
     )
 
 
-FORMATS = ["photo.jpg", "photo.png", "photo.webp", "photo.tif"]
+FORMATS = ["photo.jpg", "photo.png", "photo.webp", "photo.tif", "photo.avif", "photo.gif"]
 
 
 def pixels(path: Path) -> bytes:
@@ -209,7 +209,8 @@ def test_keywords_are_embedded_and_the_image_stays(photo: Path, name: str) -> No
     now = read(path)
     assert now["XMP-dc:Subject"] == ["owl", "cat"]
     assert now["XMP-lr:HierarchicalSubject"] == ["bird|owl", "cat"]
-    assert set(exiv2(path, "Xmp.dc.subject")) == {"owl", "cat"}
+    if name not in {"photo.avif", "photo.gif"}:  # where exiv2 reads no XMP
+        assert set(exiv2(path, "Xmp.dc.subject")) == {"owl", "cat"}
     assert pixels(path) == image_before
     assert rest(path) == before
     state, content = path.stat(), path.read_bytes()
