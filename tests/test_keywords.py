@@ -80,8 +80,8 @@ class Worlds:
         key = (place.name, name, value)
         if add and value not in here:
             here.append(value)
-            if key not in self.taken_out:  # else a copy that we made is put back: no one can tell
-                there.append(value)
+            if key not in self.taken_out or name not in place.made:
+                there.append(value)  # else a copy that we made is put back: no one can tell
         elif not add and value in here and value not in place.ours(name):
             here.remove(value)
             if value in there:
@@ -100,6 +100,8 @@ class Worlds:
         self.places = plan(self.places, tags, optional)
         assert plan(self.places, tags, optional) == self.places
         ours = self.fields()
+        if not tags:
+            self._adopt()
         if any(place.records and not place.is_written for place in self.places):
             return  # what a person has since taken out of a file that we may not write now
         for program in PROGRAMS:
@@ -107,6 +109,22 @@ class Worlds:
             then = names_seen(program, self.alone, parents=False)
             for path in then:
                 assert is_seen(path, now), (program, path)
+
+    def _adopt(self) -> None:
+        """What stays of our copies when a person has since deleted the original is theirs: the last one is not lost."""
+        there = {
+            path
+            for fields in self.alone.values()
+            for name, all_values in fields.items()
+            for value in all_values
+            for path in parts(value, name)
+        }
+        for place in self.places:
+            for name, all_values in place.fields.items():
+                ours = place.ours(name)
+                lost = [v for v in all_values if v not in ours and not parts(v, name) & there]
+                if lost:
+                    self.alone[place.name].setdefault(name, []).extend(lost)
 
 
 people = st.sampled_from(["holiday", "Paris", "owl", "bird", "a b", "é"])

@@ -147,9 +147,9 @@ def _tagged(
         more = dict.fromkeys(value for value in (*base, *added) if value not in kept)
         fields[name] = (*kept, *more)
         copies |= {(name, value) for value in base if value not in place.theirs(name)}
-    absent = {name for name in names if name not in place.fields}
+    alone = {name for name in names if not place.theirs(name)}  # nobody else needs them
     records = tuple(_record(tag, ours, place) for tag in wanted)
-    made = frozenset(place.made & set(place.fields)) | absent
+    made = frozenset(place.made & set(place.fields)) | alone
     copies |= {(name, value) for name, value in place.copies if value in place.theirs(name)}
     changed = replace(
         place,
@@ -177,7 +177,7 @@ def _base(name: str, place: Place, places: Sequence[Place]) -> list[str]:
     base = list(dict.fromkeys(place.theirs(name)))
     if name == IPTC:
         return base
-    if name in place.made or name not in place.fields:
+    if name in place.made or not base:
         _unite(base, name, _keywords(places))
     elif name == SUBJECT and place.iptc is not None:
         _unite(base, name, [keyword(value, IPTC) for value in place.theirs(IPTC)])
