@@ -84,6 +84,10 @@ class Place:
         ours = self.ours(name)
         return [value for value in self.fields.get(name, ()) if value not in ours]
 
+    def originals(self, name: str) -> list[str]:
+        """Return the values of a field that a person wrote there."""
+        return [value for value in self.theirs(name) if (name, value) not in self.copies]
+
 
 def check_labels(labels: Iterable[str]) -> None:
     """Refuse labels that programs would cut in parts. Raises LabelError (code `keyword`)."""
@@ -147,7 +151,7 @@ def _tagged(
         more = dict.fromkeys(value for value in (*base, *added) if value not in kept)
         fields[name] = (*kept, *more)
         copies |= {(name, value) for value in base if value not in place.theirs(name)}
-    alone = {name for name in names if not place.theirs(name)}  # nobody else needs them
+    alone = {name for name in names if not place.originals(name)}  # nobody else needs them
     records = tuple(_record(tag, ours, place) for tag in wanted)
     made = frozenset(place.made & set(place.fields)) | alone
     copies |= {(name, value) for name, value in place.copies if value in place.theirs(name)}
@@ -156,7 +160,7 @@ def _tagged(
         fields=fields,
         records=records,
         made=made,
-        copies=frozenset(copy for copy in copies if copy[0] in made),
+        copies=frozenset(copies),
     )
     return _settled(place, changed)
 
@@ -177,7 +181,7 @@ def _base(name: str, place: Place, places: Sequence[Place]) -> list[str]:
     base = list(dict.fromkeys(place.theirs(name)))
     if name == IPTC:
         return base
-    if name in place.made or not base:
+    if name in place.made or not place.originals(name):
         _unite(base, name, _keywords(places))
     elif name == SUBJECT and place.iptc is not None:
         _unite(base, name, [keyword(value, IPTC) for value in place.theirs(IPTC)])
@@ -246,7 +250,7 @@ def _without_ours(places: Sequence[Place]) -> list[Place]:
     bare = [_bare(place) for place in places]
     solid = [_without_copies(place) for place in bare]
     alone = [_alone(place, solid) for place in bare]  # with what a person wrote into fields of ours
-    whole = [_united(place, bare) for place in bare]
+    whole = [_united(place, own, bare) for place, own in zip(bare, alone, strict=True)]
     for at, place in enumerate(whole):
         for name in (LAST_KEYWORD, TAGS_LIST, HIERARCHY, SUBJECT):
             if not place.is_written or name not in place.made or name in alone[at].fields:
@@ -286,12 +290,9 @@ def _alone(place: Place, solid: Sequence[Place]) -> Place:
     known = list(_keywords(solid))
     fields = {}
     for name, values in place.fields.items():
-        if name not in place.made:
-            fields[name] = values
-            continue
         copies = {value for field, value in place.copies if field == name}
         own = [v for v in values if v not in copies or not _is_known(keyword(v, name), known)]
-        if own:
+        if own or not (values or name in place.made):
             fields[name] = tuple(own)
     return replace(place, fields=fields)
 
@@ -303,8 +304,9 @@ def _is_known(path: Keyword, known: Iterable[Keyword]) -> bool:
     )
 
 
-def _united(place: Place, places: Sequence[Place]) -> Place:
-    fields = dict(place.fields)
+def _united(place: Place, own: Place, places: Sequence[Place]) -> Place:
+    """Return a place whose fields hold what is a person's own, and those that we made all keywords."""
+    fields = {**own.fields, **{name: place.fields[name] for name in place.made}}
     for name in place.made:
         base = list(fields[name])
         _unite(base, name, _keywords(places))
