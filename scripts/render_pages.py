@@ -243,36 +243,26 @@ def _models() -> str:
     from siglipcli.encoders.speeds import Speeds
 
     speeds = Speeds.read()
+    titles = ["model", "pixels", "parameters (M)", "download (GB)", "ImageNet"]
+    titles += ["images/s", "at int8", "MB"] if speeds.towers else []
     rows = []
     for one in CATALOG.values():
         speed = speed_facts(speeds.of(one))
-        cells = [
-            f"`{one.name}`{' (default)' if one.name == DEFAULT else ''}",
-            f"{one.image_size}",
-            f"{one.parameters:,.0f}",
-            f"{one.download_mb / 1000:.1f}",
-            _or_dash(one.imagenet, ".1f"),
-            _or_dash(speed["images_per_second"], ".3g"),
-            _or_dash(speed["int8_images_per_second"], ".3g"),
-            _or_dash(speed["peak_mb"], ",.0f"),
-            "many" if one.multilingual else "English",
-        ]
-        rows.append(f"| {' | '.join(cells)} |\n")
-    titles = (
-        "model",
-        "pixels",
-        "parameters (M)",
-        "download (GB)",
-        "ImageNet",
-        "images/s",
-        "at int8",
-        "MB",
-    )
-    measured = (
-        f"\n*images/s* and *MB* (peak memory): on {speeds.machine}.\n" if speeds.towers else ""
-    )
-    head = f"| {' | '.join(titles)} | languages |\n|---{'|---:' * 7}|---|\n"
-    return head + "".join(rows) + measured
+        cells = {
+            "model": f"`{one.name}`{' (default)' if one.name == DEFAULT else ''}",
+            "pixels": f"{one.image_size}",
+            "parameters (M)": f"{one.parameters:,.0f}",
+            "download (GB)": f"{one.download_mb / 1000:.1f}",
+            "ImageNet": _or_dash(one.imagenet, ".1f"),
+            "images/s": _or_dash(speed["images_per_second"], ".3g"),
+            "at int8": _or_dash(speed["int8_images_per_second"], ".3g"),
+            "MB": _or_dash(speed["peak_mb"], ",.0f"),
+        }
+        shown = [*(cells[title] for title in titles), "many" if one.multilingual else "English"]
+        rows.append(f"| {' | '.join(shown)} |\n")
+    head = f"| {' | '.join([*titles, 'languages'])} |\n|---{'|---:' * (len(titles) - 1)}|---|\n"
+    measured = f"\n*images/s* and *MB* (peak memory): on {speeds.machine}.\n"
+    return head + "".join(rows) + (measured if speeds.towers else "")
 
 
 def _or_dash(value: float | None, form: str) -> str:
