@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 
 from siglipcli import pipeline
 from siglipcli.embeddings import Batch, Embedded
-from siglipcli.errors import SiglipError
+from siglipcli.errors import SiglipError, UsageError
 from siglipcli.images.readers import Readers, Task
 from siglipcli.images.worker import too_slow
 from siglipcli.machine import available_cpus
 from siglipcli.pipeline import Unread
-from siglipcli.results import Failure
+from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from siglipcli.images.decoders import Decoder
     from siglipcli.pipeline import LoadOptions, Part
     from siglipcli.resources import Resources
-    from siglipcli.results import Source
     from siglipcli.store import Space
 
 __all__ = ["Online", "QueueTimeoutError"]
@@ -140,7 +139,8 @@ class Online:
         """Hand in an image; it waits `seconds` at most until it is encoded, then QueueTimeoutError.
 
         Owners take turns. `fresh`: past the store, neither looked up nor kept. A future that is cancelled
-        costs nothing more, unless the image is being decoded or encoded already.
+        costs nothing more, unless the image is being decoded or encoded already. It raises UsageError (code
+        `closed`) where the session is closed first, and whatever the encoder raised.
         """
         item = _Item(source, None if fresh else self._space, time.monotonic() + seconds)
         with self._changed:
@@ -163,6 +163,7 @@ class Online:
         self._readers.close()
 
     # --- under the lock ---------------------------------------------------------------------------
+    # What waits for the encoder is settled there only: an image that is taken cannot be done already.
 
     def _batch_size(self) -> int:
         encoder = self._encoder
@@ -173,12 +174,33 @@ class Online:
         ahead = self._workers + self._batch_size()
         while len(self._decoding) + len(self._ready) < ahead and (item := self._turns.pop()):
             if not item.is_over:
-                self._decoding.add(item)
-                item.task = self._readers.submit(item)
+                self._begin_decoding(item)
         while self._calls < self._encoder.in_flight and (items := self._next_batch()):
-            self._calls += 1
-            self._encoding.update(items)
-            self._pool.submit(self._encode, items)
+            self._begin_encoding(items)
+
+    def _begin_decoding(self, item: _Item) -> None:
+        self._decoding.add(item)
+        try:
+            item.task = self._readers.submit(item)
+        except SiglipError as error:  # no thread can be started
+            self._decoding.discard(item)
+            _fail(item, error)
+
+    def _begin_encoding(self, items: list[_Item]) -> None:
+        self._calls += 1
+        self._encoding.update(items)
+        try:
+            job = self._pool.submit(self._encode, items)
+        except RuntimeError:  # the session is closed, or no thread can be started
+            self._end_encoding(items)
+            _fail_as_closed(items)
+        else:
+            job.add_done_callback(lambda job: _fail_as_closed(items) if job.cancelled() else None)
+
+    def _end_encoding(self, items: list[_Item]) -> None:
+        if not self._encoding.isdisjoint(items):
+            self._calls -= 1
+            self._encoding.difference_update(items)
 
     def _next_batch(self) -> list[_Item]:
         """Take what is ready, up to a batch, and is still waited for."""
@@ -219,16 +241,16 @@ class Online:
         try:
             parts = [item.part for item in items if item.part]
             batch = pipeline.encode(parts, self._encoder, self._space)
-            self._heard(len(items))
-            for item, result in zip(items, batch.embedded(), strict=True):
+            results = list(batch.embedded())
+            self._heard(sum(isinstance(result, Embedded) for result in results))
+            for item, result in zip(items, results, strict=True):
                 _give(item, result)
         except BaseException as error:  # noqa: BLE001  # raised where the images are waited for
             logger.warning("images could not be encoded: %s: %s", type(error).__name__, error)
             for item in items:
                 _fail(item, error)
         with self._changed:
-            self._calls -= 1
-            self._encoding.difference_update(items)
+            self._end_encoding(items)
             self._go_on()
 
     # --- on a thread of its own -------------------------------------------------------------------
@@ -244,8 +266,15 @@ class Online:
             start = time.monotonic()
             time.sleep(_SLICE)
             self._readers.waited += min(time.monotonic() - start, _SLICE)
-            self._give_up_decoders()
-            self._expire()
+            self._look()
+
+    def _look(self) -> None:
+        """Give up what takes too long; whatever goes wrong with that, the next look is taken."""
+        for step in (self._give_up_decoders, self._expire):
+            try:
+                step()
+            except Exception:
+                logger.exception("images that wait could not be looked at")
 
     def _is_anything_waiting(self) -> bool:
         return bool(self._ready) or next(iter(self._turns), None) is not None
@@ -253,33 +282,40 @@ class Online:
     def _give_up_decoders(self) -> None:
         """Do what `Task.result` does, for all images at once."""
         with self._changed:
-            decoding = list(self._decoding)
-        for item in decoding:
-            try:
+            for item in list(self._decoding):
                 if item.task and self._readers.is_over(item.task):
                     self._give_up(item, item.task)
-            except SiglipError as error:
-                _fail(item, error)
+            self._go_on()
 
     def _give_up(self, item: _Item, task: Task[_Item, None]) -> None:
-        if not self._readers.give_up(task):
-            return
-        error = too_slow(self._options.timeout)
-        _give(item, Failure(item.source.name, error.kind, str(error)))
-        with self._changed:
-            self._decoding.discard(item)
-            self._go_on()
+        try:
+            if not self._readers.give_up(task):
+                return
+        except SiglipError as error:
+            _fail(item, error)
+        else:
+            late = too_slow(self._options.timeout)
+            _give(item, Failure(item.source.name, late.kind, str(late)))
+        self._decoding.discard(item)
 
     def _expire(self) -> None:
         now = time.monotonic()
         with self._changed:
-            waiting = [*self._turns, *self._ready]
-        for item in waiting:
-            if item.deadline < now and not item.is_over:
+            late = [item for item in self._waiting() if item.deadline < now and not item.is_over]
+            for item in late:
+                if item in self._decoding and not (item.task and item.task.future.cancel()):
+                    continue  # begun just now
+                self._decoding.discard(item)
+                item.source = Source(item.source.name, b"")  # a reader's queue keeps the rest
                 _fail(item, QueueTimeoutError("the image waited too long for the model"))
-        with self._changed:
             self._turns.purge()
             self._go_on()
+
+    def _waiting(self) -> Iterator[_Item]:
+        """Yield what waits for a turn, for a reader or for the encoder."""
+        yield from self._turns
+        yield from (item for item in self._decoding if item.task and not item.task.reader)
+        yield from self._ready
 
 
 def _give(item: _Item, result: Embedded | Failure) -> None:
@@ -291,6 +327,12 @@ def _give(item: _Item, result: Embedded | Failure) -> None:
 def _fail(item: _Item, error: BaseException) -> None:
     if not item.is_over:
         _settle(item, lambda: item.future.set_exception(error))
+
+
+def _fail_as_closed(items: list[_Item]) -> None:
+    """Fail what was to be encoded in a session that is closed."""
+    for item in items:
+        _fail(item, UsageError("the session is closed; open another one", code="closed"))
 
 
 def _settle(item: _Item, settle: Callable[[], None]) -> None:

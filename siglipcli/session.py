@@ -121,7 +121,8 @@ class Session:
     def online(self, heard: Callable[[int], object] = int) -> Online:
         """Return what encodes images as they come, from many callers; close it before the session.
 
-        `heard` is called with how many images were encoded together.
+        `heard` is called with how many images of a batch have an embedding: with 0 where the model gave
+        values that are not finite for all of them.
         """
         self._resources.check()
         options = self.load_options

@@ -239,7 +239,7 @@ class Readers(Generic[In, Out]):
             # first: whatever comes of it, no process is left, and a worker's thread comes back
             stuck.decoder.worker.kill()
             stuck.decoder.release()  # or what waits for memory would hang too
-            if not self._is_closed:
+            if not self._is_closed and not stuck.is_lost:
                 self._replace(stuck)
         return True
 

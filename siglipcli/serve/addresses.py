@@ -49,7 +49,10 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 def check(url: str, patterns: Sequence[str], resolve: Resolve = resolve) -> Target:
-    """Return where a URL is fetched from. Raises RefusedError; OSError where its host has no address.
+    """Return where a URL is fetched from. Raises RefusedError.
+
+    A host without an address is refused in the same words as one whose address is private: clients do not
+    learn which names this network knows. Of a host that is named in full, that is an OSError.
 
     `patterns` are of hosts that may be fetched from, none for any; a pattern without a wildcard also lets
     the host have a private address, and the URL another port than the scheme's.
@@ -82,11 +85,18 @@ def _fits(host: str, patterns: Sequence[str]) -> bool:
 
 
 def _address(host: str, port: int, resolve: Resolve, *, is_named: bool) -> str:
-    addresses = resolve(host, port)
-    if not addresses:
+    try:
+        addresses = resolve(host, port)
+    except OSError:
+        if is_named:
+            raise
+        addresses = []
+    if is_named and addresses:
+        return addresses[0]
+    if is_named:
         raise OSError("no address")
-    if not is_named and not all(is_public(address) for address in addresses):
-        raise RefusedError("The server fetches from public addresses only.")
+    if not addresses or not all(is_public(address) for address in addresses):
+        raise RefusedError("The server fetches from hosts with public addresses only.")
     return addresses[0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import contextmanager
 from functools import lru_cache
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 T = TypeVar("T")
+
+logger = logging.getLogger("siglipcli")
 
 _FRESH = 60.0  # seconds for which an encode shows that images are being encoded
 _PROBE = 15.0  # seconds that one may take where this is asked for
@@ -155,13 +158,16 @@ class Engine:
         URLs are fetched side by side, where the server fetches any.
         """
         self._check_count(len(images), self.settings.max_images, "images")
-        reads = [self._read_image(text, f"image {i}") for i, text in enumerate(images)]
+        turns = self._fetcher.turns()
+        reads = [self._read_image(text, f"image {i}", turns) for i, text in enumerate(images)]
         return list(await _all(reads))
 
-    async def _read_image(self, reference: str, name: str) -> bytes | Failure:
+    async def _read_image(
+        self, reference: str, name: str, turns: asyncio.Semaphore
+    ) -> bytes | Failure:
         arguments = reference, self.settings, name
         if references.is_url(reference):
-            image = await self._fetcher.fetch(reference, name)
+            image = await self._fetcher.fetch(reference, name, turns)
         elif len(reference) < references.INLINE:
             image = references.decoded(*arguments)
         else:
@@ -230,7 +236,17 @@ class Engine:
         if len(image) > self.settings.max_image_bytes:
             return references.too_large(self.settings, name)
         assert self._images
-        return await self._images.get(image, name, turn)
+        try:
+            return await self._images.get(image, name, turn)
+        except (ApiError, QueueTimeoutError):
+            raise
+        except Exception as error:
+            if isinstance(error, SiglipError) and error.code == "closed":
+                raise
+            # the other images of the request are well
+            logger.warning("%s failed: %s: %s", name, type(error).__name__, error)
+            self.metrics.failures.labels("failed").inc()
+            return Failure(name, "failed", "The image could not be processed.")
 
     @property
     def _label_vectors(self) -> LabelVectors:

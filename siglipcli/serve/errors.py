@@ -56,7 +56,7 @@ _KINDS = {
 }
 """Kinds of failed images that are not 422."""
 
-_KINDS |= {"not_base64": 400, "non_finite": 500}
+_KINDS |= {"not_base64": 400, "non_finite": 500, "failed": 500}
 
 _WORDS = {
     "too_large": "The image is larger than this server decodes.",

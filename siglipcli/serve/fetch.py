@@ -23,6 +23,8 @@ from siglipcli.serve import addresses, references
 from siglipcli.serve.addresses import RefusedError, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from siglipcli.serve.addresses import Resolve
     from siglipcli.serve.settings import ServeSettings
 
@@ -30,6 +32,8 @@ __all__ = ["Fetcher"]
 
 _REDIRECTS = 3
 _AT_ONCE = 8
+_PER_REQUEST = 4  # of them, so that one request leaves threads to others
+_PIECE = 65_536  # bytes that are read between two looks at whether anyone still waits
 _MOVED = {301, 302, 303, 307, 308}
 _OK = 200
 _HEADERS = {
@@ -52,11 +56,20 @@ class Fetcher:
         self._resolve = resolve
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="siglip-fetch")
 
-    async def fetch(self, url: str, name: str) -> bytes | Failure:
+    @staticmethod
+    def turns() -> asyncio.Semaphore:
+        """Return what the URLs of one request wait for, before their time begins to count."""
+        return asyncio.Semaphore(_PER_REQUEST)
+
+    async def fetch(self, url: str, name: str, turns: asyncio.Semaphore) -> bytes | Failure:
         """Return what is at a URL, or a Failure called `name`: `url_refused`, `url_failed`, `url_timeout`."""
         if not self._settings.fetch_urls:
             words = "This server fetches no URLs; send the image itself, as base64 or a data: URI."
             return Failure(name, "url_refused", words)
+        async with turns:
+            return await self._fetch(url, name)
+
+    async def _fetch(self, url: str, name: str) -> bytes | Failure:
         visit = _Visit(self._settings, self._resolve)
         work = asyncio.get_running_loop().run_in_executor(self._pool, visit.get, url)
         try:
@@ -93,22 +106,26 @@ class _Visit:
         raise RefusedError("The URL redirects too often.")
 
     def stop(self) -> None:
-        """Let the thread's next read end."""
+        """Let the thread end, at once where it waits for the connection."""
         self._is_over = True
         if self._connection:
             self._connection.stop()
 
     def _ask(self, target: Target) -> tuple[bytes, str | None]:
         """Return the body, or where it is."""
-        connection = self._connection = _connection(target, self._settings.fetch_seconds)
+        seconds = self._settings.fetch_seconds
+        connection = self._connection = _connection(target, seconds, self._check)
         try:
-            if self._is_over:
-                raise OSError("too late")
+            self._check()
             connection.request("GET", target.path, headers=_HEADERS)
             with connection.getresponse() as response:
                 return self._taken(response)
         finally:
             connection.close()
+
+    def _check(self) -> None:
+        if self._is_over:
+            raise OSError("too late")
 
     def _taken(self, response: http.client.HTTPResponse) -> tuple[bytes, str | None]:
         if response.status in _MOVED and (location := response.getheader("Location")):
@@ -122,25 +139,40 @@ class _Visit:
         most = self._settings.max_image_bytes
         if (response.length or 0) > most:
             raise _TooLargeError
-        body = response.read(most + 1)
-        if len(body) > most:
-            raise _TooLargeError
-        return body
+        length = response.length  # none where the end of the connection is the end
+        body = bytearray()
+        while length is None or len(body) < length:
+            left = _PIECE if length is None else min(length - len(body), _PIECE)
+            piece = response.read1(left)  # what is there: waits for no more
+            self._check()
+            body += piece
+            if len(body) > most:
+                raise _TooLargeError
+            if not piece:
+                break
+        if length and len(body) < length:
+            raise OSError("cut short")
+        return bytes(body)
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection to the address that was checked, under the host's name."""
+    """A connection to the address that was checked, under the host's name.
 
-    def __init__(self, target: Target, seconds: float) -> None:
+    `check` raises OSError where nobody waits any more: `stop` finds no socket to end while one is being made.
+    """
+
+    def __init__(self, target: Target, seconds: float, check: Callable[[], None]) -> None:
         super().__init__(target.host, target.port, timeout=seconds)
         self._target = target
+        self._check = check
 
     def connect(self) -> None:
         """Connect, to no other address than the target's."""
         self.sock = socket.create_connection((self._target.address, self.port), self.timeout)
+        self._check()
 
     def stop(self) -> None:
-        """End whatever waits for the connection."""
+        """End whatever waits for the connection, once there is a socket."""
         with suppress(OSError, AttributeError):
             self.sock.shutdown(socket.SHUT_RDWR)
 
@@ -151,11 +183,16 @@ class _SecureConnection(_Connection):
     def connect(self) -> None:
         """Connect, and have the host prove its name."""
         super().connect()
-        self.sock = _tls().wrap_socket(self.sock, server_hostname=self.host)
+        self.sock = secure = _tls().wrap_socket(
+            self.sock, server_hostname=self.host, do_handshake_on_connect=False
+        )
+        self._check()
+        secure.do_handshake()
 
 
-def _connection(target: Target, seconds: float) -> _Connection:
-    return (_SecureConnection if target.scheme == "https" else _Connection)(target, seconds)
+def _connection(target: Target, seconds: float, check: Callable[[], None]) -> _Connection:
+    kind = _SecureConnection if target.scheme == "https" else _Connection
+    return kind(target, seconds, check)
 
 
 @lru_cache(maxsize=1)

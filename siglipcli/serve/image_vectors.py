@@ -7,7 +7,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
 from siglipcli.embeddings import Embedded
+from siglipcli.online import QueueTimeoutError
 from siglipcli.results import Failure, Source
 from siglipcli.serve.cache import Cache
 from siglipcli.store import content_digest
@@ -54,6 +57,8 @@ class ImageVectors:
         self._online.close()
 
     def _heard(self, count: int) -> None:
+        if not count:  # the model gave nothing finite: that is no sign of health
+            return
         self.last_encoded = time.monotonic()
         self._metrics.batches.observe(count)
         self._metrics.encoded.inc(count)
@@ -83,17 +88,24 @@ class ImageVectors:
             if len(data) < _INLINE
             else await asyncio.to_thread(content_digest, data)
         )
-        if known := self._known.get(digest):
-            self._metrics.stored.labels("memory").inc()
-            return known
-        if shared := self._shared.get(digest):
-            self._metrics.stored.labels("request").inc()
-        else:
-            shared = self._shared[digest] = self._begin(digest, data, owner)
-        return await self._wait(digest, shared)
+        end = time.monotonic() + self._settings.queue_seconds
+        while True:
+            if known := self._known.get(digest):
+                self._metrics.stored.labels("memory").inc()
+                return known
+            if is_joined := digest in self._shared:
+                self._metrics.stored.labels("request").inc()
+            else:
+                seconds = max(end - time.monotonic(), 0)
+                self._shared[digest] = self._begin(digest, data, owner, seconds)
+            try:
+                return await self._wait(digest, self._shared[digest])
+            except QueueTimeoutError:
+                if not is_joined or time.monotonic() >= end:
+                    raise  # or it was the other request's time that was up
 
-    def _begin(self, digest: bytes, data: bytes, owner: Hashable) -> _Shared:
-        source, seconds = Source("image", data), self._settings.queue_seconds
+    def _begin(self, digest: bytes, data: bytes, owner: Hashable, seconds: float) -> _Shared:
+        source = Source("image", data)
         waiting = self._online.submit(source, owner=owner, seconds=seconds)
         future = asyncio.wrap_future(waiting)
         future.add_done_callback(lambda done: self._done(digest, done))
@@ -109,8 +121,9 @@ class ImageVectors:
         if isinstance(result, Embedded):
             if result.stored:
                 self._metrics.stored.labels("store").inc()
-            known = Embedded(Source("image", b""), result.vector, stored=True)
-            self._known.put(digest, known, result.vector.nbytes)
+            vector = np.array(result.vector)  # not a view, which would keep its whole batch
+            known = Embedded(Source("image", b""), vector, stored=True)
+            self._known.put(digest, known, vector.nbytes)
 
     async def _wait(self, digest: bytes, shared: _Shared) -> Result:
         shared.waiters += 1

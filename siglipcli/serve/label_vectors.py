@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -33,7 +34,8 @@ class LabelVectors:
     """The texts of one session. For one event loop.
 
     Texts are encoded by one thread, a few at a time: a request with thousands of prompts takes turns with
-    others, and stops after its turn when it is cancelled.
+    others, and stops after its turn when it is cancelled. A turn ends with its work, whoever still waits for
+    that: the thread cannot be stopped, and nothing else is handed to it before.
     """
 
     def __init__(self, session: Session, settings: ServeSettings) -> None:
@@ -42,6 +44,8 @@ class LabelVectors:
         self._texts: Cache[Vector] = Cache(_REMEMBERED)
         self._sets: Cache[LabelEmbeddings] = Cache(_REMEMBERED)
         self._turn = asyncio.Lock()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="siglip-texts")
+        self._work: asyncio.Future[list[str]] | None = None  # of the turn
 
     async def label_set(self, labels: LabelSet) -> LabelEmbeddings:
         """Return a label set with its prompts encoded, as `Classifier.encode_labels` does."""
@@ -64,13 +68,20 @@ class LabelVectors:
         missing = self._missing(dict.fromkeys(texts), vectors)
         while missing:
             await self._wait_for_turn()
-            try:
-                missing = self._missing(missing, vectors)  # another request may have had them
-                await self._encode(missing[:_TURN], vectors)
-            finally:
-                self._turn.release()
-            missing = missing[_TURN:]
+            self._work = asyncio.ensure_future(self._take_turn(missing, vectors))
+            missing = await asyncio.shield(self._work)
         return vectors
+
+    async def _take_turn(
+        self, texts: Sequence[str] | dict[str, None], vectors: dict[str, Vector]
+    ) -> list[str]:
+        """Encode the first texts, and return those that are left."""
+        try:
+            missing = self._missing(texts, vectors)  # another request may have had them
+            await self._encode(missing[:_TURN], vectors)
+        finally:
+            self._turn.release()
+        return missing[_TURN:]
 
     def _missing(
         self, texts: Sequence[str] | dict[str, None], vectors: dict[str, Vector]
@@ -89,7 +100,8 @@ class LabelVectors:
     async def _encode(self, texts: list[str], vectors: dict[str, Vector]) -> None:
         if not texts:
             return
-        rows, _ = await asyncio.to_thread(self._session.encode_texts, texts)
+        loop = asyncio.get_running_loop()
+        rows, _ = await loop.run_in_executor(self._pool, self._session.encode_texts, texts)
         for text, row in zip(texts, rows, strict=True):
             vector = np.array(row)  # not a view, which would keep all rows
             vectors[text] = vector
