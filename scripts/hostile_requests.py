@@ -35,6 +35,7 @@ DISGUISES = (
     ),
     *("[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "127.0.0.2"),
 )
+NOT_REFUSED = -2  # in place of a status: the server tried to fetch what it must not
 CUT = -1  # in place of a status: the connection ended without one
 
 
@@ -201,7 +202,10 @@ def _ssrf(a: Target, d: random.Random) -> tuple[int, bytes]:
         f"http://x@127.0.0.1:{port}/secret", f"http://127.0.0.1:{port}\\@x/secret", "http://10.0.0.1/", "http:///x",
         f"{a.elsewhere}/endless",
     ]  # fmt: skip
-    return a.send(classify(d.choice(urls)))
+    url = d.choice(urls)
+    status, body = a.send(classify(url))
+    is_refused = b'"kind":"url_refused"' in body
+    return status if is_refused or url.endswith("/endless") else NOT_REFUSED, body
 
 
 def _too_much(a: Target, d: random.Random) -> tuple[int, bytes]:

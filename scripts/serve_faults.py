@@ -44,19 +44,57 @@ LEAKS = (b"Traceback", b"site-packages", b'File "', str(ROOT).encode(), KEY.enco
 
 
 class Elsewhere(ThreadingHTTPServer):
-    """A web server of this machine: an image, redirects to what nobody may fetch, and that."""
+    """A web server of this machine: an image, redirects to what nobody may fetch, and that.
+
+    It listens on the port of this machine's other addresses too, where the system has them: a request that
+    gets as far as a connection is seen.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Pages)
         self.secrets = 0
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self._others: list[_Other] = []
+        for family, address in ((socket.AF_INET, "127.0.0.2"), (socket.AF_INET6, "::1")):
+            with suppress(OSError):
+                self._others.append(_Other(family, address, self))
+        for server in (self, *self._others):
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def shutdown(self) -> None:
+        """Stop on all addresses."""
+        for other in self._others:
+            other.shutdown()
+            other.server_close()
+        super().shutdown()
 
     @property
     def url(self) -> str:
         """Return where it is."""
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Other(ThreadingHTTPServer):
+    """The same port of another address: whatever is fetched from it is a secret."""
+
+    daemon_threads = True
+
+    def __init__(self, family: socket.AddressFamily, address: str, main: Elsewhere) -> None:
+        self.address_family = family
+        self.main = main
+        super().__init__((address, main.server_address[1]), _Secrets)
+
+
+class _Secrets(BaseHTTPRequestHandler):
+    server: _Other
+
+    def do_GET(self) -> None:
+        self.server.main.secrets += 1
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 class _Pages(BaseHTTPRequestHandler):
@@ -213,8 +251,11 @@ class Attack:
     def go_on(self, over: threading.Event, dice: random.Random) -> None:
         """Be the good client, whatever happens; one image in ten has a decoder killed."""
         while not over.is_set():
-            self.seconds.append(self.good(dice))
-            self.healthy()
+            try:
+                self.seconds.append(self.good(dice))
+                self.healthy()
+            except OSError as error:  # a timeout too
+                self.blame(f"the good client: {type(error).__name__}: {error}")
             if dice.random() < 0.1:
                 self.kill_decoder(dice)
 

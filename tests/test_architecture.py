@@ -62,7 +62,7 @@ IMPORTS: dict[str, set[str]] = {
     "kept": {"encoders", "store"},
     "serve": {
         "demo", "digits", "embeddings", "images", "labels", "numpy", "online", "outputs", "prometheus_client",
-        "scoring", "starlette", "store", "uvicorn",
+        "python_multipart", "scoring", "starlette", "store", "uvicorn",
     },
     "batch": {
         "api", "arguments", "embedding_files", "fsspec", "inputs", "numpy", "outputs", "pipeline", "pyarrow", "ray", "rich", "scoring",

@@ -980,3 +980,13 @@ def test_a_stuck_thread_does_not_hold_the_exit() -> None:
     code = STUCK.format(tests=str(Path(__file__).parent))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=False)  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "timeout\n"), done.stderr
+
+
+@linux_only
+def test_a_decoder_knows_no_secret(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """API keys and tokens of the environment are not in the process that decodes a stranger's image."""
+    for name in ("SIGLIP_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "SIGLIP_PLAIN"):
+        monkeypatch.setenv(name, "a-value")
+    decoded(worker, image())
+    environment = Path(f"/proc/{process_of(worker)}/environ").read_bytes().split(b"\0")
+    assert [each for each in environment if each.endswith(b"a-value")] == [b"SIGLIP_PLAIN=a-value"]

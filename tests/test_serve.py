@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +17,10 @@ from serve_fixture import Server
 from settings import with_engine
 
 from siglipcli.cli import serve
+from siglipcli.cli.label_sets import CalibratedLabelOptions
 from siglipcli.demo import IMAGES
 from siglipcli.errors import MissingExtraError
+from siglipcli.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,21 +105,22 @@ def test_health_is_about_images(server: Server) -> None:
         assert b"siglip_" + name in metrics.body
 
 
-def test_hanging_up_reads_keys_and_labels_anew(server: Server) -> None:
+def test_hanging_up_reads_keys_and_labels_again(server: Server) -> None:
     """After SIGHUP the file's new keys count; a bad file keeps the old ones and says so."""
     keys = server.folder / "keys"
     keys.write_text("third-key-33\n")
     server.process.send_signal(signal.SIGHUP)
-    server.wait_for("read anew: 1 label set, 1 key")
+    server.wait_for("read again: 1 key")
+    server.wait_for("read again: 1 label set")
     assert server.get("/models", **KEY).status == 401
     assert server.get("/models", Authorization="Bearer third-key-33").status == 200
     keys.write_text("no good\n")
     server.process.send_signal(signal.SIGHUP)
-    server.wait_for("stay as they were: an API key has at least")
+    server.wait_for("the keys stay as they were: an API key has at least")
     assert server.get("/models", Authorization="Bearer third-key-33").status == 200
     keys.write_text("first-key-1\nsecond-key-2\n")
     server.process.send_signal(signal.SIGHUP)
-    server.wait_for("read anew: 1 label set, 2 keys")
+    server.wait_for("read again: 2 keys")
 
 
 def test_a_port_in_use_is_said_at_once(server: Server) -> None:
@@ -142,7 +146,9 @@ def test_sigterm_lets_what_is_under_way_end(server: Server) -> None:
         connection.sendall(head + body[:100])
         server.get("/models", **KEY)
         server.process.send_signal(signal.SIGTERM)
-        server.wait_for("stopping: 1 request under way")
+        server.wait_for(
+            r"stopping: \d requests? under way"
+        )  # /models may have been answered, but not ended
         connection.sendall(body[100:])
         reply = b"".join(iter(lambda: connection.recv(65536), b""))
     assert reply.startswith(b"HTTP/1.1 200")
@@ -169,6 +175,9 @@ def started(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         (["--labels", "/nowhere/set.yaml"], "there is no file and no built-in label set"),
         (["--fetch-host", "a.example"], "--fetch-host needs --fetch-urls"),
         (["--log-format", "xml"], "not one of text, json"),
+        (["--cors", "https://a.example/"], "--cors: 'https://a.example/' is no origin"),
+        (["--cors", "a.example"], "--cors: 'a.example' is no origin"),
+        (["--max-image-size", "70M"], "--max-image-size is more than --max-request-size"),
     ],
 )
 def test_what_cannot_be_served_is_said_before_a_model_is_loaded(
@@ -232,3 +241,29 @@ def test_a_warm_server_imports_no_torch(tmp_path: Path, prepared: Path) -> None:
         [sys.executable, "-c", TORCH_FREE], env=environment, capture_output=True, text=True, timeout=300, check=True
     )  # fmt: skip
     assert json.loads(run.stdout) == []
+
+
+def test_keys_and_label_sets_are_read_again_each_on_its_own(tmp_path: Path) -> None:
+    """A key that was taken back opens nothing, while a label set is bad, on standard input, or the model is loading."""
+    keys, labels, notes = tmp_path / "keys", tmp_path / "set.yaml", []
+    keys.write_text("first-key-1\n")
+    labels.write_text("labels: [cat]\n")
+    options = serve.ServerOptions(api_key_file=keys)
+    terminal = SimpleNamespace(note=notes.append)
+    wanted = CalibratedLabelOptions(labels=[str(labels)])
+    command = serve._Command(options, wanted, ServeSettings(), terminal)
+    for text, words in (
+        ("labels: [cat, dog]", "The model is loading"),
+        ("labels: 3", "expected a list"),
+    ):
+        labels.write_text(text)
+        keys.write_text(f"key-for-{len(text)}\n")
+        command.reload()
+        assert command._keys.accepts(f"Bearer key-for-{len(text)}")
+        assert notes[-1].startswith("the label sets stay as they were: ")
+        assert words in notes[-1]
+    assert not command._keys.accepts("Bearer first-key-1")
+    command._labels = CalibratedLabelOptions(labels=["-"])
+    command.reload()
+    assert notes[-1].endswith("standard input cannot be read twice")
+    assert len(command._engine.label_sets[0].labels) == 1

@@ -8,15 +8,18 @@ import io
 import json
 import logging
 import socket
+import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
 from fake_encoder import FakeEncoder
 from PIL import Image
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -26,13 +29,14 @@ from siglipcli.serve.app import create_app
 from siglipcli.serve.body import read_body, read_form, read_json
 from siglipcli.serve.engine import Engine
 from siglipcli.serve.keys import KeyRing
+from siglipcli.serve.memory import RequestMemory
+from siglipcli.serve.middleware import Front
 from siglipcli.serve.protocol import Protocol
+from siglipcli.serve.server import _Server
 from siglipcli.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from starlette.requests import Request
 
 SETTINGS = ServeSettings(
     max_request_bytes=100_000,
@@ -117,7 +121,8 @@ class Running:
             "stand": stand,
             "broken": broken,
         }
-        return [Route(f"/{name}", each, methods=["POST"]) for name, each in handlers.items()]
+        routes = [Route(f"/{name}", each, methods=["POST"]) for name, each in handlers.items()]
+        return [*routes, Route("/alias/{of}", echo, methods=["POST"])]
 
     def send(
         self, method: str, path: str, body: Any = None, **headers: str
@@ -204,6 +209,97 @@ def test_a_form_is_read_in_order(running: Running) -> None:
         400,
         "bad_form",
     )
+
+
+@pytest.mark.parametrize("charset", ["punycode", "unicode_escape", "utf-7"])
+def test_a_form_is_utf_8(running: Running, charset: str) -> None:
+    """A charset of the client's choice, some of which take minutes or give half characters, is a 400."""
+    body = b'--B\r\nContent-Disposition: form-data; name="labels"\r\n\r\ncat\r\n--B--\r\n'
+    kind = "multipart/form-data; boundary=B; charset="
+    refused = running.send("POST", "/form", body, Content_Type=kind + charset)
+    assert code(refused) == (400, "bad_form")
+    assert running.send("POST", "/form", body, Content_Type=kind + '"UTF-8"')[0] == 200
+
+
+def test_a_large_form_stays_in_memory_and_lets_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing of it is written to a disk, its files are counted, and other requests go on meanwhile."""
+    file = b"x" * 3_000_000
+    head = b'--B\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    body = head + file + b"\r\n--B--\r\n"
+    memory = RequestMemory(10_000_000)
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", lambda _file: 1 / 0)
+    turns = 0
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def read() -> Any:
+        app = SimpleNamespace(state=SimpleNamespace(memory=memory))
+        headers = [(b"content-type", b"multipart/form-data; boundary=B")]
+        request = Request(
+            {"type": "http", "method": "POST", "headers": headers, "app": app}, receive
+        )
+        beside = asyncio.ensure_future(others())
+        try:
+            return await read_form(request, ServeSettings())
+        finally:
+            beside.cancel()
+
+    [part] = asyncio.run(read())
+    assert part.data == file
+    assert turns > len(body) // 65536
+    assert memory.total == len(body) + len(file)
+
+
+def test_a_response_counts_until_it_was_read() -> None:
+    """A large response that its client does not read keeps its request under way, and its memory counted."""
+
+    async def run() -> None:
+        engine = Engine(ServeSettings())
+        is_read, messages = asyncio.Event(), []
+
+        async def receive() -> Any:
+            await asyncio.sleep(60)
+
+        async def send(
+            message: Any,
+        ) -> None:  # as uvicorn's, which waits before it takes the next part
+            if messages and messages[-1].get("body"):
+                await is_read.wait()
+            messages.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+        front = Front(JSONResponse("x" * 200_000), engine, engine.memory, {})
+        serving = asyncio.ensure_future(front(scope, receive, send))
+        await asyncio.sleep(0.05)
+        assert (engine.active, engine.memory.total) == (1, 200_002)
+        is_read.set()
+        await serving
+        assert (engine.active, engine.memory.total) == (0, 0)
+        assert [len(each.get("body", b"")) for each in messages] == [0, 200_002, 0]
+        assert not messages[-1].get("more_body")
+
+    asyncio.run(run())
+
+
+def test_a_server_waits_no_longer_than_its_drain_seconds(caplog: pytest.LogCaptureFixture) -> None:
+    """A request that does not end is cut off, which the log says."""
+    logging.getLogger("siglipcli").propagate = True  # a command may have taken it over
+    settings = ServeSettings(drain_seconds=0.1)
+    engine = Engine(settings)
+    engine.active = 1
+    server = _Server(uvicorn.Config(create_app(settings, engine)), engine, settings, list)
+    asyncio.run(server._drain())
+    assert server.should_exit
+    assert "requests that were cut off: 1" in caplog.messages
 
 
 def test_a_bug_shows_nothing_of_the_machine(
@@ -300,7 +396,10 @@ def test_pages_of_other_sites_are_turned_away(running: Running) -> None:
         "Access_Control_Request_Method": "POST",
         "Access_Control_Request_Headers": "authorization",
     }
+    asked["Access_Control_Request_Headers"] = "authorization, x-stainless-lang"
     assert running.send("OPTIONS", "/count", Origin="https://page.example", **asked)[0] == 200
+    exposed = set(let_in[1]["Access-Control-Expose-Headers"].split(", "))
+    assert exposed == {"X-Request-Id", "X-Model", "Retry-After"}
     assert running.send("OPTIONS", "/count", Origin="https://evil.example", **asked)[0] == 400
 
 
@@ -319,12 +418,13 @@ def test_keys_are_asked_for_before_anything_is_read(running: Running) -> None:
 
 def test_metrics_count_by_declared_routes(running: Running) -> None:
     """A client's paths make no new series."""
-    for path in ("/v1/echo", "/echo", "/nothing/of/this", "/models/a", "/models/b"):
+    for path in ("/v1/echo", "/echo", "/alias/echo", "/nothing/of/this", "/models/a", "/models/b"):
         running.send("POST", path, b"{}", Content_Type=JSON)
     text = running.engine.metrics.text().decode()
     assert 'siglip_requests_total{route="/echo",status="200"}' in text
     assert 'route="other",status="404"' in text
     assert "nothing" not in text
+    assert "alias" not in text
 
 
 def test_a_server_that_stops_takes_no_more(running: Running) -> None:

@@ -17,9 +17,11 @@ from siglipcli.results import Failure, Prediction
 from siglipcli.serve.engine import Engine
 from siglipcli.serve.errors import ApiError
 from siglipcli.serve.settings import ServeSettings
+from siglipcli.serve.wire import label_sets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -253,3 +255,42 @@ def test_without_a_model_requests_are_told_to_wait() -> None:
     with pytest.raises(ApiError) as refused:
         asyncio.run(Engine(ServeSettings()).embed_texts(["a"]))
     assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "5"})
+
+
+def test_what_the_server_knows_itself_counts_for_no_limit() -> None:
+    """ImageNet's labels and prompts, and a large set of the server's own, may be asked for; a client's may not be so large."""
+
+    async def work(engine: Engine, encoder: Slow) -> None:
+        imagenet = engine.label_set("imagenet")
+        [result] = await engine.classify([png(1, 1, 1)], [imagenet])
+        assert isinstance(result, Prediction)
+        engine.label_sets = (LABELS,)
+        assert await engine.classify([png(1, 1, 1)], [LABELS, imagenet])
+        with pytest.raises(ApiError) as refused:
+            await engine.classify([png(1, 1, 1)], [LabelSet.of(["cat", "dog"])])
+        assert refused.value.code == "too_many_labels"
+
+    served(work, ServeSettings(max_labels=1))
+
+
+def test_a_file_takes_no_built_in_set_s_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of that name in the working directory is not read, for requests nor in the list."""
+    (tmp_path / "food").write_text("a file\n")
+    monkeypatch.chdir(tmp_path)
+    assert len(Engine(ServeSettings()).label_set("food").labels) > 1
+    label_sets._builtin.cache_clear()
+    assert all(each["labels"] > 1 for each in label_sets._builtin())
+
+
+def test_a_model_that_hangs_ends_its_requests() -> None:
+    """After the seconds of a request it is a 504, whatever the encoder does."""
+
+    async def work(engine: Engine, encoder: Slow) -> None:
+        encoder.gate.clear()
+        with pytest.raises(ApiError) as ended:
+            await engine.embed_images([png(5, 5, 5)])
+        assert (ended.value.status, ended.value.code) == (504, "model_timeout")
+
+    served(work, ServeSettings(request_seconds=0.3))

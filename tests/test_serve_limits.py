@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from siglipcli.errors import ImageError, LabelError, ModelError, SiglipError, UsageError
+from siglipcli.errors import (
+    ImageError,
+    LabelError,
+    MissingExtraError,
+    ModelError,
+    SiglipError,
+    UsageError,
+)
 from siglipcli.results import Failure
 from siglipcli.serve import references
 from siglipcli.serve.addresses import RefusedError, check, is_public
-from siglipcli.serve.body import parse_json
+from siglipcli.serve.body import Pace, parse_json
 from siglipcli.serve.cache import Cache
 from siglipcli.serve.errors import ApiError, from_failure, from_library
 from siglipcli.serve.keys import KeyRing, read_keys
@@ -73,6 +80,49 @@ def test_what_is_no_image_reference_is_a_failure(text: str) -> None:
     failed = references.decoded(text, LIMITS, "image 3")
     assert isinstance(failed, Failure)
     assert (failed.file, failed.kind) == ("image 3", "not_base64")
+
+
+def test_a_data_uri_that_is_not_base64_is_short() -> None:
+    """Unquoting takes 75 bytes of memory for each character: 60 MB would be 4.5 GB."""
+    failed = references.decoded("data:," + "%41" * 100_000, ServeSettings(), "image 0")
+    assert isinstance(failed, Failure)
+    assert (failed.kind, "has to be base64" in failed.message) == ("not_base64", True)
+
+
+class Words(str):
+    """A text that may not be translated: with characters beyond ASCII that takes seconds, in one go."""
+
+    __slots__ = ()
+
+    def translate(self, _table: object) -> str:
+        raise AssertionError
+
+
+def test_a_text_beyond_ascii_is_no_base64_at_once() -> None:
+    """It is refused before any work that is as long as it is."""
+    failed = references.decoded(Words("ä" * 100), LIMITS, "image 0")
+    assert isinstance(failed, Failure)
+
+
+def test_a_body_that_came_fast_may_not_stand_still_for_long() -> None:
+    """Bytes that were sent fast earn a few seconds only, and none of them may be one long pause."""
+    now = 0.0
+    settings = ServeSettings(body_seconds=30, stall_seconds=10)
+    pace = Pace(settings, lambda: now)
+    assert pace.left() == 10
+    pace.took(60_000_000)  # 240 s at the slowest
+    now = 9.0
+    assert pace.left() == 1
+    for _ in range(4):  # one byte now and then
+        pace.took(1)
+        now += 9
+    assert pace.left() == 0
+    now = 0.0
+    pace = Pace(settings, lambda: now)
+    for _ in range(100):  # as slow as may be
+        now += 1
+        assert pace.left() > 0
+        pace.took(250_000)
 
 
 def test_an_image_that_is_too_large_is_a_failure() -> None:
@@ -202,6 +252,11 @@ def test_library_errors_have_the_status_that_fits() -> None:
         assert "/srv" not in str(seen)
         assert "--" not in str(seen)
     assert from_failure(Failure("image 0", "url_timeout", "Late.")).status == 504
+    stopping = from_library(UsageError("the session is closed", code="closed"))
+    assert (stopping.status, stopping.code) == (503, "stopping")
+    words = "HEIC needs a plugin: install it with: pip install pillow-heif, or convert it."
+    assert "pip" not in str(from_failure(Failure("image 0", "unsupported", words)))
+    assert "pip" not in str(from_library(MissingExtraError("It", library="x", extra="raw")))
 
 
 def test_memory_is_counted_until_a_request_ends() -> None:

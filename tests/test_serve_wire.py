@@ -369,3 +369,57 @@ def test_elements_have_scores_or_an_error() -> None:
     }  # fmt: skip
     assert scored["predictions"] == [score.to_dict()]
     assert ScoringOptions(top=None) == classify.parse(VALID["classify"], LIMITS).options
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"labels": ["a", "b", "c"], "templates": ["a {}.", "b {}.", "c {}.", "d {}."]},
+        {"labels": {"labels": ["a", "b", "c"], "templates": ["a {}.", "b {}.", "c {}.", "d {}."]}},
+        {"labels": [{"name": "a", "prompts": ["a", "b"], "children": [{"name": "c", "prompts": ["e"] * 9}]}]},
+        {"label_sets": [{"name": n, "labels": ["a", "b"], "templates": ["a {}.", "b {}.", "c {}."]} for n in "xy"]},
+    ],
+    ids=["plain", "schema", "long form", "several sets"],
+)  # fmt: skip
+def test_prompts_are_counted_before_they_are_written_out(
+    body: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of templates for thousands of labels are a 413, and no label set is made of them."""
+    for name in ("of", "from_dict"):
+        monkeypatch.setattr(f"siglipcli.labels.LabelSet.{name}", lambda *_, **_more: 1 / 0)
+    with pytest.raises(ApiError) as refused:
+        classify.parse({"input": [PNG]} | body, ServeSettings(max_prompts=10))
+    assert (refused.value.status, refused.value.code) == (413, "too_many_prompts")
+
+
+def test_a_score_without_a_label_is_refused() -> None:
+    """Where all labels are negative no label is left whose score could be told."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "confidence": {"type": "number"},
+        },
+    }
+    wanted = chat.schema.plan(schema, "schema", LIMITS)
+    with pytest.raises(ApiError) as refused:
+        wanted.content([])
+    assert (refused.value.status, refused.value.code) == (400, "unsupported_schema")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("[sic] a cat,dog", ["[sic] a cat", "dog"]),
+        ("{} and more,dog", ["{} and more", "dog"]),
+        ('[ "cat", "dog" ]', ["cat", "dog"]),
+        ('{"labels": ["cat", "dog"]}', ["cat", "dog"]),
+    ],
+)
+def test_a_label_may_begin_with_a_bracket(text: str, names: list[str]) -> None:
+    """A form's labels are JSON only where they look like it to the end."""
+    parts = [Part("image", b"x", "a.png"), Part("labels", text)]
+    [labels] = classify.parse_form(parts, LIMITS).labels
+    assert [label.path for label in labels.labels] == names
+    with pytest.raises(ApiError):
+        classify.parse_form([parts[0], Part("labels", '["cat", "dog"')], LIMITS)

@@ -170,7 +170,7 @@ OPTIONS: dict[str, str] = {
     "runtime": "What runs it.",
     "saved": "In place of images, use the embeddings that siglip embed saved in FILE.",
     "serve.allow_host": "Take requests for this name in the Host header too, as a reverse proxy sends it; repeatable.",
-    "serve.api_key_file": "Take requests with a key of FILE only, one key per line; read anew on SIGHUP. SIGLIP_API_KEY"
+    "serve.api_key_file": "Take requests with a key of FILE only, one key per line; read again on SIGHUP. SIGLIP_API_KEY"
     " in the environment is one more key.",
     "serve.cors": "Let pages of this origin use the server, * for any; repeatable.",
     "serve.drain_seconds": "After SIGTERM, wait so long for the requests that are under way.",
@@ -179,7 +179,7 @@ OPTIONS: dict[str, str] = {
     "serve.fetch_urls": "Fetch images that requests name by http and https URLs, from public addresses.",
     "serve.host": "The address to listen on; beyond this machine only with a key, or --no-auth.",
     "serve.isolate": "Decode every image in worker processes.",
-    "serve.log_format": "How stderr has its lines: one for each request, and what there is to say.",
+    "serve.log_format": "The format of the log on stderr, which has a line for each request.",
     "serve.max_image_size": "Refuse larger images, in bytes as encoded.",
     "serve.max_images": "Images in one request, at most.",
     "serve.max_labels": "Labels in one request, at most.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path  # noqa: TC003  # Typer reads the annotations
@@ -27,6 +28,7 @@ __all__ = ["serve"]
 logger = logging.getLogger("siglipcli")
 
 KEY_VARIABLE = "SIGLIP_API_KEY"
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#\s@A-Z]+")
 IMAGE_SIZE, REQUEST_SIZE = Size(20_000_000), Size(64_000_000)
 
 
@@ -126,7 +128,7 @@ class _Log(Terminal):
 
 
 class _Command:
-    """One run of the server, and what SIGHUP reads anew."""
+    """One run of the server, and what SIGHUP reads again."""
 
     def __init__(
         self,
@@ -169,21 +171,40 @@ class _Command:
         server.run(bound, self._settings, self._engine, self._keys, load, ready, self.reload)
 
     def reload(self) -> None:
-        """Read label sets and keys anew; what is wrong with them is said, and the old ones stay."""
+        """Read the keys and the label sets again; what is wrong with either is said, and the old ones stay.
+
+        Each on its own: a mistake in a label set must not keep a key valid that was taken back.
+        """
+        self._reload_keys()
+        self._reload_labels()
+
+    def _reload_keys(self) -> None:
         from siglipcli.errors import SiglipError
         from siglipcli.outputs.label_set import counted
 
         try:
-            sets, keys = self._read_labels(), self._read_keys()
-            self._check_labels(sets, self._engine.classifier)
+            keys = self._read_keys()
         except SiglipError as error:
-            self._terminal.note(f"label sets and keys stay as they were: {error}")
+            self._terminal.note(f"the keys stay as they were: {error}")
+            return
+        self._keys.replace(keys)
+        self._terminal.note(f"read again: {counted(len(keys), 'key')}")
+
+    def _reload_labels(self) -> None:
+        from siglipcli.errors import SiglipError
+        from siglipcli.outputs.label_set import counted
+        from siglipcli.serve.errors import ApiError
+
+        try:
+            if "-" in (self._labels.labels or ()):
+                raise UsageError("standard input cannot be read twice")
+            sets = self._read_labels()
+            self._check_labels(sets, self._engine.classifier)
+        except (SiglipError, ApiError) as error:  # the latter while the model is loading
+            self._terminal.note(f"the label sets stay as they were: {error}")
             return
         self._engine.label_sets = tuple(sets)
-        self._keys.replace(keys)
-        self._terminal.note(
-            f"read anew: {counted(len(sets), 'label set')}, {counted(len(keys), 'key')}"
-        )
+        self._terminal.note(f"read again: {counted(len(sets), 'label set')}")
 
     def _read_labels(self) -> list[LabelSet]:
         return setup.label_sets(self._labels, self._terminal)
@@ -212,6 +233,10 @@ def _settings(server: ServerOptions, limits: LimitOptions) -> ServeSettings:
 
     if server.fetch_host and not server.fetch_urls:
         raise UsageError("--fetch-host needs --fetch-urls")
+    if limits.max_image_size.bytes > limits.max_request_size.bytes:
+        raise UsageError("--max-image-size is more than --max-request-size")
+    if odd := next((origin for origin in server.cors or () if not _ORIGIN.fullmatch(origin)), None):
+        raise UsageError(f"--cors: {odd!r} is no origin such as https://example.org, and not *")
     return ServeSettings(
         host=server.host,
         port=server.port,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ __all__ = ["CannotStartError", "Processes", "Worker", "too_slow"]
 
 _START = "import sys; sys.path[:] = sys.argv[1:]; from siglipcli.images.worker_main import serve; serve()"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_SECRET = re.compile(r"(^|_)(KEYS?|TOKENS?|SECRETS?|PASSWORDS?|CREDENTIALS)(_|$)", re.IGNORECASE)
 _PIPE = 1 << 19  # bytes: a model's image of 384x384 in one go
 _MOST_IMAGES = 1_000
 """Images of one process: what its decoders leak does not add up for ever."""
@@ -299,7 +301,7 @@ def _new_process() -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env=os.environ | _ONE_THREAD,
+            env=_environment(),
             cwd=os.path.abspath(os.sep),  # noqa: PTH100  # no relative PYTHONPATH leads to strangers
             start_new_session=True,  # the terminal's Ctrl-C is the parent's to answer
             creationflags=processes.NO_CONSOLE,
@@ -311,6 +313,12 @@ def _new_process() -> subprocess.Popen[bytes]:
         ) from error
     _widen(process)
     return process
+
+
+def _environment() -> dict[str, str]:
+    """Return a decoder's environment: what a hostile image reads there shall be worth nothing."""
+    plain = {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
+    return plain | _ONE_THREAD
 
 
 def _widen(process: subprocess.Popen[bytes]) -> None:

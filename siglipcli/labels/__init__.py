@@ -27,6 +27,7 @@ __all__ = [
     "builtin_names",
     "examine",
     "load",
+    "load_builtin",
     "parse",
     "read",
 ]
@@ -221,6 +222,17 @@ def examine(
 def builtin_names() -> list[str]:
     """Return the names of the sets that come with the program, sorted."""
     return sorted(path.stem for path in _builtin_folder().glob("*.yaml"))
+
+
+def load_builtin(name: str) -> LabelSet:
+    """Return the built-in set of that name, whatever files there are. Raises LabelError."""
+    if name not in builtin_names():
+        raise LabelError(
+            f"there is no built-in label set {visible(name)}",
+            code="unknown_label_set",
+            name=visible(name),
+        )
+    return load(_builtin_folder() / f"{name}.yaml")
 
 
 def _builtin_folder() -> Path:

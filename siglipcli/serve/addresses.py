@@ -44,8 +44,8 @@ class Target:
 
 def resolve(host: str, port: int) -> list[str]:
     """Return a host's addresses. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in entries]
 
 
 def check(url: str, patterns: Sequence[str], resolve: Resolve = resolve) -> Target:
@@ -106,7 +106,7 @@ def is_public(text: str) -> bool:
         address: Address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    return all(_is_plain(each) for each in _within(address))
+    return all(_is_plain(inner) for inner in _within(address))
 
 
 def _is_plain(address: Address) -> bool:
@@ -123,7 +123,7 @@ def _within(address: Address) -> Iterator[Address]:
     inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
     if address in _NAT64 or address in _COMPATIBLE:
         inner.append(last)
-    found = [each for each in inner if each is not None]
+    carried = [candidate for candidate in inner if candidate is not None]
     if address.ipv4_mapped is None and address not in _NAT64:
         yield address
-    yield from found
+    yield from carried

@@ -39,7 +39,8 @@ def create_app(settings: ServeSettings, engine: Engine, keys: KeyRing | None = N
     routes = [route for module in modules for route in module.routes(engine, settings)]
     public = {path for module in modules for path in getattr(module, "PUBLIC", ())}
     gate = Gate(settings, engine, KeyRing() if keys is None else keys, public)
-    paths = {id(route.endpoint): route.path for route in routes}
+    # the first path of an endpoint is its name, the others are aliases
+    paths = {id(route.endpoint): route.path for route in reversed(routes)}
     app = Starlette(
         routes=[*routes, Mount("/v1", routes=routes)],
         middleware=[
@@ -67,8 +68,8 @@ def _cors(settings: ServeSettings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=list(settings.cors),
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["X-Request-Id"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-Id", "X-Model", "Retry-After"],
         )
     ]
 

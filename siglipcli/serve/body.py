@@ -17,20 +17,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from siglipcli.serve.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from starlette.requests import Request
 
     from siglipcli.serve.memory import RequestMemory
     from siglipcli.serve.settings import ServeSettings
 
-__all__ = ["Part", "content_type", "parse_json", "read_body", "read_form", "read_json"]
+__all__ = ["Pace", "Part", "content_type", "parse_json", "read_body", "read_form", "read_json"]
 
 MAX_DEPTH = 64
 MAX_ITEMS = 200_000  # commas, colons and brackets, of texts too
 MAX_DIGITS = 64  # of a number
 _SLOWEST = 250_000  # bytes a second, beyond the first seconds
 _INLINE = 100_000  # bytes that are parsed on the event loop
+_PIECE = 1 << 16  # bytes of a form that are parsed before other requests have their turn
 _LONE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG_NUMBER = "a number with more than {} digits"
 
@@ -52,32 +53,58 @@ def content_type(request: Request) -> str:
 async def read_body(request: Request, settings: ServeSettings, limit: int | None = None) -> bytes:
     """Return the whole body. Raises ApiError: 413 over `limit` bytes, 408 after too long, 429 where busy."""
     limit = min(limit or settings.max_request_bytes, settings.max_request_bytes)
+    limit = min(limit, settings.max_memory_bytes // 4)  # no one request keeps all others out
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise _too_large(limit)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise ApiError(415, "Compressed bodies are not taken.", code="content_encoding")
-    return await _received(request, settings.body_seconds, limit)
+    return await _received(request, settings, limit)
 
 
-async def _received(request: Request, seconds: float, limit: int) -> bytes:
+async def _received(request: Request, settings: ServeSettings, limit: int) -> bytes:
     memory: RequestMemory = request.app.state.memory
     parts: list[bytes] = []
-    size, clock = 0, asyncio.get_running_loop().time
-    start, stream = clock(), request.stream()
+    size, stream = 0, request.stream()
+    pace = Pace(settings, asyncio.get_running_loop().time)
     while True:
-        left = start + seconds + size / _SLOWEST - clock()
         try:
-            chunk = await asyncio.wait_for(anext(stream), max(left, 0))
+            chunk = await asyncio.wait_for(anext(stream), pace.left())
         except StopAsyncIteration:
             return b"".join(parts)
         except asyncio.TimeoutError:
             raise _too_slow() from None
+        pace.took(len(chunk))
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
         memory.add(len(chunk))
         parts.append(chunk)
+
+
+class Pace:
+    """How long the next part of a body may take.
+
+    Bytes that came fast earn no more than a stall's seconds: a client that has sent nearly all, and then
+    waits, would keep its memory from others.
+    """
+
+    def __init__(self, settings: ServeSettings, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._stall = settings.stall_seconds
+        self._last = clock()
+        self._first_end = self._end = self._last + settings.body_seconds
+
+    def left(self) -> float:
+        """Return the seconds, 0 where they are over."""
+        return max(min(self._end, self._last + self._stall) - self._clock(), 0)
+
+    def took(self, count: int) -> None:
+        """Take note of so many bytes that have come now."""
+        if count:
+            self._last = self._clock()
+            most = max(self._first_end, self._last + self._stall)
+            self._end = min(self._end + count / _SLOWEST, most)
 
 
 def _too_slow() -> ApiError:
@@ -181,10 +208,14 @@ async def read_form(request: Request, settings: ServeSettings) -> list[Part]:
     """Return the fields of multipart/form-data, in order. Raises ApiError as `read_body` does; 400."""
     from starlette.formparsers import MultiPartException, MultiPartParser
 
+    if _charset(request) not in {"utf-8", "utf8"}:
+        raise _bad_form()
     body = await read_body(request, settings)
 
-    async def stream() -> AsyncGenerator[bytes, None]:  # the parser takes no other
-        yield body
+    async def stream() -> AsyncGenerator[bytes, None]:
+        for at in range(0, len(body), _PIECE):
+            yield body[at : at + _PIECE]
+            await asyncio.sleep(0)
 
     parser = MultiPartParser(
         request.headers,
@@ -193,6 +224,7 @@ async def read_form(request: Request, settings: ServeSettings) -> list[Part]:
         max_fields=settings.max_labels + 16,
         max_part_size=1 << 20,
     )
+    parser.spool_max_size = settings.max_request_bytes  # nothing of a request is written to a disk
     try:
         form = await parser.parse()
     except (MultiPartException, ValueError, KeyError, UnicodeDecodeError):
@@ -203,7 +235,17 @@ async def read_form(request: Request, settings: ServeSettings) -> list[Part]:
         await form.close()
     if not parts:
         raise _bad_form()
+    memory: RequestMemory = request.app.state.memory
+    memory.add(sum(len(part.data) for part in parts if isinstance(part.data, bytes)))
     return parts
+
+
+def _charset(request: Request) -> str:
+    """Return the charset that the client names, lower case: Python has codecs that take minutes, or lie."""
+    from python_multipart.multipart import parse_options_header
+
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    return options.get(b"charset", b"utf-8").decode("latin-1").strip().lower()
 
 
 def _bad_form() -> ApiError:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -73,6 +72,7 @@ class Engine:
         self._classifier: Classifier | None = None
         self._images: ImageVectors | None = None
         self._labels: LabelVectors | None = None
+        self._built_in: dict[str, LabelSet] = {}  # those that requests have named
         self._probe: asyncio.Future[bool] | None = None
 
     async def start(self, classifier: Classifier) -> None:
@@ -115,12 +115,18 @@ class Engine:
         return self.classifier.encoder.name
 
     def label_set(self, name: str) -> LabelSet:
-        """Return the server's label set of that name, or the built-in one. Raises ApiError (400)."""
+        """Return the server's label set of that name, or the built-in one. Raises ApiError (400).
+
+        A file of that name is never read.
+        """
         for label_set in self.label_sets:
             if label_set.name == name:
                 return label_set
+        if name in self._built_in:
+            return self._built_in[name]
         if name in label_files.builtin_names():
-            return _built_in(name)
+            self._built_in[name] = label_files.load_builtin(name)
+            return self._built_in[name]
         raise ApiError(
             400,
             "There is no label set of that name here; GET /v1/label_sets lists those there are.",
@@ -207,7 +213,7 @@ class Engine:
         label_sets: Sequence[LabelSet],
         options: ScoringOptions,
     ) -> list[Prediction | Failure]:
-        labels = [await self._label_vectors.label_set(each) for each in label_sets]
+        labels = [await self._label_vectors.label_set(label_set) for label_set in label_sets]
         results = await self._embedded(images)
         return await asyncio.to_thread(self._ranked, results, labels, options)
 
@@ -290,10 +296,16 @@ class Engine:
 
     def _check_labels(self, label_sets: Sequence[LabelSet]) -> None:
         limits = self.settings
-        labels = [label for each in label_sets for label in each.labels]
-        if not labels:
+        if not any(label_set.labels for label_set in label_sets):
             words = "There is no label; give at least one."
             raise ApiError(400, words, code="no_labels", param="labels")
+        known = {id(label_set) for label_set in (*self.label_sets, *self._built_in.values())}
+        labels = [
+            label
+            for label_set in label_sets
+            if id(label_set) not in known
+            for label in label_set.labels
+        ]
         self._check_count(len(labels), limits.max_labels, "labels")
         self._check_count(
             sum(len(label.prompts) for label in labels), limits.max_prompts, "prompts"
@@ -315,17 +327,12 @@ class Engine:
 
 async def _all(work: Sequence[Awaitable[T]]) -> list[T]:
     """Wait for all, or cancel the rest where one raises."""
-    tasks: list[asyncio.Future[T]] = [asyncio.ensure_future(each) for each in work]
+    tasks: list[asyncio.Future[T]] = [asyncio.ensure_future(item) for item in work]
     try:
         return await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
-
-
-@lru_cache(maxsize=64)
-def _built_in(name: str) -> LabelSet:
-    return label_files.load(name)
 
 
 def _an_image() -> bytes:

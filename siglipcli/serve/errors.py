@@ -13,6 +13,7 @@ from siglipcli.errors import (
     DeviceError,
     ImageError,
     LabelError,
+    MissingExtraError,
     ModelError,
     OfflineError,
     SiglipError,
@@ -39,6 +40,7 @@ TYPES = {
 _STATUSES: tuple[tuple[type[SiglipError], int], ...] = (
     (ImageError, 422),
     (LabelError, 400),
+    (MissingExtraError, 500),
     (UsageError, 400),
     (OfflineError, 503),
     (ModelError, 500),
@@ -62,6 +64,7 @@ _WORDS = {
     "too_large": "The image is larger than this server decodes.",
     "timeout": "The image took too long to decode.",
     "crashed": "The image ended its decoder; it may be hostile.",
+    "unsupported": "The image's format is not decoded here; send a JPEG, PNG or WebP.",
 }
 """Kind of a failed image → what clients read, where the library's words are for who runs the program."""
 
@@ -99,6 +102,8 @@ def _type_of(status: int) -> str:
 def from_library(error: SiglipError, *, param: str | None = None) -> ApiError:
     """Return a library error as clients see it: its words where they are about the request."""
     status = next(status for kind, status in _STATUSES if isinstance(error, kind))
+    if error.code == "closed":
+        return ApiError(503, "The server is stopping.", code="stopping")
     if isinstance(error, ImageError):
         return ApiError(
             _KINDS.get(error.kind, status), _words(error.kind, str(error)), code=error.kind

@@ -70,9 +70,9 @@ class Gate:
             raise ApiError(403, "Pages of this origin may not use the server.", code="origin")
 
     def _check_key(self, headers: Headers) -> None:
-        given = headers.get("authorization", "")
-        if not self._keys.accepts(given):
-            problem = "is not one of this server's keys" if given else "is missing"
+        header = headers.get("authorization", "")
+        if not self._keys.accepts(header):
+            problem = "is not one of this server's keys" if header else "is missing"
             raise ApiError(
                 401,
                 f"The API key {problem}; send it as `Authorization: Bearer KEY`.",

@@ -1,4 +1,4 @@
-"""The memory that requests take: bodies as sent, and the images in them, of all requests together."""
+"""The memory that requests take: bodies as sent, the images in them, and responses that are not read yet."""
 
 from __future__ import annotations
 
@@ -33,6 +33,10 @@ class RequestMemory:
                 code="busy",
                 headers={"Retry-After": "2"},
             )
+        self.hold(count)
+
+    def hold(self, count: int) -> None:
+        """Count bytes that are there already, and cannot be refused: those of a response."""
         self.total += count
         self._sizes[_request.get()] += count
 

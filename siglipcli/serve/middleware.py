@@ -33,6 +33,7 @@ logger = logging.getLogger("siglipcli")
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _GONE = 499  # nginx's word for a client that left
+_LARGE = 1 << 16  # bytes of a response that the system takes at once
 _REST_SECONDS, _REST_BYTES = 1.0, 64_000_000  # of a body that is read to be dropped
 
 
@@ -51,7 +52,7 @@ class Front:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, self._memory)
         self._memory.begin(exchange)
         self._engine.active += 1
         try:
@@ -102,17 +103,18 @@ class Front:
 class _Exchange:
     """One request and its response, as they go by."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, memory: RequestMemory) -> None:
         self.scope = scope
         self.started = time.perf_counter()
         self.received = 0
         self.is_gone = False
+        self._memory = memory
         self._receive, self._send = receive, send
         self._status: int | None = None
         self._is_read = asyncio.Event()
         headers = Headers(scope=scope)
-        asked = headers.get("x-request-id", "")
-        self.id = asked if _ID.fullmatch(asked) else uuid.uuid4().hex
+        request_id = headers.get("x-request-id", "")
+        self.id = request_id if _ID.fullmatch(request_id) else uuid.uuid4().hex
         self._has_body = "content-length" in headers or "transfer-encoding" in headers
         self._awaits_go = headers.get("expect", "").lower() == "100-continue"
 
@@ -145,7 +147,7 @@ class _Exchange:
             self.is_gone = message["type"] == "http.disconnect"
 
     async def send(self, message: Message) -> None:
-        """Pass on a part of the response."""
+        """Pass on a part of the response; after the last, wait until nearly all of a large one was read."""
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self.id
@@ -153,6 +155,11 @@ class _Exchange:
             if not await self._is_whole():
                 headers["connection"] = "close"
             self._status = message["status"]
+        elif len(message.get("body", b"")) > _LARGE and not message.get("more_body", False):
+            # the request is under way, and its memory counted, until uvicorn takes the empty end
+            self._memory.hold(len(message["body"]))
+            await self._send({**message, "more_body": True})
+            message = {"type": message["type"], "body": b"", "more_body": False}
         await self._send(message)
 
     async def _is_whole(self) -> bool:

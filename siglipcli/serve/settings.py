@@ -14,10 +14,11 @@ class ServeSettings:
 
     `max_image_bytes`: of one encoded image; `max_request_bytes`: of a request's body as sent;
     `max_memory_bytes`: of all bodies, and all images in them, that are in memory at once.
-    `max_labels` and `max_prompts` count a request's, all its label sets together; `max_texts` and
-    `max_text_characters` are an embeddings request's. `max_waiting`: requests that wait for the model; the
+    `max_labels` and `max_prompts` count those that a request brings, not those of sets that it names;
+    `max_texts` and `max_text_characters` are an embeddings request's. `max_waiting`: requests that wait for the model; the
     next one is refused. `queue_seconds`: how long an image may wait. `body_seconds`: for the head of a
-    request to arrive, and for its body until it must come at 250 kB a second. `request_seconds`: for a
+    request to arrive, and for its body until it must come at 250 kB a second; `stall_seconds`: between two
+    parts of a body. `request_seconds`: for a
     result, whatever happens. `drain_seconds`: for requests under way after SIGTERM.
 
     `fetch_urls`: whether images are fetched from URLs; `fetch_hosts`: patterns (`*.example.org`) of hosts
@@ -39,6 +40,7 @@ class ServeSettings:
     max_waiting: int = 512
     queue_seconds: float = 30.0
     body_seconds: float = 30.0
+    stall_seconds: float = 10.0
     request_seconds: float = 120.0
     drain_seconds: float = 30.0
     fetch_urls: bool = False

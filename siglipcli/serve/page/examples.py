@@ -17,12 +17,12 @@ _LONG = 60  # characters of base64 that are shown as a file
 
 def groups(document: Mapping[str, Any], base: str) -> list[dict[str, Any]]:
     """Return the operations by tag, in the order of the document's tags."""
-    found: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in document["tags"]}
+    by_tag: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in document["tags"]}
     for path, item in document["paths"].items():
         for method, operation in item.items():
             shown = _operation(method.upper(), path, operation, document, base)
-            found[operation["tags"][0]].append(shown)
-    return [{"name": name, "operations": shown} for name, shown in found.items() if shown]
+            by_tag[operation["tags"][0]].append(shown)
+    return [{"name": name, "operations": shown} for name, shown in by_tag.items() if shown]
 
 
 def _operation(
@@ -62,10 +62,10 @@ def _filled(path: str, operation: Mapping[str, Any]) -> str:
 
 def _statuses(operation: Mapping[str, Any], document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the statuses in their order, those of one meaning together."""
-    found: dict[str, list[str]] = {}
+    by_meaning: dict[str, list[str]] = {}
     for status, response in sorted(operation["responses"].items()):
-        found.setdefault(resolved(response, document)["description"], []).append(status)
-    return [(", ".join(statuses), description) for description, statuses in found.items()]
+        by_meaning.setdefault(resolved(response, document)["description"], []).append(status)
+    return [(", ".join(statuses), description) for description, statuses in by_meaning.items()]
 
 
 def resolved(value: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -104,11 +104,11 @@ def kind(schema: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     schema = resolved(schema, document)
     for key in ("oneOf", "anyOf"):
         if key in schema:
-            return " or ".join(dict.fromkeys(kind(each, document) for each in schema[key]))
+            return " or ".join(dict.fromkeys(kind(choice, document) for choice in schema[key]))
     if "const" in schema:
         return json.dumps(schema["const"])
     if "enum" in schema:
-        return " or ".join(json.dumps(each) for each in schema["enum"])
+        return " or ".join(json.dumps(choice) for choice in schema["enum"])
     said = schema.get("type", "any")
     if said == "array":
         of = kind(schema["items"], document) if "items" in schema else "any"

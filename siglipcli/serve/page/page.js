@@ -40,7 +40,7 @@ function strip(file) {
   button.type = "button";
   button.setAttribute("aria-label", file.name);
   button.title = file.name;
-  button.addEventListener("click", () => show(state.images.find((each) => each.button === button)));
+  button.addEventListener("click", () => show(state.images.find((image) => image.button === button)));
   small(file).then((canvas) => button.replaceChildren(canvas), () => {}); // else its ending stays
   return button;
 }
@@ -206,12 +206,12 @@ function say(error) {
 function draw() {
   const sets = bySet(state.predictions);
   let left = 0;
-  const told = [];
+  const sentences = [];
   const tables = [...sets].map(([name, ranked]) => {
     const about = state.sets.get(name);
     const tags = tagsOf(ranked, state.threshold, about);
     left += Math.max(0, ranked.length - state.listed);
-    told.push(sentence(ranked, tags));
+    sentences.push(sentence(ranked, tags));
     const caption = sets.size > 1 ? name : "";
     return table(name, ranked, tags, { ...about, threshold: state.threshold, caption, most: state.listed });
   });
@@ -219,7 +219,7 @@ function draw() {
   at("all").hidden = left === 0;
   at("all").textContent = `Show ${plural(left, "more label")}`;
   drawWaiting();
-  announce(told.join(" "));
+  announce(sentences.join(" "));
 }
 
 function drawWaiting() {
@@ -236,7 +236,7 @@ function waitingFor() {
 
 function sentence(ranked, tags) {
   const [best] = ranked;
-  const names = [...tags].map((each) => each.label);
+  const names = [...tags].map((score) => score.label);
   return `Best: ${best.label}, ${number(best.score)}. ${names.length ? `Tags: ${names.join(", ")}.` : "No tag."}`;
 }
 

@@ -18,9 +18,9 @@ export function number(score) {
 
 export function bySet(predictions) {
   const sets = new Map();
-  for (const each of predictions) {
-    if (!sets.has(each.set)) sets.set(each.set, []);
-    sets.get(each.set).push(each);
+  for (const score of predictions) {
+    if (!sets.has(score.set)) sets.set(score.set, []);
+    sets.get(score.set).push(score);
   }
   return sets;
 }
@@ -28,27 +28,27 @@ export function bySet(predictions) {
 // At the labels' own thresholds the tags are the server's. At one for all: a label below a negative one
 // is no tag, and of an exclusive set only the best label can be one.
 export function tagsOf(ranked, threshold, { negative = [], exclusive = false } = {}) {
-  if (threshold === null) return new Set(ranked.filter((each) => each.tag));
-  const isNegative = (each) => negative.includes(each.label);
-  const bar = Math.max(-Infinity, ...ranked.filter(isNegative).map((each) => each.logit));
-  const able = ranked.filter((each) => !isNegative(each) && each.logit >= bar);
-  const best = ranked.find((each) => !isNegative(each));
-  return new Set(able.filter((each) => each.score >= threshold && (!exclusive || each === best)));
+  if (threshold === null) return new Set(ranked.filter((score) => score.tag));
+  const isNegative = (score) => negative.includes(score.label);
+  const bar = Math.max(-Infinity, ...ranked.filter(isNegative).map((score) => score.logit));
+  const able = ranked.filter((score) => !isNegative(score) && score.logit >= bar);
+  const best = ranked.find((score) => !isNegative(score));
+  return new Set(able.filter((score) => score.score >= threshold && (!exclusive || score === best)));
 }
 
-function row(each, isTag, isNegative) {
-  const head = element("th", "", element("bdi", "", each.label));
+function row(score, isTag, isNegative) {
+  const head = element("th", "", element("bdi", "", score.label));
   head.scope = "row";
   if (isNegative) head.append(element("span", "unseen", " (never a tag)"));
   const bar = element("span", "drawn");
-  bar.style.setProperty("--part", each.score);
+  bar.style.setProperty("--part", score.score);
   return element(
     "tr",
     [isTag && "tag", isNegative && "negative"].filter(Boolean).join(" "),
     head,
     element("td", "graph", bar),
-    element("td", "value", number(each.score)),
-    element("td", "value softmax", number(each.softmax)),
+    element("td", "value", number(score.score)),
+    element("td", "value softmax", number(score.softmax)),
     element("td", "is", isTag ? "✓" : "", element("span", "unseen", isTag ? " tag" : "no tag")),
   );
 }
@@ -61,7 +61,7 @@ function title(text, className = "value") {
 }
 
 export function table(name, ranked, tags, { negative = [], threshold, caption, most }) {
-  const rows = ranked.slice(0, most).map((each) => row(each, tags.has(each), negative.includes(each.label)));
+  const rows = ranked.slice(0, most).map((score) => row(score, tags.has(score), negative.includes(score.label)));
   const titles = [title("label", ""), title("", "graph"), title("score"), title("softmax"), title("", "is")];
   const made = element(
     "table",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,9 @@ __all__ = [
 ]
 
 _IMAGE_FIELDS = ("image", "images", "file", "files")
+_JSON = re.compile(r"""\s*(\[\s*["\[{\]]|\{\s*"|[\[{].*[\]}]\s*\Z)""", re.DOTALL)
+"""What a field of a form begins with, or ends with too, where it is JSON; "[sic] a label" is none."""
+
 _LISTS = ("labels", "label_sets", "templates")
 
 
@@ -128,7 +132,7 @@ def _form_value(key: str, texts: list[str]) -> object:
     if key in _LISTS:
         if len(texts) > 1:
             return texts
-        is_json = texts[0].lstrip()[:1] in {"[", "{"} and key != "templates"
+        is_json = key != "templates" and _JSON.match(texts[0])
         return parse_json(texts[0].encode()) if is_json else texts[0]
     if len(texts) > 1:
         raise ApiError(400, f"{key[:40]}: the field is there {len(texts)} times.", param=key[:40])
@@ -180,7 +184,7 @@ def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
         sets = labels.resolved(wanted.labels, engine)
         contents = await _contents(wanted.images, engine)
         results = await engine.classify(contents, sets, wanted.options)
-        values = sum(len(each.scores) for each in results if isinstance(each, Prediction))
+        values = sum(len(result.scores) for result in results if isinstance(result, Prediction))
         return await json_response(lambda: response(results, engine.model), values)
 
     return [Route("/classify", classify, methods=["POST"])]

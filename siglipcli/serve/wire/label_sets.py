@@ -24,20 +24,20 @@ __all__ = ["OPERATIONS", "SCHEMAS", "routes"]
 
 def routes(engine: Engine, settings: ServeSettings) -> list[Route]:
     """Return the routes of this format, without `/v1`."""
+    del settings
 
     async def list_sets(_request: Request) -> Response:
-        own = [_summary(each, builtin=False) for each in engine.label_sets]
-        names = {each["name"] for each in own}
-        rest = [each for each in _builtin() if each["name"] not in names]
-        usable = [each for each in rest if each["labels"] <= settings.max_labels]
-        return JSONResponse({"object": "list", "data": own + usable})
+        own = [_summary(label_set, builtin=False) for label_set in engine.label_sets]
+        names = {summary["name"] for summary in own}
+        rest = [summary for summary in _builtin() if summary["name"] not in names]
+        return JSONResponse({"object": "list", "data": own + rest})
 
     return [Route("/label_sets", list_sets, methods=["GET"])]
 
 
 @cache
 def _builtin() -> list[dict[str, Any]]:
-    return [_summary(labels.load(name), builtin=True) for name in labels.builtin_names()]
+    return [_summary(labels.load_builtin(name), builtin=True) for name in labels.builtin_names()]
 
 
 def _summary(label_set: LabelSet, *, builtin: bool) -> dict[str, Any]:

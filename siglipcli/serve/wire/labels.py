@@ -62,15 +62,13 @@ def _label_sets(value: Any, param: str, settings: ServeSettings) -> tuple[LabelC
         return (from_schema(value, param, settings),)
     items = comma_list(value, param)
     _check_count(len(items), param, settings)
-    sets = [
+    _check_schemas([item for item in items if isinstance(item, dict)], param, settings)
+    return tuple(
         from_schema(item, f"{param}[{at}]", settings)
         if isinstance(item, dict)
         else text_of(item, f"{param}[{at}]", most=200)
         for at, item in enumerate(items)
-    ]
-    labels = sum(len(each.labels) for each in sets if isinstance(each, LabelSet))
-    _check_count(labels, param, settings)
-    return tuple(sets)
+    )
 
 
 def comma_list(value: object, param: str) -> list[Any]:
@@ -94,6 +92,7 @@ def plain_set(
 ) -> LabelSet:
     """Return a set of plain labels, in this order. Raises ApiError."""
     _check_count(len(names), param, settings)
+    _check_prompts(len(names) * len(templates or ("",)), param, settings)
     texts = [text_of(item, f"{param}[{at}]") for at, item in enumerate(names)]
     try:
         return LabelSet.of(texts, name=name, templates=templates)
@@ -105,10 +104,48 @@ def from_schema(schema: Mapping[str, Any], param: str, settings: ServeSettings) 
     """Return the set that an object with the keys of the YAML form describes. Raises ApiError."""
     if is_larger(schema, _VALUES_PER_PROMPT * settings.max_prompts):
         _check_count(settings.max_labels + 1, param, settings)
+    _check_schemas([schema], param, settings)
     try:
         return LabelSet.from_dict(schema)
     except (TypeError, ValueError) as error:
         raise ApiError(400, f"{param}: {error}", code="labels", param=param) from None
+
+
+def _check_schemas(
+    schemas: Sequence[Mapping[str, Any]], param: str, settings: ServeSettings
+) -> None:
+    """Refuse very many labels or prompts of all these sets before templates are filled in.
+
+    A request of 200 kB can have thousands of templates for thousands of labels.
+    """
+    counts = [_size(schema) for schema in schemas]
+    _check_count(sum(labels for labels, _ in counts), param, settings)
+    _check_prompts(sum(prompts for _, prompts in counts), param, settings)
+
+
+def _size(schema: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many labels and prompts a schema has; what is no list counts as one, or none."""
+    templates = schema.get("templates")
+    filled = len(templates) if isinstance(templates, list) else 1
+    labels = prompts = 0
+    waiting = [schema.get("labels")]
+    while waiting:
+        items = waiting.pop()
+        for item in items if isinstance(items, list) else ():
+            own = item.get("prompts") if isinstance(item, dict) else None
+            labels += 1
+            prompts += len(own) if isinstance(own, list) else filled
+            if isinstance(item, dict):
+                waiting.append(item.get("children"))
+    return labels, prompts
+
+
+def _check_prompts(count: int, param: str, settings: ServeSettings) -> None:
+    if count > settings.max_prompts:
+        raise ApiError(
+            413, f"{param}: {count:,} prompts in one request; send at most {settings.max_prompts:,}.",
+            code="too_many_prompts", param=param,
+        )  # fmt: skip
 
 
 def _check_count(count: int, param: str, settings: ServeSettings) -> None:
@@ -122,8 +159,10 @@ def _check_count(count: int, param: str, settings: ServeSettings) -> None:
 
 def resolved(choices: Sequence[LabelChoice], engine: Engine) -> list[LabelSet]:
     """Return the sets themselves; the server's own where a request names none. Raises ApiError."""
-    sets = [each if isinstance(each, LabelSet) else engine.label_set(each) for each in choices]
-    names = [each.name for each in sets]
+    sets = [
+        choice if isinstance(choice, LabelSet) else engine.label_set(choice) for choice in choices
+    ]
+    names = [label_set.name for label_set in sets]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ApiError(400, f"label_sets: two label sets are called {twice!r}.", param="label_sets")
     if sets or engine.label_sets:

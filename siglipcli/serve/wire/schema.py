@@ -75,7 +75,7 @@ class Slot:
 
     def _spelt(self, label: str) -> str:
         """Return a label as the enum has it: label sets drop the blanks around a name."""
-        names = [each.path for each in self.labels.labels] if self.labels else []
+        names = [label.path for label in self.labels.labels] if self.labels else []
         return self.enum[names.index(label)] if label in names else label
 
 
@@ -99,11 +99,18 @@ class Plan:
 
     def content(self, scores: Sequence[Score]) -> str:
         """Return the JSON text for one image's scores. Raises ApiError where they are too few."""
-        own = {each.name for each in self.labels}
+        own = {label_set.name for label_set in self.labels}
         free = sorted((s for s in scores if s.set not in own), key=_by_logit, reverse=True)
         of = {
             s.name: [x for x in scores if x.set == s.name] if s.labels else free for s in self.slots
         }
+        if self.numbers and not of[self.slots[0].name]:
+            raise ApiError(
+                400,
+                f"response_format: {self.numbers[0]} is a label's score, and there is no label that is not negative.",
+                code=_UNFIT,
+                param="response_format",
+            )
         values: dict[str, Any] = {slot.name: slot.value(of[slot.name]) for slot in self.slots}
         if not self.is_object:
             return _json(values[self.slots[0].name])
@@ -277,12 +284,12 @@ class _Reader:
     def _referenced(self, node: Fields) -> object:
         path = node.get("$ref")
         steps = path.split("/") if isinstance(path, str) else []
-        found = self._root if steps[:1] == ["#"] else None
+        schema = self._root if steps[:1] == ["#"] else None
         for step in steps[1:]:
-            found = found.get(step) if isinstance(found, dict) else None
-        if found is None:
+            schema = schema.get(step) if isinstance(schema, dict) else None
+        if schema is None:
             raise _unfit(node.place("$ref"), "expected a reference to $defs of this schema")
-        return found
+        return schema
 
 
 def _strings(node: Fields, key: str) -> list[str]:
