@@ -112,6 +112,7 @@ def test_failures_are_rows_and_status_1(photos: Path) -> None:
         (["photos", *THREE, "--for", "gimp"], "'gimp' is none of digikam, windows, all"),
         (["photos", *THREE, "--sidecar-name", "x"], "not one of auto, full, stem"),
         (["photos", *THREE, "--min-score", "2"], "not a number from 0 to 1"),
+        (["photos", "--remove", "--skip-tagged"], "contradict each other"),
         ([], "nothing to read"),
     ],
 )
@@ -181,3 +182,5 @@ def test_with_pairs_one_tags_go_to_the_jpeg_and_to_its_raw(photos: Path) -> None
     assert run(*pairs, *THREE).stderr.count("0 changed, 4 unchanged") == 1
     assert run(*pairs, "--remove").exit_code == 0
     assert tree(photos) == before
+    assert run(*pairs, *THREE, "--exclude", "*.nef").exit_code == 0
+    assert "blue-heart.xmp" not in names(photos)

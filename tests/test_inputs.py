@@ -685,5 +685,8 @@ def test_what_is_done_to_a_jpeg_can_be_done_to_its_raw_too(tmp_path: Path) -> No
     assert list(with_raws([Source(jpeg), *sources])) == [Source(jpeg), Source(raw), *sources]
     predictions = [Prediction(jpeg, (), model="m"), Prediction(raw, (), model="m")]
     assert list(with_raws(predictions[:1])) == predictions
+    link = Prediction(jpeg, (), source=Source(jpeg, tmp_path / "a.jpg"))
+    assert [item.source for item in with_raws([link])] == [link.source, None]
+    assert list(with_raws([Source(jpeg)], lambda path: path == raw)) == [Source(jpeg)]
     failure = Failure(jpeg, "truncated", "It ends.")
     assert list(with_raws([failure, Source(jpeg, b"bytes")])) == [failure, Source(jpeg, b"bytes")]

@@ -170,6 +170,7 @@ def test_a_persons_keywords_stay_visible_and_ours_go(
     places: list[Place], steps: list[tuple[object, ...]]
 ) -> None:
     """In any order of edits and runs, every program shows what it would show without us; --remove takes all ours."""
+    before = places
     worlds = Worlds(places)
     persons = {path for place in places for path in _all_names(place)}
     for step in steps:
@@ -189,6 +190,8 @@ def test_a_persons_keywords_stay_visible_and_ours_go(
         assert not place.made
         for seen in _all_names(place):
             assert seen in persons, seen
+    if all(isinstance(step[0], list) for step in steps):
+        assert [replace(place, is_written=True) for place in worlds.places] == before
 
 
 def _all_names(place: Place) -> set[tuple[str, ...]]:
@@ -246,6 +249,14 @@ def test_a_keyword_that_a_person_had_stays_theirs() -> None:
     assert plan(after, []) == before
 
 
+def test_blanks_around_names_are_not_part_of_a_keyword() -> None:
+    """Programs read keywords without them; with them no run would know its own again."""
+    assert plan([Place("full")], [tag(" cat ")])[0].records[0].label == "cat"
+    after = plan([Place("full")], [tag("bird / owl", prefix="AI | ")])
+    assert after[0].fields == {SUBJECT: ("owl",), HIERARCHY: ("AI|bird|owl",)}
+    assert plan(after, []) == [Place("full")]
+
+
 def test_iptc_gets_what_it_can_hold() -> None:
     """A keyword of more than 64 bytes, or of letters that the file's encoding lacks, is not cut: it is left out."""
     place = Place("file", {IPTC: ("a",)}, iptc="latin-1")
@@ -263,6 +274,9 @@ def test_iptc_gets_what_it_can_hold() -> None:
         ("bird/owl", "ai:", ("ai:bird", "owl")),
         ("cat", "ai:", ("ai:cat",)),
         ("/", "", ("/",)),
+        ("cat", "AI | ", ("AI", "cat")),
+        ("bird / owl", " AI|", ("AI", "bird", "owl")),
+        ("cat", "ai: ", ("ai: cat",)),
     ],
 )
 def test_a_prefix_is_a_parent_or_a_beginning(

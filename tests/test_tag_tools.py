@@ -243,6 +243,47 @@ def test_iptc_is_written_where_a_file_has_it(photo: Path) -> None:
     assert read(photo) == {"IPTC:Keywords": ["beach"]}
 
 
+@pytest.mark.parametrize("state", ["none", "differs", "match"])
+def test_a_persons_iptc_counts_as_much_as_before(photo: Path, state: str) -> None:
+    """The digest says which of IPTC and XMP counts: it is renewed where it matched, and else left as it was."""
+    iptc = ["-IPTC:Caption-Abstract=My caption", "-IPTC:By-line=Me", "-IPTC:Keywords=beach"]
+    exiftool("-overwrite_original", *iptc, "-XMP-dc:Description=old", photo)
+    if state != "none":
+        exiftool("-overwrite_original", "-IPTCDigest=new", photo)
+    if state == "differs":
+        exiftool("-overwrite_original", "-IPTC:Headline=later", photo)
+    everything = ("-a", "-G1", "-IPTC:all", "-Photoshop:all", "-XMP:all", photo)
+    before, digest = exiftool(*everything), exiftool("-s3", "-Photoshop:IPTCDigest", photo)
+    iptc_found = metadata(photo).iptc
+    assert iptc_found
+    assert iptc_found.digest == state
+    assert isinstance(tag(photo, EMBED, cat=0.9), Tagged)
+    assert read(photo)["IPTC:Keywords"] == ["beach", "cat"]
+    if state == "match":
+        now = exiftool("-s3", "-IPTCDigest", "-CurrentIPTCDigest", photo).split()
+        assert now[0] == now[1]
+    else:
+        assert exiftool("-s3", "-Photoshop:IPTCDigest", photo) == digest
+    with Tagger() as tagger:
+        assert isinstance(tagger.remove(Source(str(photo))), Tagged)
+    after = exiftool(*everything)
+    assert [line for line in after.splitlines() if "XMP Toolkit" not in line] == [
+        line for line in before.splitlines() if "XMP Toolkit" not in line
+    ]
+
+
+def test_what_cannot_be_read_back_is_not_embedded(
+    photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A draft without the keywords that it is to have never takes the file's place."""
+    before = tree(photo.parent)
+    monkeypatch.setattr("siglipcli.actions.embedding.arguments", lambda *_: ["-XMP-dc:Subject=cat"])
+    refused = tag(photo, EMBED, cat=0.9)
+    assert isinstance(refused, Failure)
+    assert (refused.kind, tree(photo.parent)) == ("not_embedded", before)
+    assert "cannot be read back" in refused.message
+
+
 def test_odd_keywords_and_names_reach_the_file(photo: Path) -> None:
     """Signs that exiftool gives a meaning to, other scripts, and a file name with a newline that is not UTF-8."""
     labels = ["a{b}[c]", "=x", "<y", "#z", "猫 é", "  ", "-1", "007", "true", "a$b%c\\d", "$&"]
@@ -371,6 +412,44 @@ def test_the_store_knows_an_image_again_after_embedding(
     assert [p.scores for p in results] == [p.scores for p in predictions]
 
 
+def test_the_store_knows_an_image_again_after_remove(
+    photo: Path, classifier: Classifier, encoder: FakeEncoder
+) -> None:
+    """Taking keywords out of a file changes no pixel either."""
+    assert list(classifier.classify([photo], LabelSet.of(["cat"])))
+    with Tagger(EMBED, classifier.session.store) as tagger:
+        assert isinstance(tagger.tag(prediction(photo, cat=0.9)), Tagged)
+    with Tagger(store=classifier.session.store) as tagger:
+        assert isinstance(tagger.remove(Source(str(photo))), Tagged)
+        tagger.tell_store()
+    encoder.batches.clear()
+    (again,) = classifier.classify([photo], LabelSet.of(["cat"]))
+    assert not isinstance(again, Failure)
+    assert (again.stored, encoder.batches) == (True, [])
+
+
+def test_keywords_of_an_earlier_run_in_the_file_are_said_to_be_outdated(photo: Path) -> None:
+    """A run without --embed does not touch the file, and says that other keywords are in it."""
+    tag(photo, EMBED, cat=0.9)
+    before = photo.read_bytes()
+    done = tag(photo, dog=0.9)
+    assert isinstance(done, Tagged)
+    assert (done.outdated, photo.read_bytes()) == (True, before)
+    again = tag(photo, EMBED, dog=0.9)
+    assert isinstance(again, Tagged)
+    assert not again.outdated
+
+
+def test_an_image_that_is_named_twice_is_no_changed_one(photo: Path) -> None:
+    """What we have embedded ourselves under another of its names is no change by others."""
+    link = photo.with_name("link.jpg")
+    link.symlink_to(photo)
+    with Tagger(EMBED) as tagger:
+        list(tagger.watched([Source(str(photo)), Source(str(link))]))
+        for path in (photo, link):
+            assert isinstance(tagger.tag(prediction(path, cat=0.9)), Tagged)
+
+
 # --- the process ----------------------------------------------------------------------------------
 
 
@@ -383,6 +462,22 @@ def test_without_exiftool_the_message_says_how_to_install_it(
         Tagger(EMBED)
     assert caught.value.code == "exiftool"
     Tagger(TagOptions()).close()
+
+
+def test_removing_from_a_file_without_exiftool_fails_that_image(
+    photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images with keywords in sidecars go on."""
+    other = image(photo.with_name("other.jpg"))
+    tag(photo, EMBED, cat=0.9)
+    tag(other, cat=0.9)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with Tagger() as tagger:
+        refused, done = (tagger.remove(Source(str(path))) for path in (photo, other))
+    assert isinstance(refused, Failure)
+    assert (refused.kind, "needs exiftool" in refused.message) == ("not_embedded", True)
+    assert isinstance(done, Tagged)
+    assert done.removed == ("cat",)
 
 
 @pytest.mark.parametrize("said", ["11.88", "no version"])

@@ -11,14 +11,14 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from PIL import Image
-from test_xmp import DIGIKAM, LIGHTROOM
+from test_xmp import DC, DIGIKAM, LIGHTROOM, RDF
 
-from siglipcli.actions import sidecar
-from siglipcli.actions.embedded import metadata
+from siglipcli.actions import embedded, placing, sidecar
+from siglipcli.actions.embedded import Iptc, iptc_keywords, metadata
 from siglipcli.actions.tagging import Tagged, Tagger, TagOptions
 from siglipcli.actions.xmp import Document
 from siglipcli.errors import UsageError
@@ -208,21 +208,6 @@ def test_which_sidecar_is_written(
         assert "cat" in keywords(tmp_path / name)[SUBJECT]
 
 
-def test_both_files_of_a_pair_get_the_keywords(photo: Path) -> None:
-    """With `pairs`, the RAW beside a JPEG is tagged as the JPEG is, and cleared with it; without, it is not."""
-    photo.with_name("photo.NEF").write_bytes(b"x" * 99)
-    done = tag(photo, TagOptions(pairs=True), cat=0.9)
-    assert isinstance(done, Tagged)
-    assert [Path(path).name for path in done.written] == ["photo.jpg.xmp", "photo.xmp"]
-    assert done.added == ("cat",)
-    assert keywords(photo.with_suffix(".xmp"))[SUBJECT] == ("cat",)
-    with Tagger(TagOptions(pairs=True)) as tagger:
-        tagger.remove(Source(os.fspath(photo)))
-    assert names(photo.parent) == ["photo.NEF", "photo.jpg"]
-    tag(photo, cat=0.9)
-    assert names(photo.parent) == ["photo.NEF", "photo.jpg", "photo.jpg.xmp"]
-
-
 @pytest.mark.parametrize(("kind", "name"), [("stem", "photo.xmp"), ("full", "photo.jpg.xmp")])
 def test_the_name_of_a_new_sidecar_can_be_chosen(photo: Path, kind: str, name: str) -> None:
     """`stem` makes photo.xmp, `full` photo.jpg.xmp."""
@@ -404,6 +389,231 @@ def test_memory_is_flat(tmp_path: Path) -> None:
             grown.append(tracemalloc.get_traced_memory()[0])
             tracemalloc.stop()
     assert min(grown) < 10_000
+
+
+# --- what a person's files may hold ---------------------------------------------------------------
+
+
+def xmp(inner: str) -> str:
+    return f"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF {RDF}>{inner}</rdf:RDF></x:xmpmeta>"
+
+
+def subject(*words: str) -> str:
+    items = "".join(f"<rdf:li>{word}</rdf:li>" for word in words)
+    return f"<rdf:Description {DC} rdf:about=''><dc:subject><rdf:Bag>{items}</rdf:Bag></dc:subject></rdf:Description>"
+
+
+GAIN_MAP = "<rdf:Description rdf:about='' xmlns:g='http://ns.apple.com/HDRGainMap/1.0/' g:Version='65536'/>"
+BARE = xmp(subject("Paris")).partition("<rdf:RDF")
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [
+        xmp(GAIN_MAP) + "\0\0" + xmp(subject("Paris")),
+        xmp(subject("Paris")) + xmp(GAIN_MAP),
+        "<rdf:RDF" + BARE[2].removesuffix("</x:xmpmeta>"),
+        "<x:xmpmeta without an end, " + xmp(subject("Paris")),
+        xmp(GAIN_MAP) + "<rdf:RDF" + BARE[2].removesuffix("</x:xmpmeta>"),
+    ],
+)
+def test_every_packet_of_a_file_is_read(tmp_path: Path, packets: str) -> None:
+    """HEIC of phones has the packet of its gain map first; some programs write rdf:RDF alone."""
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(20) + packets.encode() + b"\0\0")
+    tag(path, cat=0.9)
+    assert keywords(tmp_path / "a.heic.xmp")[SUBJECT] == ("Paris", "cat")
+
+
+def test_start_tags_without_an_end_cost_one_pass() -> None:
+    """Twice as many take about twice as long to look through, not four times: no tag is looked at twice."""
+    looked = [0, 0]
+
+    class Counting(bytes):
+        at = 0
+
+        def find(self, *arguments: Any) -> int:
+            looked[self.at] += 1
+            return super().find(*arguments)
+
+    for at, number in enumerate((1_000, 2_000)):
+        view = Counting(b"<x:xmpmeta " * number + b"</x:xmpmeta >" * number)
+        view.at = at
+        assert len(list(embedded._packets(view))) == 1
+    assert looked == [1_000, 2_000]
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(data) + 2).to_bytes(2, "big") + data
+
+
+def with_segments(path: Path, *segments: bytes) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2] + b"".join(segments) + whole[2:])
+
+
+def test_an_embedded_packet_that_cannot_be_read_fails_its_image(photo: Path) -> None:
+    """A sidecar made over it would hide what is in it."""
+    packet = xmp(subject("B&uuml;ro")).encode()
+    with_segments(photo, segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
+    assert "cannot be read" in failed(tag(photo, cat=0.9), "sidecar")
+    assert names(photo.parent) == ["photo.jpg"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_packets_in_utf_16_are_read(photo: Path, encoding: str) -> None:
+    """With the blanks and NULs around them that fill their place up."""
+    packet = (xmp(subject("Ā", "Paris")) + "\n \0").encode(encoding)
+    with_segments(photo, segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
+    tag(photo, cat=0.9)
+    assert keywords(Path(f"{photo}.xmp"))[SUBJECT] == ("Ā", "Paris", "cat")
+
+
+def dataset(record: int, number: int, value: bytes) -> bytes:
+    return b"\x1c" + bytes([record, number]) + len(value).to_bytes(2, "big") + value
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["été".encode()], Iptc(("été",), "ascii")),
+        (["l’été".encode("cp1252")], Iptc(("l’été",), "cp1252")),
+        ([b"\xe9t\xe9\x81"], Iptc(("été\x81",), "ascii")),
+        ([b"beach"], Iptc(("beach",), "cp1252")),
+    ],
+)
+def test_iptc_without_a_mark_is_read_by_its_bytes(values: list[bytes], expected: Iptc) -> None:
+    """UTF-8 where it is that, else Windows' Latin; nothing is added in letters that would be mixed up."""
+    assert iptc_keywords(b"".join(dataset(2, 25, value) for value in values)) == expected
+
+
+def test_keywords_of_other_programs_are_in_what_we_make(photo: Path) -> None:
+    """Media Pro's sets, ACDSee's categories and Windows' Exif keywords stay visible, and are never written."""
+    exif = Image.Exif()
+    exif[0x9C9E] = "Rome;two words\0".encode("utf-16-le")
+    image(photo, exif=exif)
+    acdsee = (
+        "&lt;Categories&gt;&lt;Category Assigned=&quot;0&quot;&gt;Places&lt;Category Assigned=&quot;1&quot;&gt;"
+        "Oslo&lt;/Category&gt;&lt;/Category&gt;&lt;/Categories&gt;"
+    )
+    form = (
+        "<rdf:Description rdf:about='' xmlns:m='http://ns.iview-multimedia.com/mediapro/1.0/'"
+        f" xmlns:a='http://ns.acdsee.com/iptc/1.0/' a:categories='{acdsee}'>"
+        "<m:CatalogSets><rdf:Bag><rdf:li>Animals|pet</rdf:li></rdf:Bag></m:CatalogSets></rdf:Description>"
+    )
+    beside = Path(f"{photo}.xmp")
+    beside.write_text(xmp(form))
+    before = tree(photo.parent)
+    tag(photo, cat=0.9)
+    assert set(keywords(beside)[HIERARCHY]) == {
+        *("Animals|pet", "Places|Oslo", "Rome", "two words", "cat")
+    }
+    remove(photo)
+    assert tree(photo.parent) == before
+
+
+TEXTS = (
+    "<rdf:Description xmlns:xmp='http://ns.adobe.com/xap/1.0/' xmp:Rating='4' xmp:Label='Red'"
+    f" {DC} rdf:about=''><dc:title><rdf:Alt><rdf:li xml:lang='x-default'>Été &amp; sun</rdf:li>"
+    "<rdf:li xml:lang='en'>Summer</rdf:li></rdf:Alt></dc:title><dc:rights>mine</dc:rights>"
+    "<dc:creator><rdf:Seq><rdf:li>A</rdf:li><rdf:li>B</rdf:li></rdf:Seq></dc:creator></rdf:Description>"
+)
+
+
+def test_a_new_sidecar_repeats_title_creator_and_rating(photo: Path) -> None:
+    """Programs that read the sidecar alone see them still; --remove deletes it, unless somebody wrote into it."""
+    packet = xmp(TEXTS + subject("Paris")).encode()
+    with_segments(photo, segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
+    before = tree(photo.parent)
+    beside = Path(f"{photo}.xmp")
+    tag(photo, cat=0.9)
+    made = beside.read_bytes()
+    dc, xap = "{http://purl.org/dc/elements/1.1/}", "{http://ns.adobe.com/xap/1.0/}"
+    texts = Document(made).texts()
+    assert texts[f"{dc}title"] == [("x-default", "Été & sun"), ("en", "Summer")]
+    assert texts[f"{dc}rights"] == [("x-default", "mine")]
+    assert texts[f"{dc}creator"] == [("", "A"), ("", "B")]
+    assert (texts[f"{xap}Rating"], texts[f"{xap}Label"]) == ([("", "4")], [("", "Red")])
+    tag(photo, cat=0.9)
+    assert beside.read_bytes() == made
+    remove(photo)
+    assert tree(photo.parent) == before
+    tag(photo, cat=0.9)
+    beside.write_bytes(made.replace(b">4<", b">5<"))
+    remove(photo)
+    left = beside.read_bytes()
+    assert b">5<" in left
+    assert b"Summer" in left
+    assert b"siglip:" not in left
+
+
+def test_a_sidecar_that_is_a_link_stays_one(photo: Path) -> None:
+    """One that leads nowhere fails its image; one that leads to a file that we made is emptied, not deleted."""
+    beside = Path(f"{photo}.xmp")
+    beside.symlink_to(photo.parent / "away" / "photo.jpg.xmp")
+    assert "leads nowhere" in failed(tag(photo, cat=0.9), "sidecar")
+    assert beside.is_symlink()
+    beside.unlink()
+    tag(photo, cat=0.9)
+    elsewhere = beside.rename(photo.parent / "elsewhere.xmp")
+    beside.symlink_to(elsewhere)
+    remove(photo)
+    assert beside.is_symlink()
+    assert keywords(elsewhere) == {}
+
+
+def test_a_sidecar_that_another_program_makes_meanwhile_is_not_replaced(
+    photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read, and gets our keywords beside its own."""
+    beside = Path(f"{photo}.xmp")
+    real = placing.rename
+
+    def meanwhile(source: Path, target: Path) -> None:
+        if not beside.exists():
+            beside.write_text(LIGHTROOM)
+        real(source, target)
+
+    monkeypatch.setattr(placing, "rename", meanwhile)
+    assert isinstance(tag(photo, cat=0.9), Tagged)
+    assert keywords(beside)[SUBJECT] == ("Paris", "cat")
+
+
+@pytest.mark.parametrize(
+    ("files", "owner"),
+    [
+        (["s.Jpg", "s.jxl", "s.jpe"], "s.Jpg"),
+        (["s.JXL", "s.jp2", "s.Tiff"], "s.Tiff"),
+        (["s.jpg", "s.JPG"], "s.JPG"),
+        (["s.Dng", "s.jpg"], "s.Dng"),
+    ],
+)
+def test_a_shared_sidecar_has_one_owner(tmp_path: Path, files: list[str], owner: str) -> None:
+    """Whatever letters an ending is in."""
+    for name in (*files, "s.xmp"):
+        (tmp_path / name).write_bytes(b"x")
+    owners = [name for name in files if sidecar.existing(tmp_path / name)]
+    assert owners == [owner]
+
+
+def test_a_raw_file_called_like_an_image_leaves_its_sidecar_alone(photo: Path) -> None:
+    """photo.jpg.xmp is that of photo.jpg, not of photo.jpg.dng."""
+    raw = photo.with_name("photo.jpg.dng")
+    raw.write_bytes(b"x" * 99)
+    tag(raw, cat=0.9)
+    assert names(photo.parent) == ["photo.jpg", "photo.jpg.dng", "photo.jpg.dng.xmp"]
+
+
+def test_an_image_that_was_replaced_since_it_was_scored_gets_no_keywords(photo: Path) -> None:
+    """The row says that it has changed; the next one is tagged."""
+    other = image(photo.with_name("other.jpg"))
+    sources = [Source(os.fspath(path)) for path in (photo, other)]
+    with Tagger() as tagger:
+        assert list(tagger.watched(sources)) == sources
+        image(photo, quality=50)
+        failed(tagger.tag(prediction(photo, cat=0.9)), "changed")
+        assert isinstance(tagger.tag(prediction(other, cat=0.9)), Tagged)
+    assert names(photo.parent) == ["other.jpg", "other.jpg.xmp", "photo.jpg"]
 
 
 def test_is_tagged(photo: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
+from siglipcli.actions.carrying import is_bare
 from siglipcli.actions.keywords import Tag, keyword_of, plan
 from siglipcli.actions.xmp import EMPTY, Document, XmpError
 
@@ -264,9 +265,9 @@ def test_a_sidecar_of_ours_says_nothing_after_remove() -> None:
     """So it can be deleted; one that a person has written a rating into stays."""
     first = tagged(EMPTY, "cat")
     assert tagged(first) == EMPTY
-    assert Document(EMPTY).is_bare
+    assert is_bare(Document(EMPTY))
     rated = first.replace(b"<rdf:Description", b'<rdf:Description xmlns:x="urn:x" x:Rating="4"', 1)
-    assert not Document(tagged(rated)).is_bare
+    assert not is_bare(Document(tagged(rated)))
 
 
 BOMB = "<!DOCTYPE x [<!ENTITY a 'ha'><!ENTITY b '&a;&a;&a;&a;&a;&a;&a;&a;'>]>"
@@ -301,3 +302,47 @@ def test_signs_of_xml_in_keywords_are_escaped() -> None:
     after = tagged(DIGIKAM.encode(), 'a<b & "c"', "é'猫]]>")
     assert fields(after)[SUBJECT][-2:] == ('a<b & "c"', "é'猫]]>")
     assert tagged(after) == DIGIKAM.encode()
+
+
+def in_rdf(subject: str) -> bytes:
+    return f"<rdf:RDF {RDF}>{described(subject)}</rdf:RDF>".encode()
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        '<rdf:li rdf:value="holiday" dc:q="x"/>',
+        '<rdf:li><rdf:Description rdf:value="holiday" dc:q="x"/></rdf:li>',
+        '<rdf:li rdf:resource="holiday"/>',
+        "<rdf:li>holi<!-- a comment -->day</rdf:li>",
+    ],
+)
+def test_items_that_are_attributes_are_read_and_stay(item: str) -> None:
+    """RDF may have an item's text in an attribute; it counts as a keyword, and is not deleted."""
+    data = in_rdf(f"<rdf:Bag><rdf:li>Paris</rdf:li>{item}</rdf:Bag>")
+    after = tagged(data, "cat")
+    assert fields(after)[SUBJECT] == ("Paris", "holiday", "cat")
+    assert fields(after)[HIERARCHY] == ("Paris", "holiday", "cat")
+    assert item.encode() in after
+    assert tagged(after) == data
+
+
+def test_what_cannot_be_read_is_not_deleted() -> None:
+    """An item in a form that is not known stays; a whole property of such a form fails the document."""
+    item = '<rdf:li rdf:parseType="Resource"><dc:q/></rdf:li>'
+    data = in_rdf(f"<rdf:Bag>{item}</rdf:Bag>")
+    assert item.encode() in tagged(data, "cat")
+    assert item.encode() in tagged(tagged(data, "cat"))
+    with pytest.raises(XmpError, match="dc:subject"):
+        Document(in_rdf("<dc:q/>")).place("full")
+
+
+def test_only_the_attribute_itself_is_taken_away() -> None:
+    """What looks like it within another attribute's value stays."""
+    data = (
+        f"<rdf:RDF {RDF}><rdf:Description xmlns:t='urn:t' t:x=\" dc:subject='z' keep\" {DC}"
+        ' rdf:about="" dc:subject="a"/></rdf:RDF>'
+    )
+    after = tagged(data.encode(), "cat")
+    assert fields(after)[SUBJECT] == ("a", "cat")
+    assert b"t:x=\" dc:subject='z' keep\"" in after

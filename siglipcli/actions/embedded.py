@@ -9,6 +9,7 @@ In others the XMP packet is looked for, as its specification has it (part 3, 1.1
 from __future__ import annotations
 
 import hashlib
+import io
 import mmap
 import re
 import struct
@@ -19,40 +20,47 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from siglipcli.actions.xmp import MAX_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 __all__ = ["Iptc", "Metadata", "image_parts", "iptc_keywords", "metadata"]
 
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_MORE = b"http://ns.adobe.com/xmp/extension/\0"
+_EXIF = b"Exif\0\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PACKET = re.compile(
-    rb"<(?:x:)?(?:xmpmeta|xapmeta)[\s>].*?</(?:x:)?(?:xmpmeta|xapmeta)\s*>", re.DOTALL
-)
-_TIFF_XMP, _TIFF_IPTC = 700, 33723
+_TAG = re.compile(rb"<(/?)(?:(rdf:RDF)|(?:x:)?x[am]pmeta)(?=[\s>])")
+"""The first bytes of what begins and ends XMP: x:xmpmeta, or an rdf:RDF without one around it."""
+_PACKETS = 256  # that are read of one file
+_TIFF_XMP, _TIFF_IPTC, _TIFF_PHOTOSHOP, _XP_KEYWORDS = 700, 33723, 34377, 0x9C9E
 _INLINE = 4  # bytes of a value that stand in the directory itself
 _HEAD = 8  # bytes before a chunk: its kind and size
 _TIFF_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4)
 _MARK, _APP1, _APP2, _APP13, _COMMENT = 0xFF, 0xE1, 0xE2, 0xED, 0xFE
 _IMAGE_FOLLOWS, _WITHOUT_CONTENT = {0xDA, 0xD9}, {0x01, *range(0xD0, 0xD9)}
-_IPTC_BLOCK = 0x0404  # among Photoshop's image resources
+_IPTC_BLOCK, _IPTC_DIGEST = 0x0404, 0x0425  # among Photoshop's image resources
+_TEXT_RECORD = 2  # of IPTC
 _TEXTS = {_APP1, _APP13, _COMMENT}  # JPEG's APP1 (XMP; Exif too), APP13 (IPTC) and comments
 
 
 class Iptc(NamedTuple):
-    """A file's IPTC: its keywords, and how its text is encoded."""
+    """A file's IPTC: its keywords, how its text is encoded, and how its digest in Photoshop's resources stands.
+
+    `digest` is `match`, `none`, or `differs`: then programs such as Lightroom take IPTC before XMP.
+    """
 
     keywords: tuple[str, ...]
     encoding: str
+    digest: str = "none"
 
 
 class Metadata(NamedTuple):
-    """XMP packets, the main one first, and IPTC; none where there is none."""
+    """XMP packets, the main one first, IPTC, and the keywords that Windows has put into Exif."""
 
     packets: tuple[bytes, ...]
     iptc: Iptc | None = None
+    exif: tuple[str, ...] = ()
 
 
 def metadata(path: Path) -> Metadata:
@@ -95,37 +103,67 @@ def _segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def _jpeg(file: BinaryIO) -> Metadata:
-    packets, more, photoshop = [], dict[int, bytes](), b""
+    packets, photoshop, exif = list[bytes](), b"", tuple[str, ...]()
+    extended: dict[bytes, dict[int, bytes]] = {}
     for marker, data in _segments(file):
         if marker == _APP1 and data.startswith(_XMP):
             packets.append(data[len(_XMP) :])
         elif marker == _APP1 and data.startswith(_XMP_MORE):
-            rest = data[len(_XMP_MORE) + 32 :]  # after the digest that names the whole
-            more[struct.unpack(">I", rest[4:8])[0]] = rest[8:]
+            digest, rest = data[len(_XMP_MORE) :][:32], data[len(_XMP_MORE) + 32 :]
+            extended.setdefault(digest, {})[struct.unpack(">I", rest[4:8])[0]] = rest[8:]
+        elif marker == _APP1 and data.startswith(_EXIF) and not exif:
+            with suppress(struct.error, IndexError):
+                exif = _exif_keywords(_directory(io.BytesIO(data[len(_EXIF) :])))
         elif marker == _APP13 and data.startswith(_PHOTOSHOP):
             photoshop += data[len(_PHOTOSHOP) :]
-    if more and sum(map(len, more.values())) <= MAX_BYTES:
-        packets.append(b"".join(data for _, data in sorted(more.items())))
-    return Metadata(tuple(packets), _photoshop_iptc(photoshop))
+    for digest, more in extended.items():  # another than the main packet's is read by no program
+        is_named = any(digest in packet for packet in packets)
+        if is_named and sum(map(len, more.values())) <= MAX_BYTES:
+            packets.append(b"".join(data for _, data in sorted(more.items())))
+    return Metadata(tuple(packets), _photoshop_iptc(photoshop), exif)
 
 
 def _photoshop_iptc(data: bytes) -> Iptc | None:
-    """Return the IPTC among Photoshop's image resources, the block 0x0404."""
+    """Return the IPTC among Photoshop's image resources, the block 0x0404, with its digest's state."""
+    resources = _resources(data)
+    block = resources.get(_IPTC_BLOCK)
+    if block is None:
+        return None
+    return iptc_keywords(block)._replace(digest=_digest_state(block, resources))
+
+
+def _resources(data: bytes) -> dict[int, bytes]:
+    """Return Photoshop's image resources by number, the first of each."""
+    found: dict[int, bytes] = {}
     at = 0
-    while data[at : at + 4] == b"8BIM":
-        (kind,) = struct.unpack_from(">H", data, at + 4)
-        name = data[at + 6] + 1
-        at += 6 + name + name % 2
-        (size,) = struct.unpack_from(">I", data, at)
-        if kind == _IPTC_BLOCK:
-            return iptc_keywords(data[at + 4 : at + 4 + size])
-        at += 4 + size + size % 2
-    return None
+    with suppress(struct.error, IndexError):  # cut short
+        while data[at : at + 4] == b"8BIM":
+            (kind,) = struct.unpack_from(">H", data, at + 4)
+            name = data[at + 6] + 1
+            at += 6 + name + name % 2
+            (size,) = struct.unpack_from(">I", data, at)
+            found.setdefault(kind, data[at + 4 : at + 4 + size])
+            at += 4 + size + size % 2
+    return found
+
+
+def _digest_state(block: bytes, resources: Mapping[int, bytes]) -> str:
+    """Compare IPTC with the MD5 that was written of it: XMP specification, part 3, 2.2.2."""
+    digest = resources.get(_IPTC_DIGEST)
+    if digest is None:
+        return "none"
+    sums = (
+        hashlib.md5(part, usedforsecurity=False).digest() for part in (block, block.rstrip(b"\0"))
+    )
+    return "match" if digest in sums else "differs"
 
 
 def iptc_keywords(data: bytes) -> Iptc:
-    """Return the keywords of IPTC datasets: record 2, dataset 25; 1:90 says where they are UTF-8."""
-    raw, encoding, at = [], "latin-1", 0
+    """Return the keywords of IPTC datasets: record 2, dataset 25; 1:90 says where they are UTF-8.
+
+    Where it does not, the encoding says what may be written: ascii beside text that is UTF-8 all the same.
+    """
+    raw, texts, is_marked, at = list[bytes](), list[bytes](), False, 0
     while data[at : at + 1] == b"\x1c" and at + 5 <= len(data):
         record, dataset, size = (
             data[at + 1],
@@ -139,12 +177,26 @@ def iptc_keywords(data: bytes) -> Iptc:
             at += width
         value = data[at : at + size]
         at += size
-        if (record, dataset) == (1, 90) and value == b"\x1b%G":
-            encoding = "utf-8"
-        if (record, dataset) == (2, 25):
+        is_marked = is_marked or ((record, dataset) == (1, 90) and value == b"\x1b%G")
+        if record == _TEXT_RECORD:
+            texts.append(value)
+        if (record, dataset) == (_TEXT_RECORD, 25):
             raw.append(value)
-    keywords = (value.decode(encoding, "replace").strip("\0 \t\r\n") for value in raw)
-    return Iptc(tuple(word for word in keywords if word), encoding)
+    read, written = ("utf-8", "utf-8") if is_marked else _unmarked(texts)
+    keywords = (value.decode(read, "replace").strip("\0 \t\r\n") for value in raw)
+    return Iptc(tuple(word for word in keywords if word), written)
+
+
+def _unmarked(texts: Iterable[bytes]) -> tuple[str, str]:
+    """Return how unmarked text is read, and how more may be written: exiftool takes it for Windows Latin."""
+    whole = b"\n".join(texts)
+    if whole.isascii():
+        return "ascii", "cp1252"
+    for read, written in (("utf-8", "ascii"), ("cp1252", "cp1252")):
+        with suppress(UnicodeDecodeError):
+            whole.decode(read)
+            return read, written
+    return "latin-1", "ascii"
 
 
 # --- PNG, WebP, TIFF, others ----------------------------------------------------------------------
@@ -185,31 +237,75 @@ def _riff(file: BinaryIO, *wanted: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _tiff(file: BinaryIO) -> Metadata:
-    """Read XMP and IPTC from a TIFF's first directory."""
+    """Read XMP, IPTC and Exif's keywords from a TIFF's first directory."""
+    values = _directory(file)
+    packets = (values[_TIFF_XMP],) if _TIFF_XMP in values else ()
+    exif = _exif_keywords(values)
+    if (block := values.get(_TIFF_IPTC)) is None:
+        return Metadata(packets, exif=exif)
+    state = _digest_state(block, _resources(values.get(_TIFF_PHOTOSHOP, b"")))
+    return Metadata(packets, iptc_keywords(block)._replace(digest=state), exif)
+
+
+def _directory(file: BinaryIO) -> dict[int, bytes]:
+    """Return the values of a TIFF's first directory that hold keywords."""
+    wanted = {_TIFF_XMP, _TIFF_IPTC, _TIFF_PHOTOSHOP, _XP_KEYWORDS}
     order = "<" if file.read(4)[:1] == b"I" else ">"
     (at,) = struct.unpack(order + "I", file.read(4))
     file.seek(at)
     (count,) = struct.unpack(order + "H", file.read(2))
     entries = file.read(12 * count)
-    found: dict[int, bytes] = {}
+    values: dict[int, bytes] = {}
     for start in range(0, len(entries) - 11, 12):
         tag, kind, number, value = struct.unpack_from(order + "HHII", entries, start)
         size = number * (_TIFF_SIZES[kind] if kind < len(_TIFF_SIZES) else 1)
-        if tag in {_TIFF_XMP, _TIFF_IPTC} and _INLINE < size <= MAX_BYTES:
+        if tag in wanted and size <= MAX_BYTES:
+            if size <= _INLINE:
+                values[tag] = entries[start + 8 : start + 8 + size]
+                continue
             file.seek(value)
-            found[tag] = file.read(size)
-    packets = (found[_TIFF_XMP],) if _TIFF_XMP in found else ()
-    return Metadata(packets, iptc_keywords(found[_TIFF_IPTC]) if _TIFF_IPTC in found else None)
+            values[tag] = file.read(size)
+    return values
+
+
+def _exif_keywords(values: Mapping[int, bytes]) -> tuple[str, ...]:
+    """Return the keywords that Windows writes: XPKeywords, UTF-16 with semicolons."""
+    text = values.get(_XP_KEYWORDS, b"").decode("utf-16-le", "ignore").partition("\0")[0]
+    return tuple(filter(None, (word.strip() for word in text.split(";"))))
 
 
 def _scanned(file: BinaryIO) -> tuple[bytes, ...]:
-    """Look for an XMP packet in a file of any format."""
+    """Look for XMP packets in a file of any format: HEIC has those of its gain maps, too."""
     try:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            match = _PACKET.search(view)
-            return (match[0],) if match and len(match[0]) <= MAX_BYTES else ()
+            spans = [(a, b) for a, b in _packets(view) if b - a <= MAX_BYTES][:_PACKETS]
+            return tuple(view[a:b] for a, b in spans)
     except (ValueError, OSError):  # an empty file
         return ()
+
+
+def _packets(view: mmap.mmap | bytes) -> Iterator[tuple[int, int]]:
+    """Yield where packets begin and end, in one pass: from the last start tag before an end tag."""
+    meta = rdf = -1
+    bare = list[tuple[int, int]]()  # rdf:RDF, until one around it has ended
+    for match in _TAG.finditer(view):
+        is_end, is_rdf = bool(match[1]), bool(match[2])
+        if not is_end and is_rdf:
+            rdf = match.start()
+        elif not is_end:
+            meta = match.start()
+        else:
+            end = view.find(b">", match.end()) + 1 or match.end()
+            start = rdf if is_rdf else meta
+            if start >= 0 and is_rdf:
+                bare.append((start, end))
+                rdf = -1
+            elif start >= 0:
+                yield from (span for span in bare if span[0] < start)
+                bare.clear()
+                yield start, end
+                meta = rdf = -1
+    yield from bare
 
 
 # --- what must stay -------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from siglipcli.actions.embedded import image_parts
 from siglipcli.actions.exiftool import ExifTool, ExifToolError, arguments
+from siglipcli.actions.reading import file_content, holds_the_same
 from siglipcli.actions.sidecar import replaced
-from siglipcli.errors import ImageError
+from siglipcli.errors import ImageError, SiglipError
 from siglipcli.files import stamp
 from siglipcli.store import content_digest, file_states
 
@@ -49,9 +50,12 @@ class Embedder:
         """Turn a file's keywords into others; its image stays, and the store knows it under its new content.
 
         `read` is the file's stamp when it was read; `name` is what the run calls it, which may be a link. Raises
-        FileChangedError, ImageError, OSError, SiglipError (code `exiftool`).
+        FileChangedError, ImageError, OSError.
         """
-        self.check()
+        try:
+            self.check()
+        except SiglipError as error:  # --remove in a file, where nothing was to be embedded
+            raise ImageError("not_embedded", str(error)) from error
         digests: list[bytes] = []
 
         def write(draft: Path) -> None:
@@ -83,6 +87,11 @@ class Embedder:
             raise ImageError(
                 "not_embedded",
                 "exiftool would have changed the image itself, so it is left as it is.",
+            )
+        if not holds_the_same(file_content(draft).place, after):
+            raise ImageError(
+                "not_embedded",
+                "Keywords that exiftool writes into this file cannot be read back, so it is left as it is.",
             )
 
     def tell_store(self) -> None:

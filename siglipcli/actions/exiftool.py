@@ -186,7 +186,8 @@ def arguments(before: Place, after: Place) -> list[str]:
         old, new = before.fields.get(field, ()), after.fields.get(field, ())
         found += [f"-{tag}-={value}" for value in dict.fromkeys(old) if value not in new]
         found += [f"-{tag}+={value}" for value in dict.fromkeys(new) if value not in old]
-        if field == IPTC and old != new:
+        if field == IPTC and old != new and before.iptc_digest == "match":
+            # else IPTC would no longer count for programs that compare it, captions and all
             found.append("-IPTCDigest=new")
     if set(before.records) != set(after.records):
         found += _list("XMP-siglip:SiglipTags", map(_structure, after.records))

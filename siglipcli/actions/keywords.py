@@ -64,7 +64,9 @@ class Place:
     `name` is file, full (`photo.jpg.xmp`) or stem (`photo.xmp`). `fields` holds the values of each field that
     is there. `records`, `made` and `copies` are ours: the tags, the fields that were not there before us, and a
     person's keywords (field, value) that we have repeated in these.
-    `is_written`: whether it may be changed. `iptc` is how IPTC text is encoded, None where the file has none.
+    `is_written`: whether it may be changed. `iptc` is how IPTC text may be written, None where the file has none;
+    `iptc_digest` is the state of its digest (`match`, `none`, `differs`). `more` are a person's keywords in fields of
+    other programs, which are read and never written.
     """
 
     name: str
@@ -74,6 +76,8 @@ class Place:
     copies: frozenset[tuple[str, str]] = frozenset()
     is_written: bool = True
     iptc: str | None = None
+    iptc_digest: str = "none"
+    more: tuple[Keyword, ...] = ()
 
     def ours(self, name: str) -> set[str]:
         """Return the values of a field that we wrote."""
@@ -108,12 +112,12 @@ def keyword_of(label: str, prefix: str = "") -> Keyword:
     """Return a label's keyword: `bird/owl` with the prefix `AI|` is ("AI", "bird", "owl").
 
     What follows the last | of a prefix goes before the first name. A prefix of another form is for the flat name too.
+    Names have no blanks around them: programs, and we, read them without.
     """
     *parents, start = prefix.split("|")
-    names = [name for name in label.split("/") if name] or [label]
-    if start:
-        names = [start + names[0], *names[1:]]
-    return (*(parent for parent in parents if parent), *names)
+    names = [name for name in label.split("/") if name.strip()] or [label]
+    names = [start.lstrip() + names[0].lstrip(), *names[1:]] if start.strip() else names
+    return tuple(name.strip() for name in (*parents, *names) if name.strip())
 
 
 def plan(
@@ -202,6 +206,7 @@ def _keywords(places: Iterable[Place]) -> Iterator[Keyword]:
             for value in place.theirs(name) if name in place.fields else ():
                 if path := keyword(value, name):
                     yield path
+        yield from place.more
 
 
 def _values(name: str, wanted: Iterable[Tag], place: Place) -> Iterator[str]:
@@ -221,7 +226,8 @@ def _fits_iptc(value: str, encoding: str) -> bool:
 def _record(tag: Tag, ours: Mapping[str, set[str]], place: Place) -> Record:
     """Record a tag with the fields in which it is ours, as it was recorded before where nothing has changed."""
     fields = frozenset(name for name, values in ours.items() if text(tag.path, name) in values)
-    record = Record(tag.path, tag.label, tag.score, tag.set, tag.model, tag.time, fields)
+    label, label_set, model = (part.strip() for part in (tag.label, tag.set, tag.model))  # as read
+    record = Record(tag.path, label, tag.score, label_set, model, tag.time, fields)
     return next((old for old in place.records if _is_same(old, record)), record)
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from siglipcli.actions import placing
 from siglipcli.errors import ImageError
-from siglipcli.files import Stamp, replacing, stamp
-from siglipcli.inputs import RAW_ENDINGS
-from siglipcli.inputs.pairs import is_raw
+from siglipcli.files import Stamp, delete, replacing, stamp
+from siglipcli.inputs import IMAGE_ENDINGS, RAW_ENDINGS
+from siglipcli.inputs.pairs import Neighbours, is_raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,19 +28,7 @@ __all__ = ["FileChangedError", "Sidecar", "existing", "fresh", "replaced"]
 __all__ += ["removed", "sweep"]
 
 _ENDINGS = (".xmp", ".XMP")
-_SIBLINGS = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".tif",
-    ".tiff",
-    ".webp",
-    ".heic",
-    ".heif",
-    ".avif",
-    ".gif",
-    ".bmp",
-)
+_RANKS = {name: at for at, name in enumerate((*sorted(RAW_ENDINGS), *IMAGE_ENDINGS))}
 _DRAFT = ".siglip-draft-"
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[
     :8
@@ -58,43 +47,58 @@ class Sidecar:
     kind: str
 
 
-def existing(image: Path) -> list[Sidecar]:
-    """Return the sidecars that an image has: both kinds, where both are there."""
+def existing(image: Path, neighbours: Neighbours | None = None) -> list[Sidecar]:
+    """Return the sidecars that an image has: both kinds, where both are there; links that lead nowhere, too.
+
+    `neighbours` remembers the names of a folder.
+    """
     found = []
     full = _first(image.with_name(image.name + ending) for ending in _ENDINGS)
     if full:
         found.append(Sidecar(full, "full"))
     stem = _first(image.with_name(image.stem + ending) for ending in _ENDINGS)
-    if stem and _is_owner(image):
+    if stem and _is_owner(image, neighbours):
         found.append(Sidecar(stem, "stem"))
     return found
 
 
-def fresh(image: Path, kind: str = "auto") -> Sidecar:
+def fresh(image: Path, kind: str = "auto", neighbours: Neighbours | None = None) -> Sidecar:
     """Return the sidecar that is made where there is none; `auto`: `photo.xmp` for RAW, else `photo.jpg.xmp`.
 
     One that another image of the name has a better claim to is not made.
     """
     if kind == "auto":
         kind = "stem" if is_raw(image.name) else "full"
-    if kind == "stem" and not _is_owner(image):
+    if kind == "stem" and not _is_owner(image, neighbours):
         kind = "full"
     name = image.name if kind == "full" else image.stem
     return Sidecar(image.with_name(name + _ENDINGS[0]), kind)
 
 
 def _first(paths: Iterator[Path]) -> Path | None:
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if os.path.lexists(path)), None)
 
 
-def _is_owner(image: Path) -> bool:
-    """Whether `photo.xmp` is this image's: no other image of that name goes before it."""
-    endings = sorted(RAW_ENDINGS) + list(_SIBLINGS)
-    own = image.suffix.lower()
-    if own in endings:
-        endings = endings[: endings.index(own)]
-    both = (ending for low in endings for ending in (low, low.upper()))
-    return not any(image.with_name(image.stem + ending).is_file() for ending in both)
+def _is_owner(image: Path, neighbours: Neighbours | None) -> bool:
+    """Whether `photo.xmp` is this image's: no other image of that name goes before it.
+
+    That of `photo.jpg.dng` is `photo.jpg`'s own.
+    """
+    names = [
+        name for name in (neighbours or Neighbours()).of(str(image)) if _ending(name) in _RANKS
+    ]
+    is_first = image.name == min([image.name, *names], key=_rank)
+    return is_first and not (
+        _ending(image.stem) in _RANKS and image.with_name(image.stem).is_file()
+    )
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122  # a name, no path
+
+
+def _rank(name: str) -> tuple[int, str]:
+    return _RANKS.get(_ending(name), len(_RANKS)), name
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -116,12 +120,26 @@ def replaced(
     draft = path.with_name(f"{_DRAFT}{_HOST}-{os.getpid()}")
     with suppress(FileNotFoundError):
         draft.unlink()
+    if before is None:
+        _made(path, draft, write)
+        return
     with replacing(path, draft):
         write(draft)
-        if before:
-            _take_over(path, draft, before, keep_times=keep_times)
+        _take_over(path, draft, before, keep_times=keep_times)
         _flush(draft)
         _state(path, read)
+
+
+def _made(path: Path, draft: Path, write: Callable[[Path], object]) -> None:
+    """Put a new file in place, never over one that another program has made meanwhile."""
+    try:
+        write(draft)
+        _flush(draft)
+        placing.rename(draft, path)
+    except FileExistsError as error:
+        raise FileChangedError from error
+    finally:
+        delete(draft)
 
 
 def removed(path: Path, read: Stamp | None) -> None:

@@ -17,20 +17,21 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siglipcli.actions import sidecar
-from siglipcli.actions.embedded import metadata
-from siglipcli.actions.fields import FIELDS, IPTC, OPTIONAL
+from siglipcli.actions import carrying, sidecar
+from siglipcli.actions.fields import OPTIONAL
 from siglipcli.actions.keywords import Place, Tag, keyword_of, plan
+from siglipcli.actions.reading import file_content
 from siglipcli.actions.sidecar import FileChangedError, Sidecar
+from siglipcli.actions.watching import Watch
 from siglipcli.actions.xmp import EMPTY, MAX_BYTES, Document, XmpError
 from siglipcli.errors import ImageError, UsageError
 from siglipcli.files import Stamp, stamp
-from siglipcli.inputs.pairs import Neighbours, is_jpeg, is_raw, raws_beside
+from siglipcli.inputs.pairs import Neighbours, is_raw
 from siglipcli.results import Failure, Prediction, Source
 from siglipcli.text import named, utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from typing_extensions import Self
 
@@ -53,7 +54,8 @@ class TagOptions:
     `prefix` goes before every keyword (`AI|` makes it a parent). Of an image's tags those are written whose score is
     at least `min_score`, the `max_tags` best of them (None: all). `embed`: into files, RAW excepted, and into the
     sidecars that exist; else into sidecars. `programs` are names of `PROGRAMS`, `sidecar_name` one of
-    `SIDECAR_NAMES`. `pairs`: the RAW files beside a JPEG of their name get its keywords too. `keep_times`: a file in which tags are embedded keeps its mtime. `dry_run` changes nothing.
+    `SIDECAR_NAMES`. `keep_times`: a file in which tags are embedded keeps its mtime. `dry_run` changes
+    nothing.
     """
 
     prefix: str = ""
@@ -62,7 +64,6 @@ class TagOptions:
     embed: bool = False
     programs: tuple[str, ...] = ()
     sidecar_name: str = "auto"
-    pairs: bool = False
     keep_times: bool = False
     dry_run: bool = False
 
@@ -81,7 +82,8 @@ class Tagged:
     """An image whose keywords are as they are to be.
 
     `keywords` are ours, as in lr:hierarchicalSubject (`bird|owl`); `added` and `removed` say what has changed (or
-    would, in a dry run), `written` in which files.
+    would, in a dry run), `written` in which files. `outdated`: other keywords that were embedded before are in the
+    file still.
     """
 
     file: str
@@ -91,6 +93,7 @@ class Tagged:
     written: tuple[str, ...] = ()
     model: str = field(default="", kw_only=True)
     stored: bool = field(default=False, kw_only=True)
+    outdated: bool = field(default=False, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row that JSON Lines hold for this image."""
@@ -110,6 +113,7 @@ class _Open:
     path: Path
     stamp: Stamp | None
     document: Document | None
+    is_linked: bool = False
 
 
 class Tagger:
@@ -129,6 +133,7 @@ class Tagger:
         from siglipcli.actions.embedding import Embedder  # numpy, with the store
 
         self._embedder = Embedder(store, keep_times=self.options.keep_times)
+        self._watch = Watch()
         self._swept: dict[Path, None] = {}
         self._neighbours = Neighbours()
         Document(EMPTY)  # without lxml nothing goes on
@@ -143,16 +148,21 @@ class Tagger:
         if isinstance(result, Failure):
             return result
         source = result.source or Source(result.file)
-        done = self._apply_to_all(source, result.file, self._tags(result))
+        done = self._apply(source, result.file, self._tags(result))
+        self._watch.done(result.file)
         if isinstance(done, Failure):
             return done
         return replace(done, model=result.model, stored=result.stored)
+
+    def watched(self, sources: Iterable[Source | Failure]) -> Iterator[Source | Failure]:
+        """Pass inputs on to be scored: a file that has changed before it is tagged is a failure (kind `changed`)."""
+        return self._watch.passing(sources)
 
     def remove(self, source: Source | Failure) -> Tagged | Failure:
         """Take away the keywords that we wrote, in sidecars and file, and nothing else."""
         if isinstance(source, Failure):
             return source
-        return self._apply_to_all(source, source.name, (), remove=True)
+        return self._apply(source, source.name, (), remove=True)
 
     def is_tagged(self, source: Source | Failure) -> bool:
         """Whether keywords of ours are in the image's sidecars or its file."""
@@ -198,21 +208,6 @@ class Tagger:
         }
         return list(reversed(tags.values()))[: options.max_tags]
 
-    def _apply_to_all(
-        self, source: Source, name: str, tags: Sequence[Tag], *, remove: bool = False
-    ) -> Tagged | Failure:
-        """Do an image, and with `pairs` the RAW files that belong to it: one result for all of them."""
-        done = self._apply(source, name, tags, remove=remove)
-        path = _path(source)
-        if not self.options.pairs or path is None or not is_jpeg(path.name):
-            return done
-        for raw in raws_beside(str(path), self._neighbours):
-            more = self._apply(Source(raw), name, tags, remove=remove)
-            if isinstance(done, Failure) or isinstance(more, Failure):
-                return done if isinstance(done, Failure) else more
-            done = _both(done, more)
-        return done
-
     def _apply(
         self, source: Source, name: str, tags: Sequence[Tag], *, remove: bool = False
     ) -> Tagged | Failure:
@@ -235,6 +230,10 @@ class Tagger:
 
     def _applied(self, path: Path, name: str, tags: Sequence[Tag], *, remove: bool) -> Tagged:
         here = self._opened(path, tags, remove=remove)
+        if self._watch.has_changed(name, here[0].stamp):
+            raise ImageError(
+                "changed", "The file has changed since it was scored. Run the command again."
+            )
         before = [item.place for item in here]
         after = plan(before, tags, self._optional)
         written = []
@@ -248,21 +247,31 @@ class Tagger:
         old, now = _keywords(before), _keywords(after)
         added = tuple(word for word in now if word not in old)
         removed = tuple(word for word in old if word not in now)
-        return Tagged(name, tuple(now), added, removed, tuple(written))
+        outdated = not remove and any(_is_outdated(place, tags) for place in before)
+        return Tagged(name, tuple(now), added, removed, tuple(written), outdated=outdated)
 
     # --- what is there ----------------------------------------------------------------------------
 
     def _opened(self, path: Path, tags: Sequence[Tag], *, remove: bool = False) -> list[_Open]:
         """Open the image's file and its sidecars, and the one that is to be made. Raises ImageError, OSError."""
         target = _followed(path)
-        file = _opened_file(target)
+        info = target.stat()
+        content = file_content(target)
+        file = _Open(content.place, target, stamp(info), None)
         embeds = self.options.embed and _takes_embedding(target)
         is_written = embeds or (remove and bool(file.place.records or file.place.made))
         file.place = replace(file.place, is_written=is_written)
-        sidecars = [_opened_sidecar(found) for found in sidecar.existing(target)]
+        sidecars = [_opened_sidecar(item) for item in sidecar.existing(target, self._neighbours)]
         if tags and not sidecars and not embeds:
-            made = sidecar.fresh(target, self.options.sidecar_name)
-            sidecars = [_Open(Place(made.kind), made.path, None, Document(EMPTY))]
+            made = sidecar.fresh(target, self.options.sidecar_name, self._neighbours)
+            sidecars = [
+                _Open(
+                    Place(made.kind),
+                    made.path,
+                    None,
+                    Document(carrying.beginning(content.documents)),
+                )
+            ]
         return [file, *sidecars]
 
     # --- the change -------------------------------------------------------------------------------
@@ -270,15 +279,19 @@ class Tagger:
     def _write(self, item: _Open, new: Place, path: Path) -> None:
         if item.document is None:
             self._embedder.write(item.path, item.stamp, item.place, new, path)
+            self._watch.wrote(item.stamp, stamp(item.path.stat()))
             return
         try:
             data = item.document.with_place(new)
         except XmpError as error:
             raise _unreadable(item.path, error) from error
-        if not new.records and Document(data).is_bare:
-            sidecar.removed(item.path, item.stamp)
-        else:
-            sidecar.replaced(item.path, lambda draft: draft.write_bytes(data), item.stamp)
+        if not new.records:
+            document = Document(data)
+            if carrying.is_bare(document) and not item.is_linked:
+                sidecar.removed(item.path, item.stamp)
+                return
+            data = document.without(carrying.CARRIED)
+        sidecar.replaced(item.path, lambda draft: draft.write_bytes(data), item.stamp)
 
     def _sweep(self, folder: Path) -> None:
         """Delete what killed runs left in a folder, when it is first written to."""
@@ -308,66 +321,29 @@ def _takes_embedding(path: Path) -> bool:
     return not is_raw(path.name) or path.suffix.lower() == ".dng"
 
 
-def _opened_file(path: Path) -> _Open:
-    """Read the keywords within an image file, without a decoder. Raises OSError."""
-    info = path.stat()
-    found = metadata(path)
-    place = _merged(_documents(found.packets))
-    if found.iptc:
-        fields = (
-            {**place.fields, IPTC: found.iptc.keywords} if found.iptc.keywords else place.fields
-        )
-        place = replace(place, fields=fields, iptc=found.iptc.encoding)
-    return _Open(place, path, stamp(info), None)
-
-
-def _documents(packets: Iterable[bytes]) -> list[Document]:
-    """Read XMP packets; one that is damaged is read by no program."""
-    documents = []
-    for packet in packets:
-        with suppress(XmpError):
-            documents.append(Document(packet.strip(b"\0 \n")))
-    return documents
-
-
-def _merged(documents: Sequence[Document]) -> Place:
-    """Return what a file's packets hold as one place: the main one, and what did not fit into it."""
-    places = [document.place("file") for document in documents]
-    fields = {
-        name: tuple(value for place in places for value in place.fields.get(name, ()))
-        for name in FIELDS
-        if any(name in place.fields for place in places)
-    }
-    records = tuple(record for place in places for record in place.records)
-    made = frozenset(name for place in places for name in place.made)
-    copies = frozenset(copy for place in places for copy in place.copies)
-    return Place("file", fields, records, made, copies)
-
-
-def _opened_sidecar(found: Sidecar) -> _Open:
+def _opened_sidecar(beside: Sidecar) -> _Open:
     """Read a sidecar, or what its link leads to. Raises ImageError (kind `sidecar`), OSError."""
-    path = _followed(found.path)
-    with path.open("rb") as file:
-        info = os.fstat(file.fileno())
-        data = file.read(MAX_BYTES + 1)
+    path = _followed(beside.path)
     try:
+        with path.open("rb") as file:
+            info = os.fstat(file.fileno())
+            data = file.read(MAX_BYTES + 1)
         document = Document(data)
-        return _Open(document.place(found.kind), path, stamp(info), document)
+        place = document.place(beside.kind)
+    except FileNotFoundError as error:
+        raise _unreadable(beside.path, "it is a link that leads nowhere") from error
     except XmpError as error:
-        raise _unreadable(found.path, error) from error
+        raise _unreadable(beside.path, error) from error
+    return _Open(place, path, stamp(info), document, is_linked=path != beside.path)
 
 
-def _unreadable(path: Path, error: XmpError) -> ImageError:
+def _unreadable(path: Path, error: XmpError | str) -> ImageError:
     return ImageError("sidecar", f"{path.name} is left as it is: {error}. Repair or remove it.")
 
 
-def _both(one: Tagged, other: Tagged) -> Tagged:
-    """Return one result for two files of one image."""
-    lists: dict[str, Any] = {
-        name: tuple(dict.fromkeys((*getattr(one, name), *getattr(other, name))))
-        for name in ("keywords", "added", "removed", "written")
-    }
-    return Tagged(one.file, **lists)
+def _is_outdated(place: Place, tags: Iterable[Tag]) -> bool:
+    paths = {record.path for record in place.records}
+    return not place.is_written and bool(paths) and paths != {tag.path for tag in tags}
 
 
 def _keywords(places: Iterable[Place]) -> list[str]:

@@ -14,22 +14,33 @@ from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
-from siglipcli.actions.fields import FIELDS, HIERARCHY, LAST_KEYWORD, SUBJECT, TAGS_LIST
+from siglipcli.actions import rdf
+from siglipcli.actions.fields import FIELDS, HIERARCHY, LAST_KEYWORD, SUBJECT, TAGS_LIST, keyword
 from siglipcli.actions.keywords import Place, Record
+from siglipcli.actions.rdf import XmpError
 from siglipcli.actions.spans import Span, spans, spliced, with_blanks
 from siglipcli.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from siglipcli.actions.fields import Keyword
     from siglipcli.actions.spans import Splice
 
-__all__ = ["EMPTY", "MAX_BYTES", "NAMESPACE", "Document", "XmpError"]
+__all__ = [
+    "EMPTY",
+    "MAX_BYTES",
+    "NAMESPACE",
+    "Document",
+    "XmpError",
+    "as_structure",
+    "as_utf8",
+    "escaped",
+]
 
 MAX_BYTES = 32 * 2**20
 """The largest document that is read: Lightroom's with many masks take a few MB."""
 NAMESPACE = "urn:siglipcli:xmp/1.0/"
-_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _FIELDS = {
     SUBJECT: ("http://purl.org/dc/elements/1.1/", "Bag"),
     HIERARCHY: ("http://ns.adobe.com/lightroom/1.0/", "Bag"),
@@ -37,6 +48,13 @@ _FIELDS = {
     LAST_KEYWORD: ("http://ns.microsoft.com/photo/1.0/", "Bag"),
 }
 """Field → its namespace, and the kind of its array where it is made."""
+_OTHERS: dict[str, Callable[[str], Iterable[Keyword]]] = {
+    "{http://ns.iview-multimedia.com/mediapro/1.0/}CatalogSets": lambda value: [
+        keyword(value, HIERARCHY)
+    ],
+    "{http://ns.acdsee.com/iptc/1.0/}categories": rdf.categories,
+}
+"""Fields that digiKam and others read after ours, and how their values are read; they are never written."""
 _RECORDS, _MADE, _COPIES = "siglip:tags", "siglip:fields", "siglip:copies"
 _TOOLKIT = "{adobe:ns:meta/}xmptk"
 _OURS = "siglip"
@@ -56,12 +74,9 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+_ATTRIBUTE = re.compile(rb"""\s+([^\s=/>"']+)\s*=\s*(?:"[^"]*"|'[^']*')""")
 _DECLARED = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-class XmpError(Exception):
-    """A document that cannot be read, and is left as it is; the message says why."""
 
 
 class Document:
@@ -70,7 +85,7 @@ class Document:
     def __init__(self, data: bytes) -> None:
         if len(data) > MAX_BYTES:
             raise XmpError(f"it is larger than {MAX_BYTES >> 20} MiB")
-        self._bom, self._encoding, self._data = _as_utf8(data)
+        self._bom, self._encoding, self._data = as_utf8(data)
         self._original = data
         self._root = _parsed(self._data)
         elements = [node for node in self._root.iter() if isinstance(node.tag, str)]
@@ -78,7 +93,7 @@ class Document:
             self._spans = dict(zip(elements, spans(self._data), strict=True))
         except (expat.ExpatError, ValueError) as error:
             raise XmpError(f"it is not well-formed: {error}") from error
-        self._rdf = next((node for node in elements if node.tag == f"{{{_RDF}}}RDF"), None)
+        self._rdf = next((node for node in elements if node.tag == f"{{{rdf.RDF}}}RDF"), None)
         if self._rdf is None:
             raise XmpError("it holds no rdf:RDF")
 
@@ -90,9 +105,9 @@ class Document:
         for field in _FIELDS:
             properties = list(self._properties(field))
             if properties:
-                fields[field] = tuple(value for prop in properties for value in _values(prop))
-        made = {value for prop in self._properties(_MADE) for value in _values(prop)}
-        copies = [value for prop in self._properties(_COPIES) for value in _values(prop)]
+                fields[field] = tuple(value for prop in properties for value in rdf.values(prop))
+        made = {value for prop in self._properties(_MADE) for value in rdf.values(prop)}
+        copies = [value for prop in self._properties(_COPIES) for value in rdf.values(prop)]
         pairs = (copy.partition("=") for copy in copies)
         return Place(
             name,
@@ -100,14 +115,36 @@ class Document:
             self._records(),
             frozenset(made & set(FIELDS)),
             frozenset((field, value) for field, _, value in pairs if field in FIELDS),
+            more=tuple(dict.fromkeys(self._more())),
         )
 
+    def _more(self) -> Iterator[Keyword]:
+        """Yield the keywords in fields of other programs, in whatever form can be read."""
+        for name, read in _OTHERS.items():
+            for description in self._descriptions():
+                values = [description.get(name) or "", *map(rdf.text, _leaves(description, name))]
+                yield from (path for value in values for path in read(value) if path)
+
     @property
-    def is_bare(self) -> bool:
-        """Whether it is of our making and says nothing any more."""
-        toolkit = self._root.get(_TOOLKIT, "")
-        assert self._rdf is not None
-        return toolkit == _OURS and not any(isinstance(node.tag, str) for node in self._rdf)
+    def is_ours(self) -> bool:
+        """Whether it is of our making, and no other program has written it since."""
+        return bool(self._root.get(_TOOLKIT, "") == _OURS)
+
+    def texts(self) -> dict[str, list[tuple[str, str]]]:
+        """Return what each property says, by its name with its namespace: languages ("" for none) and texts."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for description in self._descriptions():
+            for name, value in description.attrib.items():
+                if name not in rdf.ABOUT:
+                    found.setdefault(name, []).append(("", value.strip()))
+            for prop in description:
+                if isinstance(prop.tag, str):
+                    found.setdefault(prop.tag, []).extend(rdf.texts(prop))
+        return found
+
+    def without(self, field: str) -> bytes:
+        """Return the document's bytes without one of our own properties."""
+        return self._encoded(spliced(self._data, self._removals(self._elements(field))))
 
     def _descriptions(self) -> list[Any]:
         assert self._rdf is not None
@@ -123,7 +160,7 @@ class Document:
 
     def _records(self) -> tuple[Record, ...]:
         properties = (prop for prop in self._properties(_RECORDS) if not isinstance(prop, str))
-        found = (_record(_structure(item)) for prop in properties for item in _items(prop))
+        found = (_record(_structure(item)) for prop in properties for item in rdf.items(prop))
         return tuple(record for record in found if record)
 
     # --- written ----------------------------------------------------------------------------------
@@ -165,11 +202,14 @@ class Document:
             return
         splices, gone, new = changes
         properties = list(self._properties(field))
-        arrays = [_array(prop) for prop in properties if not isinstance(prop, str)]
+        arrays = [rdf.array(prop) for prop in properties if not isinstance(prop, str)]
         usable = [array for array in arrays if array is not None]
-        if after and usable and len(usable) == len(properties):
-            splices += self._changed_items(usable, list(before or ()), after)
+        is_opaque = any(rdf.is_opaque(node) for array in usable for node in array)
+        if usable and len(usable) == len(properties) and (after or is_opaque):
+            splices += self._changed_items(usable, list(before or ()), after or ())
             return
+        if is_opaque:
+            raise XmpError(f"{field} has values in a form that is not known")
         gone += self._elements(field)
         splices += self._without_attribute(field)
         if after is not None:
@@ -182,7 +222,7 @@ class Document:
         kept = set(after)
         items = [[node for node in array if isinstance(node.tag, str)] for array in arrays]
         for node in (node for nodes in items for node in nodes):
-            if _value(node) not in kept:
+            if rdf.value(node) not in kept and not rdf.is_opaque(node):
                 span = self._spans[node]
                 yield with_blanks(self._data, span.start), span.end, b""
         if more := [value for value in after if value not in before]:
@@ -190,8 +230,8 @@ class Document:
 
     def _appended(self, array: Any, items: Sequence[Any], values: Iterable[str]) -> Splice:
         span = self._spans[array]
-        prefix = _prefix(array)
-        texts = [f"<{prefix}li>{_escaped(value)}</{prefix}li>" for value in values]
+        prefix = rdf.prefix(array)
+        texts = [f"<{prefix}li>{escaped(value)}</{prefix}li>" for value in values]
         if items:
             last = self._spans[items[-1]]
             blanks = self._data[with_blanks(self._data, last.start) : last.start]
@@ -203,7 +243,7 @@ class Document:
         if not span.is_empty:
             at = with_blanks(self._data, span.closing)
             return at, at, content.encode()
-        tag = f"{_prefix(element)}{_local(element)}"
+        tag = f"{rdf.prefix(element)}{rdf.local(element)}"
         start = span.inside - 2
         return start, span.inside, f">{content}</{tag}>".encode()
 
@@ -218,16 +258,19 @@ class Document:
                 continue
             span = self._spans[description]
             namespace, local = _parts(field)
-            prefixes = [p for p, uri in description.nsmap.items() if p and uri == namespace]
-            names = "|".join(re.escape(f"{prefix}:{local}") for prefix in prefixes)
-            pattern = rf"""\s+(?:{names})\s*=\s*(?:"[^"]*"|'[^']*')""".encode()
-            if match := re.compile(pattern).search(self._data, span.start, span.inside):
-                yield match.start(), match.end(), b""
+            names = {
+                f"{prefix}:{local}".encode()
+                for prefix, uri in description.nsmap.items()
+                if prefix and uri == namespace
+            }
+            for match in _ATTRIBUTE.finditer(self._data, span.start, span.inside):
+                if match[1] in names:
+                    yield match.start(), match.end(), b""
 
     def _removals(self, gone: Iterable[Any]) -> Iterator[Splice]:
         """Yield what removes properties, and an rdf:Description of which nothing is left."""
         lost = set(gone)
-        emptied = [node for node in self._descriptions() if _is_emptied(node, lost)]
+        emptied = [node for node in self._descriptions() if rdf.is_emptied(node, lost)]
         for node in emptied:
             lost -= set(node)
         for node in [*emptied, *lost]:
@@ -238,12 +281,12 @@ class Document:
         """Yield what adds an rdf:Description with these properties, after all others."""
         if not properties:
             return
-        about = next((value for node in self._descriptions() if (value := _about(node))), "")
+        about = next((value for node in self._descriptions() if (value := rdf.about(node))), "")
         inside = "".join(f"\n   {text}" for text in properties)
         assert self._rdf is not None
-        bound = "" if self._rdf.nsmap.get("rdf") == _RDF else f' xmlns:rdf="{_RDF}"'
+        bound = "" if self._rdf.nsmap.get("rdf") == rdf.RDF else f' xmlns:rdf="{rdf.RDF}"'
         content = (
-            f'\n  <rdf:Description{bound} rdf:about="{_escaped(about)}">'
+            f'\n  <rdf:Description{bound} rdf:about="{escaped(about)}">'
             f"{inside}\n  </rdf:Description>"
         )
         yield self._filled(self._rdf, self._spans[self._rdf], content)
@@ -258,7 +301,7 @@ class Document:
             ) from error
 
 
-def _as_utf8(data: bytes) -> tuple[bytes, str, bytes]:
+def as_utf8(data: bytes) -> tuple[bytes, str, bytes]:
     """Return a document's byte order mark, its encoding, and its text as UTF-8. Raises XmpError."""
     bom = next((bom for bom in _BOMS if data.startswith(bom)), b"")
     encoding = _BOMS.get(bom) or _guessed(data)
@@ -306,49 +349,10 @@ def _qualified(field: str) -> str:
     return f"{{{namespace}}}{local}"
 
 
-def _local(element: Any) -> str:
-    return str(element.tag).rpartition("}")[2]
-
-
-def _prefix(element: Any) -> str:
-    return f"{element.prefix}:" if element.prefix else ""
-
-
-def _about(description: Any) -> str:
-    return str(description.get(f"{{{_RDF}}}about") or description.get("about") or "")
-
-
-def _is_emptied(description: Any, lost: set[Any]) -> bool:
-    """Whether a description has lost properties, and has none any more, nor attributes that say something."""
-    nodes = list(description)
-    about = {f"{{{_RDF}}}about", "about"}
-    return bool(nodes) and set(nodes) <= lost and set(description.attrib) <= about
-
-
-def _array(prop: Any) -> Any | None:
-    """Return a property's rdf:Bag, rdf:Seq or rdf:Alt."""
-    kinds = {f"{{{_RDF}}}{kind}" for kind in ("Bag", "Seq", "Alt")}
-    return next((node for node in prop if node.tag in kinds), None)
-
-
-def _items(prop: Any) -> list[Any]:
-    array = _array(prop)
-    return [node for node in array if isinstance(node.tag, str)] if array is not None else []
-
-
-def _values(prop: Any) -> list[str]:
-    """Return the values of a property: an array's items, or the one value that an element or attribute has."""
-    if isinstance(prop, str):
-        return [prop.strip()] if prop.strip() else []
-    if _array(prop) is None:
-        return [value] if (value := _value(prop)) else []
-    return [value for node in _items(prop) if (value := _value(node))]
-
-
-def _value(node: Any) -> str:
-    """Return an item's text; where it has qualifiers, its rdf:value."""
-    inner = node.find(f".//{{{_RDF}}}value")
-    return "".join((node if inner is None else inner).itertext()).strip()
+def _leaves(description: Any, name: str) -> Iterator[Any]:
+    """Yield the elements with a property's values: an array's items, or the property itself."""
+    for prop in description.findall(name):
+        yield from rdf.items(prop) if rdf.array(prop) is not None else [prop]
 
 
 def _structure(item: Any) -> dict[str, str]:
@@ -362,7 +366,7 @@ def _structure(item: Any) -> dict[str, str]:
             if name.startswith(start):
                 found[name.removeprefix(start)] = value
         if node.tag.startswith(start):
-            found[_local(node)] = "".join(node.itertext()).strip()
+            found[rdf.local(node)] = "".join(node.itertext()).strip()
     return found
 
 
@@ -382,12 +386,13 @@ def _record(values: dict[str, str]) -> Record | None:
     )
 
 
-def _escaped(value: str) -> str:
+def escaped(value: str) -> str:
+    """Return text as XML's content; what XML cannot hold is replaced."""
     return escape(_UNPRINTABLE.sub("\ufffd", value), {'"': "&quot;"})
 
 
 def _item_xml(value: str) -> str:
-    return f"<rdf:li>{_escaped(value)}</rdf:li>"
+    return f"<rdf:li>{escaped(value)}</rdf:li>"
 
 
 def _array_xml(field: str, kind: str, items: Iterable[str]) -> str:
@@ -403,7 +408,7 @@ def _records_xml(records: Iterable[Record]) -> str:
 
 def _record_xml(record: Record) -> str:
     inside = "".join(
-        f"<siglip:{name}>{_escaped(value)}</siglip:{name}>" for name, value in as_structure(record)
+        f"<siglip:{name}>{escaped(value)}</siglip:{name}>" for name, value in as_structure(record)
     )
     return f'<rdf:li rdf:parseType="Resource">{inside}</rdf:li>'
 

@@ -102,6 +102,13 @@ class Inputs:
             skip_files=self.skip_files,
         )
 
+    def excludes(self) -> Callable[[str], bool]:
+        """Return what says of a path whether --exclude leaves it out."""
+        from siglipcli.inputs.options import Chooser
+
+        chooser = Chooser(self._walking(), self.overlooked)
+        return lambda path: chooser.excludes(path, Path(path).name)
+
     def report(self, terminal: Terminal) -> None:
         """Say what was passed over in folders, and which patterns matched nothing."""
         endings = self.overlooked.endings

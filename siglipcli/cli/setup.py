@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from siglipcli.terminal.screen import Terminal
 
 __all__ = ["classifier", "label_sets", "load_options", "output_format"]
-__all__ += ["scoring_options", "spec"]
+__all__ += ["scoring_options", "spec", "store_of"]
 
 DEFAULT_SET = "everyday"
 _held: list[Classifier] = []  # until the process ends: taking a model down takes 50 ms
@@ -143,6 +143,15 @@ def _store(engine: ModelOptions) -> Store:
     from siglipcli.store import Store
 
     return Store(cache_folder(engine.cache_dir), engine.cache_limit.bytes)
+
+
+def store_of(engine: ModelOptions) -> Store | None:
+    """Open the store of the options where there is one already, for a command without a model."""
+    from siglipcli.machine import cache_folder
+    from siglipcli.store.store import FILE
+
+    there = (cache_folder(engine.cache_dir) / FILE).is_file()
+    return _store(engine) if there and not engine.no_cache else None
 
 
 def output_format(output_options: OutputOptions) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 from siglipcli.actions.keywords import check_labels
 from siglipcli.actions.tagging import PROGRAMS, SIDECAR_NAMES, Tagger, TagOptions
@@ -13,6 +13,7 @@ from siglipcli.cli import label_sets, setup
 from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.label_sets import CalibratedLabelOptions  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.options import InputOptions, ModelOptions, ThresholdOptions, option
+from siglipcli.errors import UsageError
 from siglipcli.inputs.pairs import with_raws
 from siglipcli.outputs.documents import line
 from siglipcli.outputs.output import open_output
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from siglipcli.actions.tagging import Tagged
-    from siglipcli.results import Result, Source
+    from siglipcli.results import Prediction, Result, Source
 
 __all__ = ["KeywordOptions", "tag"]
+
+T = TypeVar("T", bound="Source | Failure | Prediction")
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,16 @@ def tag(
 
     Exit status: 0 all inputs done; 1 some failed, their rows say why; 2 usage or labels; 3 could not go on.
     """
-    options = _options(keywords, pairs=inputs.pairs == "one")
+    if keywords.remove and keywords.skip_tagged:
+        raise UsageError("--remove and --skip-tagged contradict each other")
+    options = _options(keywords)
     label_sets.read_stdin_once(labels.labels or (), inputs.files_from, *(inputs.paths or ()))
     terminal = Terminal(verbosity, rows_on_screen=sys.stdout.isatty())
     sources = Inputs(inputs)
     with signals.put_away(), Tagger(options) as tagger:
         run = _Run(sources, keywords, tagger, terminal)
         if keywords.remove:
-            sources_of_both = with_raws(run.inputs()) if inputs.pairs == "one" else run.inputs()
-            run.write(map(tagger.remove, sources_of_both))
+            _remove(run, engine)
         else:
             _classify(run, labels, choice, inputs, engine)
     run.report()
@@ -112,6 +116,12 @@ class _Run:
             else:
                 yield source
 
+    def with_raws(self, items: Iterable[T]) -> Iterable[T]:
+        """With --pairs one, follow each JPEG with the RAW files of its name, which --exclude may leave out."""
+        if self.sources.options.pairs != "one":
+            return items
+        return with_raws(items, self.sources.excludes())
+
     def write(self, results: Iterable[Tagged | Failure]) -> None:
         """Print each result when its image is done."""
         form = self.keywords.output_format or ("table" if sys.stdout.isatty() else "jsonl")
@@ -126,6 +136,7 @@ class _Run:
                     stream.flush()
                 self.tally.add(cast("Result", result))
                 self.counts[_outcome(result)] += 1
+                self.counts["outdated"] += not isinstance(result, Failure) and result.outdated
             if not self.skipped:
                 self.tally.require_inputs(
                     self.sources.report, None, self.terminal, allow_empty=False
@@ -142,7 +153,24 @@ class _Run:
         parts += [f"{self.skipped:,} skipped"] if self.skipped else []
         parts += [f"{self.counts['failed']:,} failed"] if self.counts["failed"] else []
         self.terminal.note(f"keywords of images: {', '.join(parts)}")
+        if outdated := self.counts["outdated"]:
+            self.terminal.note(
+                f"{outdated:,} of the image files still hold keywords that --embed wrote before; "
+                "renew them with --embed, or take them away with --remove"
+            )
         self.tally.leave()
+
+
+def _remove(run: _Run, engine: ModelOptions) -> None:
+    """Take our keywords away; the store knows an image again in which they were embedded."""
+    store = setup.store_of(engine)
+    run.tagger.store = store
+    try:
+        run.write(map(run.tagger.remove, run.with_raws(run.inputs())))
+        run.tagger.tell_store()
+    finally:
+        if store:
+            store.close()
 
 
 def _classify(
@@ -167,13 +195,12 @@ def _classify(
         label_sets.warn_of_prompts(sets, classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as progress:
             embedded = [classifier.encode_labels(each, progress) for each in sets]
-        results = classifier.classify(run.inputs(), embedded, scoring)
-        results = with_raws(results) if inputs.pairs == "one" else results
-        run.write(map(run.tagger.tag, results))
+        results = classifier.classify(run.tagger.watched(run.inputs()), embedded, scoring)
+        run.write(map(run.tagger.tag, run.with_raws(results)))
         run.tagger.tell_store()
 
 
-def _options(keywords: KeywordOptions, *, pairs: bool) -> TagOptions:
+def _options(keywords: KeywordOptions) -> TagOptions:
     check_labels([keywords.prefix.replace("|", "")])
     return TagOptions(
         prefix=keywords.prefix,
@@ -182,7 +209,6 @@ def _options(keywords: KeywordOptions, *, pairs: bool) -> TagOptions:
         embed=keywords.embed,
         programs=tuple(keywords.programs or ()),
         sidecar_name=keywords.sidecar_name,
-        pairs=pairs,
         keep_times=keywords.keep_times,
         dry_run=keywords.dry_run,
     )
@@ -202,4 +228,4 @@ def _text(result: Tagged | Failure) -> str:
     if not result.written:
         return ""
     changes = [f"+ {word}" for word in result.added] + [f"- {word}" for word in result.removed]
-    return f"{name}  {'  '.join(map(visible, changes)) or 'scores, or keywords of yours in fields of ours'}"
+    return f"{name}  {'  '.join(map(visible, changes)) or 'the same keywords; scores or copies of your keywords are brought up to date'}"

@@ -104,20 +104,30 @@ def one_of_pairs(
             yield Source(pair)
 
 
-def with_raws(items: Iterable[T]) -> Iterator[T]:
+def with_raws(items: Iterable[T], excludes: Callable[[str], bool] = lambda _: False) -> Iterator[T]:
     """Follow each input or prediction that is a JPEG with the same for the RAW files of its name.
 
-    The other half of `one_of_pairs`, for what is done to both.
+    The other half of `one_of_pairs`, for what is done to both; what `excludes` says is left out.
     """
     neighbours = Neighbours()
     for item in items:
         yield item
-        if isinstance(item, Prediction) and is_jpeg(item.file):
-            for path in raws_beside(item.file, neighbours):
-                yield cast("T", replace(item, file=path))
-        elif isinstance(item, Source) and item.given is None and is_jpeg(item.name):
-            for path in raws_beside(item.name, neighbours):
-                yield cast("T", Source(path))
+        path = _file_of(item)
+        for raw in raws_beside(path, neighbours) if path and is_jpeg(path) else ():
+            if excludes(raw):
+                continue
+            if isinstance(item, Prediction):
+                yield cast("T", replace(item, file=raw, source=None))
+            else:
+                yield cast("T", Source(raw))
+
+
+def _file_of(item: Source | Failure | Prediction) -> str | None:
+    """Return where an input is on the disk; None for one that is in memory, or failed."""
+    if isinstance(item, Failure):
+        return None
+    source = item.source or Source(item.file) if isinstance(item, Prediction) else item
+    return None if isinstance(source.given, bytes) else str(source.given or source.name)
 
 
 def _pair(item: Source, neighbours: Neighbours) -> str | None:
