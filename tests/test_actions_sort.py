@@ -104,7 +104,7 @@ def test_nothing_is_touched_by_a_plan(photos: Path, into: Path) -> None:
 
 
 def test_what_belongs_to_an_image_goes_with_it(photos: Path, into: Path) -> None:
-    """Sidecars in both forms, the RAW and its sidecar, the film, and no one else's file."""
+    """Sidecars in both forms, the RAW and its sidecar, the video, and no one else's file."""
     mine = [
         "a.NEF",
         "a.NEF.xmp",

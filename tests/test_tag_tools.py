@@ -493,7 +493,7 @@ def test_an_exiftool_that_is_too_old_is_refused(tmp_path: Path, said: str) -> No
         ExifTool(str(old))
 
 
-def test_an_exiftool_that_dies_or_hangs_costs_one_image(tmp_path: Path) -> None:
+def test_an_exiftool_that_dies_or_hangs_fails_one_image(tmp_path: Path) -> None:
     """It is started anew for the next one."""
     with ExifTool(seconds=1.0) as running:
         assert running._process

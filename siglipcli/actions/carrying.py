@@ -38,7 +38,9 @@ def beginning(documents: Sequence[Document]) -> bytes:
     known = [document.texts() for document in documents]
     properties: dict[str, Texts] = {}
     for field in _FIELDS:
-        if texts := next((texts for each in known if (texts := each.get(_qualified(field)))), None):
+        if texts := next(
+            (texts for known_texts in known if (texts := known_texts.get(_qualified(field)))), None
+        ):
             properties[field] = [_plain(field, *text) for text in texts]
     if not properties:
         return EMPTY
@@ -60,8 +62,8 @@ def is_bare(document: Document) -> bool:
     digests = {text for _, text in texts.pop(_OWN, [])}
     fields = {_qualified(field): field for field in _FIELDS}
     return all(
-        name in fields and f"{fields[name]}={_digest(found)}" in digests
-        for name, found in texts.items()
+        name in fields and f"{fields[name]}={_digest(items)}" in digests
+        for name, items in texts.items()
     )
 
 

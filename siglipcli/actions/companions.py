@@ -1,4 +1,4 @@
-"""What belongs to an image: sidecars, the RAW beside a JPEG of the same name, the film of a live photo."""
+"""What belongs to an image: sidecars, the RAW beside a JPEG of the same name, the video of a live photo."""
 
 # Names stay the strings that were typed: Path would drop their `./`.
 # ruff: noqa: PTH118, PTH122
@@ -21,8 +21,8 @@ _APPENDED = (".xmp", ".pp3", ".dop", ".json")
 """Behind the whole name, `a.jpg.xmp`: darktable and digiKam, RawTherapee, DxO, Google Takeout."""
 _REPLACING = (".xmp", ".pp3", ".dop", ".aae", ".thm")
 """In the ending's place, `a.xmp`: Lightroom, RawTherapee, DxO, Apple Photos, Canon."""
-_FILMS = (".mov",)
-ENDINGS = frozenset({*_APPENDED, *_REPLACING, *_FILMS})
+_VIDEOS = (".mov",)
+ENDINGS = frozenset({*_APPENDED, *_REPLACING, *_VIDEOS})
 """Of files that are no images themselves, and go with one."""
 _HEIF = (".heic", ".heif", ".hif", ".avif")
 _MEDIA = (*IMAGE_ENDINGS, *RAW_ENDINGS)
@@ -100,7 +100,7 @@ def _rank(name: str) -> tuple[int, str]:
 def _is_shared(name: str) -> bool:
     """Whether a file belongs to all images of its name but for the ending: `a.xmp`, `a.mov`."""
     base, ending = os.path.splitext(name)
-    return ending.lower() in {*_REPLACING, *_FILMS} and base == stem(name)
+    return ending.lower() in {*_REPLACING, *_VIDEOS} and base == stem(name)
 
 
 def _beside(path: str, name: str) -> str:

@@ -134,7 +134,7 @@ def _photoshop_iptc(data: bytes) -> Iptc | None:
 
 def _resources(data: bytes) -> dict[int, bytes]:
     """Return Photoshop's image resources by number, the first of each."""
-    found: dict[int, bytes] = {}
+    resources: dict[int, bytes] = {}
     at = 0
     with suppress(struct.error, IndexError):  # cut short
         while data[at : at + 4] == b"8BIM":
@@ -142,9 +142,9 @@ def _resources(data: bytes) -> dict[int, bytes]:
             name = data[at + 6] + 1
             at += 6 + name + name % 2
             (size,) = struct.unpack_from(">I", data, at)
-            found.setdefault(kind, data[at + 4 : at + 4 + size])
+            resources.setdefault(kind, data[at + 4 : at + 4 + size])
             at += 4 + size + size % 2
-    return found
+    return resources
 
 
 def _digest_state(block: bytes, resources: Mapping[int, bytes]) -> str:

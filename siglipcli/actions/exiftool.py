@@ -51,7 +51,7 @@ _INSTALL = (
 
 
 class ExifToolError(Exception):
-    """exiftool did not do what it was told; the message is its own."""
+    """A command of exiftool failed; the message is exiftool's own."""
 
 
 class ExifTool:
@@ -61,11 +61,11 @@ class ExifTool:
     """
 
     def __init__(self, program: str = "exiftool", seconds: float = _SECONDS) -> None:
-        found = shutil.which(program)
-        if not found:
+        path = shutil.which(program)
+        if not path:
             raise SiglipError(f"embedding keywords needs exiftool. {_INSTALL}", code="exiftool")
         self._command = [
-            *(found, "-config", str(_CONFIG), "-stay_open", "True", "-@", "-"),
+            *(path, "-config", str(_CONFIG), "-stay_open", "True", "-@", "-"),
             *("-common_args", "-charset", "filename=UTF8", "-q"),
         ]
         self._seconds = seconds
@@ -75,13 +75,13 @@ class ExifTool:
         self._check_version()
 
     def _check_version(self) -> None:
-        said = self.run("-ver").strip()
-        match = re.match(r"(\d+)\.(\d+)", said)
+        version = self.run("-ver").strip()
+        match = re.match(r"(\d+)\.(\d+)", version)
         if not match or tuple(map(int, match.groups())) < _OLDEST:
             oldest = ".".join(map(str, _OLDEST))
             self.close()
             raise SiglipError(
-                f"exiftool {oldest} or newer is needed; here is {said or 'one that gives no version'}. {_INSTALL}",
+                f"exiftool {oldest} or newer is needed; here is {version or 'one that gives no version'}. {_INSTALL}",
                 code="exiftool",
             )
 
@@ -106,12 +106,12 @@ class ExifTool:
 
     def _until(self, lines: Queue[bytes | None], last: bytes) -> list[str]:
         """Return the lines up to the one that ends a command. Raises Empty where it does not come."""
-        found = []
+        result = []
         while (line := lines.get(timeout=self._seconds)) != last:
             if line is None:
                 raise OSError
-            found.append(line.decode("utf-8", "replace"))
-        return found
+            result.append(line.decode("utf-8", "replace"))
+        return result
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
@@ -181,22 +181,22 @@ def _line(argument: str) -> bytes:
 
 def arguments(before: Place, after: Place) -> list[str]:
     """Return the arguments that turn one place's keywords and records into the other's."""
-    found = []
+    result = []
     for field, tag in _TAGS.items():
         old, new = before.fields.get(field, ()), after.fields.get(field, ())
-        found += [f"-{tag}-={value}" for value in dict.fromkeys(old) if value not in new]
-        found += [f"-{tag}+={value}" for value in dict.fromkeys(new) if value not in old]
+        result += [f"-{tag}-={value}" for value in dict.fromkeys(old) if value not in new]
+        result += [f"-{tag}+={value}" for value in dict.fromkeys(new) if value not in old]
         if field == IPTC and old != new and before.iptc_digest == "match":
             # else IPTC would no longer count for programs that compare it, captions and all
-            found.append("-IPTCDigest=new")
+            result.append("-IPTCDigest=new")
     if set(before.records) != set(after.records):
-        found += _list("XMP-siglip:SiglipTags", map(_structure, after.records))
+        result += _list("XMP-siglip:SiglipTags", map(_structure, after.records))
     if before.made != after.made:
-        found += _list("XMP-siglip:SiglipFields", [f for f in FIELDS if f in after.made])
+        result += _list("XMP-siglip:SiglipFields", [f for f in FIELDS if f in after.made])
     if before.copies != after.copies:
         pairs = (f"{field}={value}" for field, value in sorted(after.copies))
-        found += _list("XMP-siglip:SiglipCopies", pairs)
-    return found
+        result += _list("XMP-siglip:SiglipCopies", pairs)
+    return result
 
 
 def _list(tag: str, values: Sequence[str] | Iterator[str]) -> list[str]:

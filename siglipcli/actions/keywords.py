@@ -249,7 +249,7 @@ def _settled(before: Place, after: Place) -> Place:
 def _without_ours(places: Sequence[Place]) -> list[Place]:
     """Return places without what we wrote; of the fields that we made, those stay which a reader needs.
 
-    A person may have written into them since. Whoever reads them sees what would be seen had we never been there.
+    A person may have written into them since. Programs show what they would show had we written nothing.
     """
     if not any(place.is_written and (place.records or place.made) for place in places):
         return list(places)

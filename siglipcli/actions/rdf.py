@@ -68,8 +68,8 @@ def array(prop: Any) -> Any | None:
 
 def items(prop: Any) -> list[Any]:
     """Return the items of a property that is an array."""
-    found = array(prop)
-    return [node for node in found if isinstance(node.tag, str)] if found is not None else []
+    content = array(prop)
+    return [node for node in content if isinstance(node.tag, str)] if content is not None else []
 
 
 def values(prop: Any) -> list[str]:
@@ -80,28 +80,28 @@ def values(prop: Any) -> list[str]:
     if isinstance(prop, str):
         return [prop.strip()] if prop.strip() else []
     if array(prop) is not None:
-        return [found for node in items(prop) if (found := value(node))]
+        return [content for node in items(prop) if (content := value(node))]
     if is_opaque(prop):
         raise XmpError(f"{prefix(prop)}{local(prop)} has a value in a form that is not known")
-    return [found] if (found := value(prop)) else []
+    return [content] if (content := value(prop)) else []
 
 
 def texts(prop: Any) -> list[tuple[str, str]]:
     """Return the languages ("" for none) and texts of a property's items, or of itself."""
     nodes = items(prop) if array(prop) is not None else [prop]
-    return [(node.get(_LANGUAGE) or "", found) for node in nodes if (found := value(node))]
+    return [(node.get(_LANGUAGE) or "", content) for node in nodes if (content := value(node))]
 
 
 def value(node: Any) -> str:
     """Return an item's value: its rdf:value where it has qualifiers, else its text, or the resource that it names."""
     inner = node.find(f".//{{{RDF}}}value")
-    if found := text(node if inner is None else inner):
-        return found
+    if content := text(node if inner is None else inner):
+        return content
     elements = [element for element in node.iter() if isinstance(element.tag, str)]
     attributes = (
         element.get(f"{{{RDF}}}{name}") for name in ("value", "resource") for element in elements
     )
-    return next((found for found in attributes if found and found.strip()), "").strip()
+    return next((content for content in attributes if content and content.strip()), "").strip()
 
 
 def text(node: Any) -> str:

@@ -30,18 +30,18 @@ def file_content(path: Path) -> FileContent:
 
     Raises OSError, and ImageError (kind `sidecar`) where a packet cannot be read: what it holds would be hidden.
     """
-    found = metadata(path)
+    content = metadata(path)
     try:
-        documents = tuple(map(_document, found.packets))
+        documents = tuple(map(_document, content.packets))
         place = _merged([document.place("file") for document in documents])
     except XmpError as error:
         message = f"The XMP within {path.name} cannot be read: {error}. Repair or remove it."
         raise ImageError("sidecar", message) from error
-    place = replace(place, more=(*place.more, *((word,) for word in found.exif)))
-    if found.iptc:
-        words = {IPTC: found.iptc.keywords} if found.iptc.keywords else {}
+    place = replace(place, more=(*place.more, *((word,) for word in content.exif)))
+    if content.iptc:
+        words = {IPTC: content.iptc.keywords} if content.iptc.keywords else {}
         fields = {**place.fields, **words}
-        state, encoding = found.iptc.digest, found.iptc.encoding
+        state, encoding = content.iptc.digest, content.iptc.encoding
         place = replace(place, fields=fields, iptc=encoding, iptc_digest=state)
     return FileContent(place, documents)
 

@@ -52,14 +52,14 @@ def existing(image: Path, neighbours: Neighbours | None = None) -> list[Sidecar]
 
     `neighbours` remembers the names of a folder.
     """
-    found = []
+    sidecars = []
     full = _first(image.with_name(image.name + ending) for ending in _ENDINGS)
     if full:
-        found.append(Sidecar(full, "full"))
+        sidecars.append(Sidecar(full, "full"))
     stem = _first(image.with_name(image.stem + ending) for ending in _ENDINGS)
     if stem and _is_owner(image, neighbours):
-        found.append(Sidecar(stem, "stem"))
-    return found
+        sidecars.append(Sidecar(stem, "stem"))
+    return sidecars
 
 
 def fresh(image: Path, kind: str = "auto", neighbours: Neighbours | None = None) -> Sidecar:

@@ -305,10 +305,10 @@ class Tagger:
 
 def _path(source: Source) -> Path | None:
     """Return where an input is on the disk; None for one that is in memory, in an archive, or on stdin."""
-    given = source.given
-    if given is None:
+    content = source.given
+    if content is None:
         return None if source.name == "-" else Path(source.name)
-    return given if isinstance(given, Path) else None
+    return content if isinstance(content, Path) else None
 
 
 def _followed(path: Path) -> Path:

@@ -132,15 +132,15 @@ class Document:
 
     def texts(self) -> dict[str, list[tuple[str, str]]]:
         """Return what each property says, by its name with its namespace: languages ("" for none) and texts."""
-        found: dict[str, list[tuple[str, str]]] = {}
+        result: dict[str, list[tuple[str, str]]] = {}
         for description in self._descriptions():
             for name, value in description.attrib.items():
                 if name not in rdf.ABOUT:
-                    found.setdefault(name, []).append(("", value.strip()))
+                    result.setdefault(name, []).append(("", value.strip()))
             for prop in description:
                 if isinstance(prop.tag, str):
-                    found.setdefault(prop.tag, []).extend(rdf.texts(prop))
-        return found
+                    result.setdefault(prop.tag, []).extend(rdf.texts(prop))
+        return result
 
     def without(self, field: str) -> bytes:
         """Return the document's bytes without one of our own properties."""
@@ -160,8 +160,8 @@ class Document:
 
     def _records(self) -> tuple[Record, ...]:
         properties = (prop for prop in self._properties(_RECORDS) if not isinstance(prop, str))
-        found = (_record(_structure(item)) for prop in properties for item in rdf.items(prop))
-        return tuple(record for record in found if record)
+        result = (_record(_structure(item)) for prop in properties for item in rdf.items(prop))
+        return tuple(record for record in result if record)
 
     # --- written ----------------------------------------------------------------------------------
 
@@ -169,25 +169,25 @@ class Document:
         """Return the document's bytes with these keywords and records; its own where nothing changes."""
         before = self.place(place.name)
         splices: list[Splice] = []
-        gone: list[Any] = []  # elements
+        removed: list[Any] = []  # elements
         new: list[str] = []  # properties to be added, as XML
         for field in _FIELDS:
             self._change(
-                field, before.fields.get(field), place.fields.get(field), (splices, gone, new)
+                field, before.fields.get(field), place.fields.get(field), (splices, removed, new)
             )
         if set(before.records) != set(place.records):
-            gone += self._elements(_RECORDS)
+            removed += self._elements(_RECORDS)
             new += [_records_xml(place.records)] if place.records else []
         for name, old, now in (
             (_MADE, before.made, place.made),
             (_COPIES, _pairs(before), _pairs(place)),
         ):
             if old != now:
-                gone += self._elements(name)
+                removed += self._elements(name)
                 new += [_array_xml(name, "Bag", map(_item_xml, sorted(now)))] if now else []
-        if not (splices or gone or new):
+        if not (splices or removed or new):
             return self._original
-        splices += [*self._removals(gone), *self._addition(new)]
+        splices += [*self._removals(removed), *self._addition(new)]
         return self._encoded(spliced(self._data, splices))
 
     def _change(
@@ -200,7 +200,7 @@ class Document:
         """Note what turns a field's values into others: single values where there is an array, else all of it."""
         if before == after:
             return
-        splices, gone, new = changes
+        splices, removed, new = changes
         properties = list(self._properties(field))
         arrays = [rdf.array(prop) for prop in properties if not isinstance(prop, str)]
         usable = [array for array in arrays if array is not None]
@@ -210,7 +210,7 @@ class Document:
             return
         if is_opaque:
             raise XmpError(f"{field} has values in a form that is not known")
-        gone += self._elements(field)
+        removed += self._elements(field)
         splices += self._without_attribute(field)
         if after is not None:
             new.append(_array_xml(field, _FIELDS[field][1], map(_item_xml, after)))
@@ -267,9 +267,9 @@ class Document:
                 if match[1] in names:
                     yield match.start(), match.end(), b""
 
-    def _removals(self, gone: Iterable[Any]) -> Iterator[Splice]:
+    def _removals(self, removed: Iterable[Any]) -> Iterator[Splice]:
         """Yield what removes properties, and an rdf:Description of which nothing is left."""
-        lost = set(gone)
+        lost = set(removed)
         emptied = [node for node in self._descriptions() if rdf.is_emptied(node, lost)]
         for node in emptied:
             lost -= set(node)
@@ -358,16 +358,16 @@ def _leaves(description: Any, name: str) -> Iterator[Any]:
 def _structure(item: Any) -> dict[str, str]:
     """Return a structure's fields, in whichever of RDF's forms a program has written it."""
     start = f"{{{NAMESPACE}}}"
-    found = {}
+    result = {}
     for node in item.iter():
         if not isinstance(node.tag, str):
             continue
         for name, value in node.attrib.items():
             if name.startswith(start):
-                found[name.removeprefix(start)] = value
+                result[name.removeprefix(start)] = value
         if node.tag.startswith(start):
-            found[rdf.local(node)] = "".join(node.itertext()).strip()
-    return found
+            result[rdf.local(node)] = "".join(node.itertext()).strip()
+    return result
 
 
 def _record(values: dict[str, str]) -> Record | None:

@@ -197,7 +197,7 @@ OPTIONS: dict[str, str] = {
     "search.text": "Look for this too; repeatable.",
     "search.threshold": "Only what reaches this score; similarity, with --image or --not.",
     "search.without": "Rank images like this lower; repeatable.",
-    "sort.alone": "Leave sidecars, the RAW of a JPEG and the film of a live photo where they are.",
+    "sort.alone": "Leave sidecars, the RAW of a JPEG and the video of a live photo where they are.",
     "sort.copy": "Copy images there.",
     "sort.flat": "One folder for bird/owl, bird-owl, and not one in the other.",
     "sort.format": "Lines for people, or JSON Lines for programs.",

@@ -93,7 +93,7 @@ def sort(
     """Put images into a folder for each label, by the best tag of each; --undo takes it back.
 
     Without --move, --copy, --link or --symlink it only says what it would do. Sidecars, the RAW beside
-    a JPEG and the film of a live photo go with their image. Nothing is ever overwritten.
+    a JPEG and the video of a live photo go with their image. Nothing is ever overwritten.
 
     Exit status: 0 all inputs scored and placed; 1 some failed, their rows say why; 2 usage or labels;
     3 could not go on.

@@ -185,7 +185,9 @@ def _classify(
 
     terminal = run.terminal
     sets = setup.label_sets(labels, terminal)
-    check_labels(label.path for each in sets for label in each.labels if not label.negative)
+    check_labels(
+        label.path for label_set in sets for label in label_set.labels if not label.negative
+    )
     scoring = ScoringOptions(
         top=1, tags_only=True, threshold=choice.threshold, bias_shift=choice.bias_shift
     )
@@ -194,7 +196,7 @@ def _classify(
         label_sets.check_calibration(sets, classifier.encoder, terminal.note, strict=labels.strict)
         label_sets.warn_of_prompts(sets, classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as progress:
-            embedded = [classifier.encode_labels(each, progress) for each in sets]
+            embedded = [classifier.encode_labels(label_set, progress) for label_set in sets]
         results = classifier.classify(run.tagger.watched(run.inputs()), embedded, scoring)
         run.write(map(run.tagger.tag, run.with_raws(results)))
         run.tagger.tell_store()
