@@ -4,8 +4,8 @@
     python scripts/sort_kills.py --into /dev/shm/sorted        # across file systems
 
 Draws a tree of files with names of every kind, hashes it, and sorts it by made-up labels in a process that is
-killed again and again at random moments and started anew; then the same for the undo. After each kill every
-file must be whole, in one place, and in a place that the journal names; after the undo the tree's hash (paths,
+killed again and again at random moments and started anew with other labels; then the same for the undo. After each kill every
+file must be whole, in one place, and in a place that the journal names; after a run that ends, with its group; after the undo the tree's hash (paths,
 contents, modes and times) must be the first one. Ends with status 1 at the first breach.
 """
 
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from siglipcli.actions import journal, moving, placing, undo
+from siglipcli.actions import companions, journal, moving, placing, recovery, undo
 from siglipcli.actions.names import Folders
 from siglipcli.results import Prediction, Score
 
@@ -39,7 +39,7 @@ _ODD = ("two\nlines", "caf\udce9", "-rf", "*", "a.b", "Großes Bild", "CON")
 
 
 def draw(root: Path, count: int, rng: random.Random) -> None:
-    """Fill a folder with `count` files: images with sidecars, RAW and films, names twice, odd names."""
+    """Fill a folder with `count` files: images with sidecars, RAW and videos, names twice, odd names."""
     made = 0
     while made < count:
         folder = root / f"{rng.randrange(8)}" / f"{rng.randrange(3)}"
@@ -78,20 +78,23 @@ def contents(root: Path) -> dict[str, str]:
     return found
 
 
-def sort(root: Path, into: Path) -> None:
-    """Do one run of a move, as the command does it once it has results."""
+def sort(root: Path, into: Path, salt: int) -> None:
+    """Do one run of a move, as the command does it once it has results; other labels with another `salt`."""
     files = sorted(
         str(path) for path in root.rglob("*") if path.suffix in {".jpg", ".nef"} and path.is_file()
     )
     results = [
-        Prediction(file, (Score("s", label_of(file), 0.9, 0.9, 2.0, tag=True),)) for file in files
+        Prediction(file, (Score("s", label_of(file, salt), 0.9, 0.9, 2.0, tag=True),))
+        for file in files
     ]
     made = not into.exists()
     into.mkdir(exist_ok=True)
     with journal.opened(into / journal.NAME) as book:
-        moving.recover(book)
+        recovery.recover(book)
         plan = moving.Plan(
-            moving.Layout(into, "move", folders=Folders(LABELS)), results, book.origins()
+            moving.Layout(into, "move", folders=Folders(LABELS)),
+            results,
+            journal.origins(book.runs, into),
         )
         for item in moving.apply(plan, book, made=made):
             assert not hasattr(item, "kind"), item
@@ -104,10 +107,10 @@ def take_back(into: Path) -> None:
             assert isinstance(item, undo.Restored), item
 
 
-def label_of(file: str) -> str:
+def label_of(file: str, salt: int) -> str:
     """Return a label by the name: the same for all files of a group."""
-    stem = Path(file).name.split(".")[0]
-    return LABELS[hashlib.sha256(os.fsencode(stem)).digest()[0] % len(LABELS)]
+    name = Path(file).name.split(".")[0]
+    return LABELS[hashlib.sha256(os.fsencode(f"{name}{salt}")).digest()[0] % len(LABELS)]
 
 
 def run(child: Callable[[], None], delay: float | None) -> tuple[bool, float]:
@@ -149,6 +152,17 @@ def check(root: Path, into: Path, before: dict[str, str]) -> None:
         sys.exit("\n".join(map(repr, breaches)))
 
 
+def check_groups(into: Path) -> None:
+    """Check after a whole run that what belongs together is in one folder, whichever labels the killed ones had."""
+    folders: dict[tuple[Path, str], set[Path]] = {}
+    for place, source in journal_places(into).items():
+        if (into / place).is_file():
+            group = Path(source).parent, companions.stem(Path(source).name)
+            folders.setdefault(group, set()).add(Path(place).parent)
+    if parted := [group for group, places in folders.items() if len(places) > 1]:
+        sys.exit(f"parted: {parted}")
+
+
 def lost(before: dict[str, str], here: dict[str, str], origins: dict[str, str]) -> set[str]:
     """Return the files that are in neither place."""
     return (
@@ -168,15 +182,18 @@ def cycle(
 ) -> int:
     """Sort and undo once, each killed a few times on its way; return how many kills there were."""
     kills = 0
-    for child in (partial(sort, root, into), partial(take_back, into)):
+    for is_undo in (False, True):
         delays = [rng.uniform(0, seconds) for _ in range(rng.randrange(1, 5))]
         for delay in [*delays, None]:
+            salt = rng.randrange(1000)
+            child = partial(take_back, into) if is_undo else partial(sort, root, into, salt)
             was_killed, _ = run(child, delay)
             kills += was_killed
-            if child.func is take_back and not (into / journal.NAME).exists():
+            if is_undo and not (into / journal.NAME).exists():
                 break
             check(root, into, before)
             if not was_killed:
+                check_groups(into)
                 break
     if into.exists() and not any(into.iterdir()):
         into.rmdir()  # killed between the last two steps of an undo, which leaves an empty folder
@@ -204,7 +221,7 @@ def main() -> None:
         root.mkdir()
         draw(root, options.files, rng)
         before = contents(root)
-        _, seconds = run(partial(sort, root, into), None)
+        _, seconds = run(partial(sort, root, into, 0), None)
         check(root, into, before)
         run(partial(take_back, into), None)
         assert contents(root) == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -73,7 +72,7 @@ def test_nested_labels_are_nested_folders_and_flat_ones_are_not() -> None:
     """bird/owl is bird, owl; --flat: bird-owl; and nothing leads out of the destination."""
     assert Folders().of("bird/owl") == ("bird", "owl")
     assert Folders(flat=True).of("bird/owl") == ("bird-owl",)
-    assert Folders().of("../../etc") == ("__", "__", "etc") or ".." not in Folders().of("../../etc")
+    assert Folders().of("../../etc") == ("__", "__", "etc")
     assert Folders().of("/") == ("_", "_")
 
 
@@ -104,4 +103,3 @@ def test_numbers_fit_behind_long_names() -> None:
 def test_what_belongs_together_has_one_stem(name: str, wanted: str) -> None:
     """Both forms of a sidecar belong to their image."""
     assert stem(name) == wanted
-    assert Path(name).name == name

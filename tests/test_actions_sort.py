@@ -6,20 +6,23 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
-from siglipcli.actions import journal, moving, placing, undo
+from siglipcli.actions import journal, moving, placing, recovery, steps, undo
 from siglipcli.actions.companions import Companions
 from siglipcli.actions.moving import Layout, Placement, Plan
 from siglipcli.actions.names import Folders
 from siglipcli.actions.templates import Template
 from siglipcli.actions.undo import Restored
+from siglipcli.cli.remedies import with_remedy
 from siglipcli.errors import OutputError, UsageError
 from siglipcli.results import Failure, Prediction, Score
 
@@ -66,9 +69,23 @@ def place(
     made = not into.exists()
     into.mkdir(exist_ok=True)
     with journal.opened(into / journal.NAME) as book:
-        moving.recover(book)
-        plan = Plan(Layout(into, action, **layout), results, book.origins())
+        recovery.recover(book)
+        plan = Plan(Layout(into, action, **layout), results, journal.origins(book.runs, into))
         return list(moving.apply(plan, book, made=made))
+
+
+def interrupt(into: Path, result: Prediction, steps_done: int) -> None:
+    """Do a run that is killed after so many of its steps."""
+    into.mkdir(exist_ok=True)
+    with journal.opened(into / journal.NAME) as book:
+        (item,) = Plan(Layout(into, "move"), [result])
+        assert isinstance(item, Placement)
+        book.begin("move")
+        places = [(s, os.path.relpath(t, into)) for s, t in item.members]
+        book.intend([steps.step("move", source, below, 1) for source, below in places])
+        Path(item.target).parent.mkdir(exist_ok=True)
+        for source, target in item.members[:steps_done]:
+            placing.move(Path(source), Path(target))
 
 
 def take_back(into: Path) -> list[Restored | Failure]:
@@ -302,7 +319,32 @@ def test_to_a_real_second_file_system_and_back(
     assert not into.exists()
 
 
-def test_a_full_disk_ends_the_run_and_what_cannot_be_moved_stays(photos: Path, into: Path) -> None:
+def test_a_full_disk_ends_the_run_and_undo_restores_the_tree(
+    photos: Path, into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line with the command that takes back what was done; the group that did not fit is not there in part."""
+    files = [write(photos / name) for name in ("a.jpg", "b.jpg", "c.jpg")]
+    write(photos / "b.jpg.xmp")
+    before = tree(photos)
+    real = os.link
+
+    def link(source: str, target: Path) -> None:
+        if target.name == "b.jpg":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", link)
+        with pytest.raises(OutputError, match="No space left") as caught:
+            place(into, [scored(file) for file in files], "link")
+    assert names(into) == ["cat/a.jpg"]
+    assert f"siglip sort --undo {into / journal.NAME}" in with_remedy(caught.value)
+    assert kinds(take_back(into)) == ["link"]
+    assert tree(photos) == before
+    assert not into.exists()
+
+
+def test_what_cannot_be_moved_stays(photos: Path, into: Path) -> None:
     """A file where a folder should be fails its images only; a vanished image is one row."""
     write(into / "cat", "a file")
     items = place(
@@ -388,7 +430,7 @@ def test_undo_leaves_what_has_changed_and_says_which(photos: Path, into: Path) -
     assert "edited.jpg" in items[-1].file
     assert names(photos) == ["fine.jpg", "taken.jpg"]
     (photos / "taken.jpg").unlink()
-    assert kinds(take_back(into)) == ["vanished", "move", "changed"]  # the journal is still there
+    assert kinds(take_back(into)) == ["move", "changed"]  # the journal is still there
 
 
 def test_undo_keeps_a_copy_that_is_the_only_one_or_was_edited(photos: Path, into: Path) -> None:
@@ -437,18 +479,20 @@ def test_a_run_that_was_killed_between_copy_and_removal_is_finished(
 ) -> None:
     """The file is in two places for a moment: the next run removes the first, an undo the second."""
     file = write(photos / "a.jpg", "content")
-    place(into, [scored(file)])
-    book = into / journal.NAME
-    unended = book.read_bytes().removesuffix(b"\n").rpartition(b"\n")[0] + b"\n"
-    book.write_bytes(unended)
-    write(file, "content")
-    (into / "cat" / placing.PART).write_text("half")
-    place(into, [])
-    assert (names(photos), names(into)) == ([], ["cat/a.jpg"])
-    book.write_bytes(unended)
-    write(file, "content")
-    assert kinds(take_back(into)) == ["move"]
-    assert (names(photos), into.exists()) == (["a.jpg"], False)
+    before = tree(photos)
+    for is_undo in (False, True):
+        (into / "cat").mkdir(parents=True)
+        with journal.opened(into / journal.NAME) as book:
+            book.begin("move", [journal.Entry("folder", "."), journal.Entry("folder", "cat")])
+            book.intend([steps.step("move", str(file), "cat/a.jpg", 1)])
+            placing.copy(file, into / "cat/a.jpg")
+        (into / "cat" / placing.PART).write_text("half")
+        if not is_undo:
+            place(into, [])
+            assert (names(photos), names(into)) == ([], ["cat/a.jpg"])
+        take_back(into)
+        assert tree(photos) == before
+        assert not into.exists()
 
 
 def test_no_journal_can_be_written(photos: Path, into: Path) -> None:
@@ -459,11 +503,14 @@ def test_no_journal_can_be_written(photos: Path, into: Path) -> None:
     assert names(photos) == ["a.jpg"]
 
 
-def test_kills_lose_nothing() -> None:
-    """Kill -9 at random moments of moves and undos, a few here; 200 over 2,000 files: scripts/sort_kills.py."""
+@pytest.mark.parametrize(
+    ("kills", "files"), [(4, 150), pytest.param(200, 2_000, marks=pytest.mark.stress)]
+)
+def test_kills_lose_nothing(kills: int, files: int) -> None:
+    """Kill -9 at random moments of moves and undos."""
     script = Path(__file__).parents[1] / "scripts" / "sort_kills.py"
     run = subprocess.run(
-        [sys.executable, script, "--kills", "4", "--files", "150"],
+        [sys.executable, script, "--kills", str(kills), "--files", str(files)],
         capture_output=True,
         text=True,
         check=False,
@@ -505,3 +552,160 @@ def test_pipes_and_folders_of_such_names_are_left_alone(photos: Path, into: Path
     place(into, [scored(write(photos / "a.jpg"))])
     assert (into / "cat/a (2).jpg").is_file()
     assert (photos / "a.mov").is_dir()
+
+
+# --- groups stay together -------------------------------------------------------------------------
+
+
+def test_undo_takes_along_a_sidecar_that_was_made_since(photos: Path, into: Path) -> None:
+    """A raw converter or a run of keywords wrote it beside the image, which has another number there."""
+    write(into / "cat/a.jpg", "another")
+    file = write(photos / "a.jpg", "one")
+    place(into, [scored(file)])
+    write(into / "cat/a (2).jpg.xmp", "edits")
+    assert kinds(take_back(into)) == ["move", "move"]
+    assert names(photos) == ["a.jpg", "a.jpg.xmp"]
+    assert names(into) == ["cat/a.jpg"]
+
+
+@pytest.mark.parametrize("in_the_way", [False, True])
+def test_undo_separates_no_image_from_its_sidecar(
+    photos: Path, into: Path, *, in_the_way: bool
+) -> None:
+    """A sidecar that was edited, or whose old place is taken: both stay, both have a row, and so does the journal."""
+    for name in ("a.jpg", "a.jpg.xmp"):
+        write(photos / name)
+    place(into, [scored(photos / "a.jpg")])
+    write(photos / "a.jpg.xmp" if in_the_way else into / "cat/a.jpg.xmp", "edited since")
+    assert set(kinds(take_back(into))) == {"occupied" if in_the_way else "changed"}
+    assert names(into) == ["cat/a.jpg", "cat/a.jpg.xmp"]
+    assert (into / journal.NAME).exists()
+
+
+def test_undo_keeps_a_copy_that_has_a_sidecar_of_its_own(photos: Path, into: Path) -> None:
+    """Its edits belong to no other file."""
+    place(into, [scored(write(photos / "a.jpg"))], "copy")
+    write(into / "cat/a.jpg.xmp", "edits")
+    assert kinds(take_back(into)) == ["changed", "changed"]
+    assert names(into) == ["cat/a.jpg", "cat/a.jpg.xmp"]
+
+
+def test_another_cards_image_joins_no_group_of_an_earlier_run(photos: Path, into: Path) -> None:
+    """The counter of a camera began anew: IMG_1 is another shot, after runs that ended and after one that was killed."""
+    for number in range(2):
+        target = into.with_name(f"into{number}")
+        place(target, [scored(write(photos / "IMG_1.jpg", "one"))])
+        if number:
+            book = target / journal.NAME
+            book.write_bytes(book.read_bytes().removesuffix(b"\n").rpartition(b"\n")[0] + b"\n")
+        for name in ("IMG_1.heic", "IMG_1.xmp"):
+            write(photos / name, "two")
+        place(target, [scored(photos / "IMG_1.heic")])
+        assert names(target) == ["cat/IMG_1 (2).heic", "cat/IMG_1 (2).xmp", "cat/IMG_1.jpg"]
+
+
+def test_a_group_of_which_a_part_came_in_goes_back_before_the_next_run(
+    photos: Path, into: Path
+) -> None:
+    """Killed between sidecar and image, and the next run has another label: both are in its folder."""
+    for name in ("a.jpg", "a.jpg.xmp"):
+        write(photos / name)
+    before = tree(photos)
+    interrupt(into, scored(photos / "a.jpg"), 1)
+    assert (names(photos), names(into)) == (["a.jpg"], ["cat/a.jpg.xmp"])
+    place(into, [scored(photos / "a.jpg", "dog")])
+    assert names(into) == ["dog/a.jpg", "dog/a.jpg.xmp"]
+    take_back(into)
+    assert tree(photos) == before
+
+
+def test_a_run_of_which_nothing_can_go_back_does_not_block_those_before_it(
+    photos: Path, into: Path
+) -> None:
+    """What went back is forgotten; the next undo names what is left, and goes on with the run before."""
+    place(into, [scored(write(photos / "a.jpg"))])
+    place(into, [scored(write(photos / "b.jpg")), scored(write(photos / "c.jpg"))])
+    write(into / "cat/b.jpg", "edited")
+    assert kinds(take_back(into)) == ["move", "changed"]
+    assert names(into) == ["cat/a.jpg", "cat/b.jpg"]
+    assert kinds(take_back(into)) == ["changed", "move"]
+    assert names(photos) == ["a.jpg", "c.jpg"]
+    assert kinds(take_back(into)) == ["changed"]
+    write(into / "cat/b.jpg", str(photos / "b.jpg"))  # not what it was
+    assert kinds(take_back(into)) == ["changed"]
+
+
+def test_a_copy_that_a_person_put_back_is_not_deleted(photos: Path, into: Path) -> None:
+    """Not by the run after one that was killed; an undo leaves the one that has the original's time and mode."""
+    file = write(photos / "a.jpg", "one")
+    file.chmod(0o600)
+    before = tree(photos)
+    interrupt(into, scored(file), 1)
+    shutil.copy2(into / "cat/a.jpg", file)
+    place(into, [])
+    assert (names(photos), names(into)) == (["a.jpg"], ["cat/a.jpg"])
+    write(file, "one", time=1)
+    file.chmod(0o644)
+    assert kinds(take_back(into)) == ["move"]
+    assert tree(photos) == before
+
+
+def test_undo_refuses_an_edit_that_kept_size_and_time(photos: Path, into: Path) -> None:
+    """Tools can keep a file's time; the content tells, of a large file its first and last part."""
+    large = "x" * (5 << 20)
+    place(into, [scored(write(photos / "a.jpg", "one")), scored(write(photos / "b.jpg", large))])
+    write(into / "cat/a.jpg", "two")
+    write(into / "cat/b.jpg", "y" + large[1:])
+    assert kinds(take_back(into)) == ["changed", "changed"]
+
+
+def test_undo_of_another_owners_file_is_no_failure(
+    photos: Path, into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times of such files cannot be set, nor need they."""
+    place(into, [scored(write(photos / "a.jpg"))])
+    monkeypatch.setattr(os, "utime", lambda *_, **__: (_ for _ in ()).throw(PermissionError))
+    assert kinds(take_back(into)) == ["move"]
+
+
+def test_a_journal_that_cannot_be_deleted_says_that_all_is_undone(
+    photos: Path, into: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows deletes no file that another program has open: no error, and nothing to be undone again."""
+    place(into, [scored(write(photos / "a.jpg"))])
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError))
+        assert kinds(take_back(into)) == ["move"]
+    assert journal.read(into / journal.NAME) == []
+
+
+def test_a_sidecar_that_is_a_link_fails_its_image(photos: Path, into: Path) -> None:
+    """It is not left behind in silence, and moved it would lead nowhere; a copy is of what it leads to."""
+    write(photos / "real/a.jpg.xmp")
+    write(photos / "a.jpg")
+    (photos / "a.jpg.xmp").symlink_to("real/a.jpg.xmp")
+    assert kinds(place(into, [scored(photos / "a.jpg")])) == ["link"]
+    assert kinds(place(into, [scored(photos / "a.jpg")], "copy")) == ["placed"]
+    assert names(into) == ["cat/a.jpg", "cat/a.jpg.xmp"]
+
+
+def test_a_sidecar_in_other_case_goes_along(photos: Path, into: Path) -> None:
+    """A.JPG and a.jpg.xmp come from file systems that take them for one name; what has its exact image is its own."""
+    for name in ("A.JPG", "a.jpg.xmp", "A.MOV", "a.XMP", "B.jpg", "b.jpg", "b.xmp", "b.jpg.xmp"):
+        write(photos / name)
+    before = tree(photos)
+    companions = Companions()
+    assert companions.of(str(photos / "B.jpg")) == []
+    place(into, [scored(photos / "A.JPG")])
+    assert names(into) == ["cat/A.JPG", "cat/A.MOV", "cat/A.XMP", "cat/A.jpg.xmp"]
+    assert names(photos) == ["B.jpg", "b.jpg", "b.jpg.xmp", "b.xmp"]
+    take_back(into)
+    assert tree(photos) == before
+
+
+def test_on_macos_all_metadata_is_copied(tmp_path: Path) -> None:
+    """Its copyfile is called with both paths and ACL, STAT and XATTR."""
+    library = Mock()
+    placing.copy_mac_metadata(tmp_path / "a", tmp_path / "b", library)
+    a, b = (os.fsencode(tmp_path / name) for name in "ab")
+    library.copyfile.assert_called_once_with(a, b, None, 7)

@@ -120,6 +120,20 @@ def test_without_a_preview_the_samples_are_developed(orientation: int, exact: bo
     assert blue[~mask].mean() < -40
 
 
+@pytest.mark.parametrize("damage", ["cut", "noise", "empty"])
+def test_a_damaged_preview_makes_way_for_the_samples(damage: str) -> None:
+    """The samples are whole: they are developed."""
+    preview = jpeg(shown())
+    size = len(preview)
+    broken = {
+        "cut": preview[: size // 2],
+        "noise": preview[:20] + b"?" * (size - 20),
+        "empty": b"\xff\xd8",
+    }
+    bare, data = dng(scene()), dng(scene(), (broken[damage].ljust(size, b"\0"), (160, 100)))
+    assert np.array_equal(decode(data, SIZE), decode(bare, SIZE))
+
+
 def test_a_header_tells_the_size() -> None:
     """The upright image's, as it would be developed."""
     found = header(with_preview(6))

@@ -6,7 +6,7 @@ the ending, or the one's sidecar would be taken for the other's.
 """
 
 # Names stay the strings that were typed: Path would drop their `./`, and resolve would follow links.
-# ruff: noqa: PTH100, PTH112, PTH113, PTH114, PTH116, PTH118, PTH119, PTH120, PTH206, PTH208
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH114, PTH118, PTH119, PTH120, PTH206, PTH208
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siglipcli.actions import placing
-from siglipcli.actions.companions import Companions, stem
+from siglipcli.actions import placing, steps
+from siglipcli.actions.companions import Companions, stem, suffix
 from siglipcli.actions.journal import FOLDER, Entry, Journal
 from siglipcli.actions.names import Folders, key, numbered
 from siglipcli.actions.templates import Template
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from siglipcli.results import Score
 
-__all__ = ["ACTIONS", "Layout", "Placement", "Plan", "apply", "recover"]
+__all__ = ["ACTIONS", "Layout", "Placement", "Plan", "apply"]
 
 ACTIONS = ("move", "copy", "link", "symlink")
 _DO: dict[str, Callable[[Path, Path], None]] = {
@@ -46,8 +46,6 @@ _BATCH = 64
 _NO_SPACE = (
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 )
-_UNCERTAIN = 1_000
-"""Steps at the end of a run that was killed, of which the last may be half done: more than a batch has."""
 _TRIES = 8  # names that other programs may take in the instant before we do
 
 PLACED, THERE, IN_PLACE, UNTAGGED, FOLLOWS = "placed", "there", "in_place", "untagged", "follows"
@@ -137,23 +135,31 @@ class Plan:
         if label is None:
             return Placement(result.file, UNTAGGED)
         if self.layout.action in {"move", None} and os.path.islink(result.file):
-            return Failure(
-                result.file,
-                "link",
-                "A symbolic link: what it leads to can be sorted where that is.",
-            )
+            message = "A symbolic link: what it leads to can be sorted where that is."
+            return Failure(result.file, "link", message)
+        group = self._group(result.file, leader)
+        if link := self._link_in(group):
+            name = visible(os.path.basename(link))
+            message = f"{name} belongs to it, a symbolic link that cannot go along; both stay."
+            return Failure(result.file, "link", message)
         own = stem(os.path.basename(result.file))
         parts, name = self.layout.template.place(
             result.file, own, self.layout.folders, label, _set_of(result, best)
         )
         folder = os.path.join(self.layout.into, *parts)
-        return self._settled(result.file, best, folder, name, self._group(result.file, leader))
+        return self._settled(result.file, best, folder, name, group)
+
+    def _link_in(self, group: Sequence[str]) -> str | None:
+        """Return a link that would lead nowhere once it is moved, or leads nowhere already."""
+        moves = self.layout.action in {"move", None}
+        links = (p for p in group[:-1] if os.path.islink(p))
+        return next((p for p in links if moves or not os.path.exists(p)), None)
 
     def _group(self, file: str, leader: str) -> list[str]:
         if self.layout.alone:
             return [file]
         others = {leader, *self._companions.of(leader)} - {file}
-        files = (p for p in others if os.path.isfile(p) and not os.path.islink(p))
+        files = (p for p in others if os.path.isfile(p) or os.path.islink(p))
         return [*sorted(files), file]
 
     def _settled(
@@ -161,7 +167,7 @@ class Plan:
     ) -> Placement:
         """Find the number with which a group's names are free, or the place where it is already."""
         own = stem(os.path.basename(file))
-        suffixes = [os.path.basename(source)[len(own) :] for source in sources]
+        suffixes = [suffix(os.path.basename(source), own) for source in sources]
         longest = max(len(os.fsencode(suffix)) for suffix in suffixes)
         for number in count(1):
             base = numbered(name, number, longest)
@@ -193,7 +199,7 @@ class _Occupied:
         """Whether the same content is at `target`, or will be by this plan."""
         folder, name = os.path.split(target)
         there = self._stems(folder).get(key(stem(name)), {})
-        match = next((each for each in there if key(each) == key(name)), None)
+        match = next((other for other in there if key(other) == key(name)), None)
         if match is None:
             return False
         source = there[match]
@@ -208,8 +214,8 @@ class _Occupied:
     ) -> tuple[tuple[str, str], ...] | None:
         """Keep a group's names, and return the members that are still to be put there; None where taken.
 
-        A group that was on its way when a run was killed is told by the journal: the names in its folder
-        are its own.
+        The journal knows the group that was on its way when a run was killed: the names in its folder are
+        its own.
         """
         there = self._stems(folder).setdefault(key(base), {})
         group = _group_of(members[-1][0])
@@ -245,7 +251,7 @@ def _set_of(result: Prediction, best: Score | None) -> str:
 
 def _group_of(source: str) -> tuple[str, str]:
     folder, name = os.path.split(os.path.abspath(source))
-    return folder, stem(name)
+    return folder, key(stem(name))
 
 
 def _is_at(file: str, target: str) -> bool:
@@ -267,19 +273,6 @@ def failed(file: str, error: OSError) -> Failure:
 
 
 # --- doing it -------------------------------------------------------------------------------------
-
-
-def recover(journal: Journal) -> None:
-    """Finish the step at which the last run was killed: no file is left in two places, or in part."""
-    if not journal.runs or journal.runs[-1].has_ended:
-        return
-    last = journal.runs[-1].entries[-_UNCERTAIN:]
-    for folder in {os.path.dirname(entry.target) for entry in last}:
-        placing.remove_part(journal.folder / folder)
-    for entry in last:
-        source, target = Path(entry.source), journal.folder / entry.target
-        if entry.kind == "move" and placing.is_spare(source, target):
-            source.unlink()
 
 
 def apply(plan: Plan, journal: Journal, *, made: bool = False) -> Iterator[Placement | Failure]:
@@ -324,22 +317,20 @@ def _intend(placed: Sequence[Placement], layout: Layout, journal: Journal) -> di
     folders: set[str] = set()
     for item in placed:
         try:
-            steps = [_step(layout, source, target) for source, target in item.members]
+            group = journal.new_group()
+            done = [_step(layout, source, target, group) for source, target in item.members]
         except OSError as error:
             lost[id(item)] = failed(item.file, error)
             continue
         entries += _new_folders(os.path.dirname(item.target), layout.into, folders)
-        entries += steps
+        entries += done
     journal.intend(entries)
     return lost
 
 
-def _step(layout: Layout, source: str, target: str) -> Entry:
-    info = os.stat(source)
+def _step(layout: Layout, source: str, target: str, group: int) -> Entry:
     below = os.path.relpath(target, layout.into)
-    return Entry(
-        layout.action or "", below, os.path.abspath(source), info.st_size, info.st_mtime_ns
-    )
+    return steps.step(layout.action or "", source, below, group)
 
 
 def _new_folders(folder: str, into: Path, known: set[str]) -> list[Entry]:
@@ -371,7 +362,7 @@ def _done(item: Placement, plan: Plan, journal: Journal) -> Placement | Failure:
                 raise OutputError(
                     f"write error: {visible(item.target)}: {error.strerror}. What was done till then stays.",
                     code="sort_stopped",
-                    journal=visible(str(journal.path)),
+                    journal=str(journal.path),
                 ) from error
             return failed(item.file, error)
         else:

@@ -85,7 +85,7 @@ def numbered(stem: str, number: int, suffix_bytes: int) -> str:
 
 
 class Folders:
-    """Labels → folders, so that no two labels share one, on file systems without case neither.
+    """Labels → folders, so that no two labels share one, not even on file systems without case.
 
     The first of `labels` whose names become the same keeps it, the others get a few digits more.
     """

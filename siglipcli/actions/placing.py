@@ -18,13 +18,15 @@ import shutil
 import stat
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from siglipcli.actions.journal import sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
+
+    from siglipcli.actions.journal import Entry
 
 __all__ = [
     "PART",
@@ -33,7 +35,8 @@ __all__ = [
     "is_spare",
     "link",
     "move",
-    "remove_part",
+    "remove_parts",
+    "replace",
     "same_content",
     "symlink",
 ]
@@ -42,6 +45,7 @@ PART = ".siglip-part"
 """What a copy is called until it is whole; one at a time in a folder."""
 _CHUNK = 1 << 20
 _HERE, _NO_REPLACE, _EXCLUSIVE = -100, 1, 4  # AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCL
+_COPYFILE_METADATA = 7  # ACL, STAT and XATTR of copyfile.h
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM}
 
 
@@ -83,10 +87,31 @@ def symlink(source: Path, target: Path) -> None:
     target.symlink_to(os.path.abspath(source))  # noqa: PTH100  # the name, not where it leads
 
 
-def remove_part(folder: Path) -> None:
-    """Remove what a killed run left of a copy."""
-    with suppress(OSError):
-        (folder / PART).unlink(missing_ok=True)
+def replace(source: Path, target: Path) -> None:
+    """Move a file over another that holds the same content. Raises OSError; then both are where they were."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        part = target.with_name(PART)
+        try:
+            part.unlink(missing_ok=True)
+            _copy_whole(source, part)
+            part.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+        sync_folder(target.parent)
+        source.unlink()
+
+
+def remove_parts(entries: Iterable[Entry], into: Path) -> None:
+    """Remove what a killed run or undo left of a copy."""
+    for folder in {place.parent for e in entries for place in (into / e.target, Path(e.source))}:
+        with suppress(OSError):
+            (folder / PART).unlink(missing_ok=True)
 
 
 def is_spare(path: Path, other: Path) -> bool:
@@ -196,9 +221,17 @@ def _copy_whole(source: Path, part: Path) -> None:
         raise OSError(errno.EIO, "the copy is not the same as the original")
 
 
+def copy_mac_metadata(source: Path, part: Path, library: Any = None) -> None:
+    """Copy Finder's tags and comments and access lists, which Python's copystat leaves out on macOS."""
+    library = library or ctypes.CDLL(None)
+    library.copyfile(os.fsencode(source), os.fsencode(part), None, _COPYFILE_METADATA)
+
+
 def _take_over(source: Path, part: Path, info: os.stat_result) -> None:
     with suppress(OSError):  # attributes that this file system lacks
         shutil.copystat(source, part)
+    if sys.platform == "darwin":
+        copy_mac_metadata(source, part)
     with suppress(
         OSError, AttributeError
     ):  # another's file, copied by a user who may not give it away

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+from siglipcli.terminal.quoting import shell_word
 
 if TYPE_CHECKING:
     from siglipcli.errors import SiglipError
@@ -43,7 +46,7 @@ REMEDIES: dict[str, str] = {
     "openvino": "Use --runtime torch.",
     "openvino_device": "Use --runtime torch, or leave --device out.",
     "precision": "Use --precision {available}.",
-    "sort_stopped": "Take it back with: siglip sort --undo {journal!r}",
+    "sort_stopped": "Take it back with: siglip sort --undo {journal!q}",
     "damaged_journal": "Files can still be moved by hand: each line says from where to where.",
     "untuned": "Run `siglip models tune {model} --with FOLDER`, FOLDER being some of your images.",
     "retuned": "Run the command again.",
@@ -69,10 +72,21 @@ REMEDIES: dict[str, str] = {
     "other_run": "Choose another --output, or repeat the options of the run that is there.",
     "not_a_file": "Name a file with --output.",
 }
-"""Code → a sentence with the options of the command line; `{fact}` is filled in. "" where the message says all."""
+"""Code → a sentence with the options of the command line; `{fact}` is filled in, `{path!q}` as a shell's word. "" where the message says all."""
+
+
+class _Filled(Formatter):
+    """Fills facts in; `{path!q}` is quoted for a shell."""
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        return (
+            shell_word(str(value))
+            if conversion == "q"
+            else super().convert_field(value, conversion)
+        )
 
 
 def with_remedy(error: SiglipError) -> str:
     """Return the error's message, and the remedy that the table has for its code."""
-    remedy = REMEDIES.get(error.code, "").format_map(error.facts)
+    remedy = _Filled().vformat(REMEDIES.get(error.code, ""), (), error.facts)
     return f"{error} {remedy}".rstrip()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +13,9 @@ from siglipcli.cli import label_sets, setup
 from siglipcli.cli.inputs import Inputs
 from siglipcli.cli.label_sets import CalibratedLabelOptions  # Typer reads the annotations
 from siglipcli.cli.options import InputOptions, ModelOptions, ThresholdOptions, option
+from siglipcli.cli.sort_rows import DONE, Rows, counted, how_back
 from siglipcli.errors import UsageError
 from siglipcli.outputs.output import open_output
-from siglipcli.results import Failure
 from siglipcli.terminal import signals
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
@@ -28,19 +25,13 @@ from siglipcli.terminal.values import words
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import TextIO
+    from collections.abc import Callable
 
-    from siglipcli.actions.moving import Layout, Placement
-    from siglipcli.actions.undo import Restored
+    from siglipcli.actions.moving import Layout
     from siglipcli.labels import LabelSet
-    from siglipcli.results import Prediction
+    from siglipcli.results import Failure, Prediction
 
 __all__ = ["sort"]
-
-_DONE = {"move": "moved", "copy": "copied", "link": "linked", "symlink": "linked"}
-_BACK = {"move": "moved back to", "copy": "removed, a copy of", "link": "removed, a link to"}
-_BACK["symlink"] = _BACK["link"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ class SortOptions:
     @property
     def action(self) -> str | None:
         """The one that is wanted. Raises UsageError for several."""
-        wanted = [name for name in _DONE if getattr(self, name)]
+        wanted = [name for name in DONE if getattr(self, name)]
         if len(wanted) > 1:
             raise UsageError(f"--{wanted[0]} and --{wanted[1]} contradict each other")
         return wanted[0] if wanted else None
@@ -108,7 +99,7 @@ def sort(
     sets = setup.label_sets(labels, terminal)
     layout = layout_of(sets)
     results, sources, failed = _results(inputs, into, sets, labels, threshold, engine, terminal)
-    rows = _Rows(options.output_format, layout.action)
+    rows = Rows(options.output_format, layout.action)
     _place(results, layout, rows)
     _report(sources, terminal, alone=options.alone)
     terminal.note(rows.summary(into))
@@ -142,7 +133,9 @@ def _layout(options: SortOptions, into: Path) -> Callable[[list[LabelSet]], Layo
         raise UsageError("--untagged takes the name of a folder")
 
     def layout(sets: list[LabelSet]) -> Layout:
-        names = [label.path for each in sets for label in each.labels if not label.negative]
+        names = [
+            label.path for label_set in sets for label in label_set.labels if not label.negative
+        ]
         folders = Folders(names, flat=options.flat)
         return Layout(into, action, template, folders, options.untagged, options.alone)
 
@@ -168,7 +161,7 @@ def _results(
         label_sets.check_calibration(sets, classifier.encoder, terminal.note, strict=labels.strict)
         label_sets.warn_of_prompts(sets, classifier.encoder, terminal)
         with terminal.waiting("encoding labels") as progress:
-            embedded = [classifier.encode_labels(each, progress) for each in sets]
+            embedded = [classifier.encode_labels(label_set, progress) for label_set in sets]
         with terminal.progress(sources.total) as counted:
             stream = classifier.classify(sources.stream(), embedded, scoring)
             results = list(tally.adding(counted(stream)))
@@ -200,20 +193,21 @@ def _placed(into: Path) -> Callable[[str], bool]:
     return lambda path: bool(placed) and os.path.abspath(path) in placed  # noqa: PTH100
 
 
-def _place(results: list[Prediction | Failure], layout: Layout, rows: _Rows) -> None:
-    from siglipcli.actions import journal, moving
+def _place(results: list[Prediction | Failure], layout: Layout, rows: Rows) -> None:
+    from siglipcli.actions import journal, moving, recovery
 
     with open_output(None) as stream, signals.put_away():
         path = layout.into / journal.NAME
         if layout.action is None:
-            origins = {e.target: e for run in journal.read(path) for e in run.entries}
+            origins = journal.origins(journal.read(path), layout.into)
             rows.write(moving.Plan(layout, results, origins), stream)
             return
         is_made = _make(layout.into)
         with journal.opened(path) as book:
-            signals.describe(lambda: f"interrupted: {rows.so_far()}; {_how_back(layout.into)}")
-            moving.recover(book)
-            plan = moving.Plan(layout, results, book.origins())
+            signals.describe(lambda: f"interrupted: {rows.so_far()}; {how_back(layout.into)}")
+            recovery.recover(book)
+            origins = journal.origins(book.runs, layout.into)
+            plan = moving.Plan(layout, results, origins)
             rows.write(moving.apply(plan, book, made=is_made), stream)
 
 
@@ -229,98 +223,6 @@ def _make(folder: Path) -> bool:
     return True
 
 
-def _how_back(into: Path) -> str:
-    from siglipcli.actions import journal
-
-    return f"take it back with: siglip sort --undo {shlex.quote(visible(str(into / journal.NAME)))}"
-
-
-class _Rows:
-    """What became of each image, on stdout; counted for the last line on stderr."""
-
-    def __init__(self, form: str, action: str | None) -> None:
-        self.counts = Counter[str]()
-        self._is_json = form == "jsonl"
-        self._action = action
-
-    def write(self, items: Iterable[Placement | Failure | Restored], stream: TextIO) -> None:
-        """Write a row for each item as it comes. Raises OutputError."""
-        for item in items:
-            self.counts[
-                "failed" if isinstance(item, Failure) else getattr(item, "what", "back")
-            ] += 1
-            self.counts["files"] += len(getattr(item, "members", ()))
-            row = self._json(item) if self._is_json else self._text(item)
-            stream.write(row)
-            stream.flush()
-
-    def _json(self, item: Placement | Failure | Restored) -> str:
-        if isinstance(item, Failure):
-            row = {key: value for key, value in item.to_dict().items() if key != "labels"}
-        else:
-            row = item.to_dict()
-        if self._action is None and row.get("what") == "placed":
-            row["what"] = "planned"
-        return json.dumps(row, ensure_ascii=False) + "\n"
-
-    def _text(self, item: Placement | Failure | Restored) -> str:
-        file = visible(item.file)
-        if isinstance(item, Failure):
-            return f"✗ {file}  {item.kind}: {visible(item.message)}\n"
-        from siglipcli.actions.undo import Restored
-
-        target = visible(item.target)
-        if isinstance(item, Restored):
-            return f"{file}  {_BACK[item.kind]} {target}\n"
-        label = f"  {visible(item.score.label)} {item.score.score:.2f}" if item.score else ""
-        if item.what != "placed":
-            return f"{file}  {_SAID[item.what].format(target)}{label}\n"
-        others = [(s, t) for s, t in item.members if s != item.file]
-        lines = [f"{file} -> {target}{label}"]
-        lines += [f"  {visible(source)} -> {visible(place)}" for source, place in others]
-        return "\n".join(lines) + "\n"
-
-    def so_far(self) -> str:
-        """Return how many images are done, in words."""
-        return f"{_counted(self.counts['placed'], 'image')} {_DONE.get(self._action or '', 'done')}"
-
-    def summary(self, into: Path) -> str:
-        """Return the last line."""
-        counts = self.counts
-        done = f"{_DONE[self._action]}" if self._action else "would place"
-        parts = [f"{done} {_counted(counts['placed'], 'image')}"]
-        if (others := counts["files"] - counts["placed"]) > 0:
-            parts[0] += f" with {_counted(others, 'file')} that belong{'s' * (others == 1)} to them"
-        for what, text in _COUNTED.items():
-            if counts[what]:
-                parts.append(text.format(f"{counts[what]:,}"))
-        last = (
-            _how_back(into)
-            if self._action
-            else "nothing is done without --move, --copy, --link or --symlink"
-        )
-        return f"{', '.join(parts)}; {last}"
-
-
-_SAID = {
-    "there": "left out: the same is at {} already",
-    "in_place": "in place",
-    "untagged": "no tag: stays",
-    "follows": "goes with {}",
-}
-_COUNTED = {
-    "follows": "{} RAW among these",
-    "there": "{} there already",
-    "in_place": "{} in place",
-    "untagged": "{} without a tag stay",
-    "failed": "{} failed",
-}
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'s' * (count != 1)}"
-
-
 def _undo(options: SortOptions, inputs: InputOptions, terminal: Terminal) -> None:
     from siglipcli.actions import journal, undo
 
@@ -330,20 +232,20 @@ def _undo(options: SortOptions, inputs: InputOptions, terminal: Terminal) -> Non
         )
     path = options.undo or Path()
     path = path / journal.NAME if path.is_dir() else path
-    rows = _Rows(options.output_format, None)
+    rows = Rows(options.output_format, None)
     with journal.opened(path, must_exist=True) as book, open_output(None) as stream:
         signals.describe(lambda: "interrupted: the same command goes on")
         with signals.put_away():
             rows.write(undo.undo(book), stream)
-        remaining = len(book.runs) if path.exists() else 0
+        remaining = len(book.runs)
     terminal.note(_undone(rows, remaining))
     if rows.counts["failed"]:
         raise typer.Exit(ExitStatus.SOME_INPUTS_FAILED)
 
 
-def _undone(rows: _Rows, remaining: int) -> str:
-    line = f"{_counted(rows.counts['back'], 'file')} taken back"
+def _undone(rows: Rows, remaining: int) -> str:
+    line = f"{counted(rows.counts['back'], 'file')} taken back"
     if rows.counts["failed"]:
         return f"{line}, {rows.counts['failed']:,} left as they are"
-    runs = _counted(remaining, "earlier run")
+    runs = counted(remaining, "earlier run")
     return f"{line}; {runs} can be undone by the same command" if remaining else line

@@ -84,6 +84,7 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+_DAMAGED = {"decode", "truncated", "unidentified"}
 
 
 def read(
@@ -144,16 +145,41 @@ def decode(
     `color_management=False` colour profiles are passed over, as open_clip's transform does. With
     `allow_truncated` what is there of a file that was cut short is the image, and the rest is what
     its decoder leaves: grey in a JPEG, black in most.
-    Of camera RAW the largest embedded preview is the image, developed samples where there is none.
+    Of camera RAW the largest embedded preview is the image, developed samples where none can be read.
     Raises ImageError: unidentified, unsupported, truncated, too_large, decode.
     """
+
+    def decoded(content: bytes, exif: bytes | None = None) -> NDArray[np.uint8]:
+        options = {"color_management": color_management, "allow_truncated": allow_truncated}
+        return _decoded(content, size, limits, exif, exact=exact, **options)
+
     with _translated(data, limits):
-        exif = None
-        if raw.is_raw(data):
-            shot = raw.read(data, limits, exact=exact)
-            if shot.image is not None:
-                return square(opaque(shot.image), size)
-            data, exif = shot.jpeg, shot.exif
+        if not raw.is_raw(data):
+            return decoded(data)
+        shot = raw.read(data, limits, exact=exact)
+        if shot.image is None:
+            try:
+                return decoded(shot.jpeg, shot.exif)
+            except ImageError as error:
+                if error.kind not in _DAMAGED:
+                    raise
+                shot = raw.read(data, limits, exact=exact, with_preview=False)
+        assert shot.image
+        return square(opaque(shot.image), size)
+
+
+def _decoded(
+    data: bytes,
+    size: int,
+    limits: Limits,
+    exif: bytes | None,
+    *,
+    exact: bool,
+    color_management: bool,
+    allow_truncated: bool,
+) -> NDArray[np.uint8]:
+    """Decode an image that is no RAW file, with EXIF of another source where there is some."""
+    with _translated(data, limits):
         formats = formats_for(data)
         head = jpeg.header(data) if data.startswith(jpeg.START) else None
         read = partial(_loaded, formats=formats, limits=limits, reduced_to=None if exact else size)

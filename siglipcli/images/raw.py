@@ -52,8 +52,8 @@ def dimensions(data: bytes) -> tuple[int, int]:
         return size[::-1] if _ORIENTATIONS.get(raw.sizes.flip, 1) in _QUARTER_TURNS else size
 
 
-def read(data: bytes, limits: Limits, *, exact: bool) -> Shot:
-    """Return what a RAW file shows.
+def read(data: bytes, limits: Limits, *, exact: bool, with_preview: bool = True) -> Shot:
+    """Return what a RAW file shows; without `with_preview` its developed samples.
 
     Raises ImageError: unsupported (without the library; a camera that it does not know), truncated, decode,
     too_large.
@@ -61,6 +61,8 @@ def read(data: bytes, limits: Limits, *, exact: bool) -> Shot:
     with _opened(data) as raw:
         import rawpy
 
+        if not with_preview:
+            return Shot(image=_developed(raw, limits, exact=exact))
         missing = rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError
         try:
             thumb = raw.extract_thumb()
