@@ -81,10 +81,10 @@ def scores(row: dict[str, Any]) -> dict[str, tuple[float, float, float, bool]]:
 
 
 @contextmanager
-def s3_server(failing: float = 0.0) -> Iterator[str]:
+def s3_server(failing: float = 0.0, failed: list[str] | None = None) -> Iterator[str]:
     """An object store on this machine; yields what follows `s3://bucket/…` to reach it.
 
-    It answers 500 or 503 to this part of all requests, drawn with a seed.
+    It answers 500 or 503 to this part of all requests, drawn with a seed; `failed` collects their paths.
     """
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
@@ -98,6 +98,8 @@ def s3_server(failing: float = 0.0) -> Iterator[str]:
             status = draw.choice(["500 Internal Server Error", "503 Slow Down"])
         if not fails:
             return app(environ, start)
+        if failed is not None:
+            failed.append(environ["PATH_INFO"])
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         start(status, [("Content-Type", "application/xml"), ("Content-Length", "0")])
         return [b""]

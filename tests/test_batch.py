@@ -32,7 +32,8 @@ from typer.testing import CliRunner
 from siglipcli.batch import braces, plan
 from siglipcli.batch.progress import Progress
 from siglipcli.batch.shards import Outcome
-from siglipcli.batch.storage import Folder, Storage, redacted
+from siglipcli.batch.storage import Folder, Storage
+from siglipcli.batch.uris import redacted
 from siglipcli.cli import app
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ def test_rows_are_those_of_classify(
         key = row.get("id") or Path(row.get("path") or f"{row['key']}.jpg").name
         expected = classified[key]
         assert row["status"] == "ok"
+        assert scores(row).keys() == expected.keys()
         assert row["tags"] == [label["label"] for label in row["labels"] if label["tag"]]
         for label, numbers in scores(row).items():
             assert numbers == pytest.approx(expected[label], abs=1e-6, rel=1e-6)
@@ -426,6 +428,8 @@ def test_embeddings_are_labelled_again_without_images(tmp_path: Path) -> None:
     again = {row["path"]: row for row in rows_of("again")}
     for row in rows_of("direct"):
         assert again[row["path"]]["error_kind"] == row["error_kind"]
+        assert scores(again[row["path"]]).keys() == scores(row).keys()
+        assert bool(scores(row)) is (row["status"] == "ok")
         for label, numbers in scores(row).items():
             assert scores(again[row["path"]])[label] == pytest.approx(numbers, abs=1e-6, rel=1e-6)
     (saved,) = rows_of("saved")
@@ -528,12 +532,24 @@ def test_credentials_are_in_no_record(store: str, tmp_path: Path) -> None:
     source = f"s3://AKIAEXAMPLE:{secret}@private/in/{{0..1}}.tar{store}"
     result = run(source, "-o", "out", "--retries", "0", status=1)
     written = [path.read_bytes() for path in Path("out").rglob("*") if path.is_file()]
+    written.append(repr(rows_of("out")).encode())
+    parts = Path("out").glob("part-*")
+    written += [repr(parquet.read_schema(part).metadata).encode() for part in parts]
     assert rows_of("out")[0]["source"] == "s3://private/in/0.tar"
     for text in (result.output.encode(), result.stderr.encode(), *written):
         assert secret.encode() not in text
         assert b"AKIAEXAMPLE" not in text
     wrong = run(f"s3://AKIA:{secret}@private/x.tar?nothing=1", "-o", "o", status=2)
     assert secret not in wrong.output
+    for uri in (
+        f"s3://AKIAEXAMPLE:abc/{secret}@private/x.tar",
+        f"s3://private?access_key=AKIAEXAMPLE&secret_key={secret}",
+        f"s3://private/x.tar?account-key={secret}=?{secret}",
+        f"memory://private/x.tar?secret={secret}",
+    ):
+        said = run(uri, "-o", "o", status=2)
+        assert secret not in said.output + said.stderr
+        assert "AKIAEXAMPLE" not in said.output + said.stderr
 
 
 def test_prefixes_and_patterns_of_a_store(store: str) -> None:
@@ -553,10 +569,12 @@ def test_a_store_that_fails_now_and_then_costs_nothing(monkeypatch: pytest.Monke
     """One request in ten ends with 500 or 503: they are made again, and every image is there once."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    with s3_server(failing=0.1) as query:
+    failed: list[str] = []
+    with s3_server(failing=0.1, failed=failed) as query:
         files = {f"shaky/{i}.tar": tar(part) for i, part in enumerate(shards(FEW, 2))}
         upload(query, files)
         run(f"s3://shaky/{{0..2}}.tar{query}", "-o", "out")
+    assert failed
     assert sorted(row["key"] for row in rows_of("out")) == [Path(name).stem for name in FEW]
 
 
@@ -582,6 +600,11 @@ def test_any_store_that_fsspec_knows(tmp_path: Path) -> None:
             "abfs://user@account.dfs.core.windows.net/x",
         ),
         ("file:///a/b", "/a/b"),
+        ("s3://AKIA:abc/def@bucket/x", "s3://bucket/x"),
+        ("s3://bucket?access_key=AK&secret=SK", "s3://bucket/"),
+        ("abfs://c@a.dfs.core.windows.net/x?account-key=K==", "abfs://c@a.dfs.core.windows.net/x"),
+        ("s3://bucket/x?secret=a?b", "s3://bucket/x"),
+        ("hdfs://name:8020/a@b", "hdfs://name:8020/a@b"),
         ("a b/c", "a b/c"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -133,6 +134,10 @@ def test_a_cluster_that_fails_loses_and_repeats_nothing() -> None:
         rows = rows_of("big/out", store)
         assert sorted(row["key"] for row in rows) == sorted(Path(name).stem for name in images)
         assert {row["status"] for row in rows} == {"ok"}
+        with store.open_input_stream("big/out/_summary.json") as file:
+            counts = json.loads(file.read())
+        assert (counts["rows"], counts["failed_rows"], counts["shards"]["done"]) == (2400, 0, 120)
+        assert not store.get_file_info(fs.FileSelector("big/out/_failed", allow_not_found=True))
 
 
 def test_a_shard_that_ends_its_process_three_times_is_set_aside(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """How often a shard was begun and not ended: a shard that kills its worker again and again is set aside.
 
-A worker writes a note before it begins a shard and deletes it at the shard's end, however it ends. What a note
-counts are then the times that the worker's process died.
+A worker writes a note before it begins a shard and deletes it at the shard's end, however it ends, unless
+the worker ends its own process over it (a device that is lost). What a note counts are then the times that the
+worker's process died.
 """
 
 from __future__ import annotations
@@ -23,18 +24,25 @@ MOST = 3
 """Times that a shard may end its worker."""
 
 
-def count(output: Folder, shard: str) -> int:
-    """Return how often the shard was begun and not ended. Raises StorageError."""
-    note = output.read(_name(shard))
+def count(output: Folder, shard: str, run: str = "") -> int:
+    """Return how often the shard was begun and not ended in this run. Raises StorageError.
+
+    On a cluster, stopping a run ends workers whose shards did nothing wrong, so that other runs do not count.
+    """
+    text = output.read(_name(shard))
+    if not text:
+        return 0
     try:
-        return int(json.loads(note)["begun"]) if note else 0
-    except (ValueError, KeyError, TypeError):
+        note = json.loads(text)
+        return int(note["begun"]) if note.get("run", "") == run else 0
+    except (ValueError, KeyError, TypeError, AttributeError):
         return 1
 
 
-def begin(output: Folder, shard: str, before: int) -> None:
+def begin(output: Folder, shard: str, before: int, run: str = "") -> None:
     """Note that the shard is begun once more. Raises StorageError."""
-    output.write(_name(shard), json.dumps({"begun": before + 1}).encode(), durable=False)
+    note = {"begun": before + 1} | ({"run": run} if run else {})
+    output.write(_name(shard), json.dumps(note).encode(), durable=False)
 
 
 def end(output: Folder, shard: str) -> None:

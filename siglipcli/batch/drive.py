@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from siglipcli.batch import local_run, prepare, summary
+from siglipcli.batch import local_run, manifest, prepare, summary
+from siglipcli.batch.lease import Lease
 from siglipcli.batch.storage import TEMPORARY, Folder
 from siglipcli.batch.summary import Counts
 from siglipcli.batch.work import forget_attempts, survey
@@ -65,11 +66,19 @@ class Run:
         self.engine = engine
         self.output = Folder(job.output, job.storage)
         self.here = Counts()
-        self._there: list[str] = []
+        self._present: list[str] = []
+        self._lease: Lease | None = None
 
     def begin(self, *, retry_failed: bool = False, most: int | None = None) -> Work:
-        """Claim the output, list inputs and output. Raises UsageError for another run's output, StorageError."""
+        """Claim the output, list inputs and output. `close` gives it free.
+
+        Raises UsageError for another run's output and while another process writes to it, StorageError.
+        """
         facts = self.engine.described(self.job, self.inputs)
+        manifest.check(
+            self.output, facts
+        )  # before anything is written to a folder that may be the user's own
+        self._lease = Lease(self.output)
         shards = prepare.begin(self.job, self.inputs, facts)
         work = survey(shards, self.output, retry_failed=retry_failed)
         if most is not None:
@@ -81,7 +90,7 @@ class Run:
         """Do the work, and yield what becomes of each shard. Raises what ends the whole run."""
         for outcome in self.engine.outcomes(self.job, work.todo, progress):
             if outcome.status == "there":
-                self._there.append(outcome.shard)
+                self._present.append(outcome.shard)
             else:
                 self.here.add(outcome)
             progress.add_shard(outcome, with_images=not self.engine.counts_images)
@@ -91,7 +100,12 @@ class Run:
         """Count the whole output, earlier parts by their footers, and store the summary. Raises StorageError."""
         total = Counts(self.here.shards.copy(), self.here.rows, self.here.failures.copy())
         total.shards["failed"] += len(work.aside)
-        total.add_parts(self.output, [*work.done, *self._there])
+        total.add_parts(self.output, [*work.done, *self._present])
         summary.write(self.output, total, self.here, seconds, self.engine.workers)
         self.output.clear(TEMPORARY)
         return total
+
+    def close(self) -> None:
+        """Let other processes write to the output."""
+        if self._lease is not None:
+            self._lease.release()

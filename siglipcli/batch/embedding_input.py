@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siglipcli.batch.parquet_input import record_batches
+from siglipcli.batch import parquet_input
 from siglipcli.embedding_files.form import About, checked
-from siglipcli.errors import UsageError
+from siglipcli.errors import StorageError, UsageError
 from siglipcli.pipeline import Batch
 from siglipcli.results import Failure, Source
 
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from siglipcli.batch.shards import Job, Shard
+    from siglipcli.encoders import Encoder
 
-__all__ = ["about", "batches", "columns"]
+__all__ = ["MADE_WITH", "batches", "check", "columns", "facts"]
 
 _NAMES, _VECTORS = ("key", "path", "file"), ("embedding", "vector")
+MADE_WITH = ("model", "fingerprint", "runtime", "precision")
+"""What a file of embeddings says of the model that made them, and a part that is made from it says too."""
 
 
 def columns(schema: Any, uri: str) -> tuple[str, str]:
@@ -35,22 +38,41 @@ def columns(schema: Any, uri: str) -> tuple[str, str]:
     return name, vector
 
 
-def about(schema: Any, uri: str) -> About:
-    """Return which model made a file's vectors. Raises UsageError where it does not say."""
-    facts = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+def check(schema: Any, uri: str, encoder: Encoder) -> dict[str, str]:
+    """Return what a file says of the model that made its vectors. Raises UsageError where that is another one."""
+    stored = schema.metadata or {}
+    facts = {key: stored[key.encode()].decode() for key in MADE_WITH if key.encode() in stored}
+    if not {"model", "fingerprint"} <= facts.keys():
+        raise UsageError(f"{uri} does not say which model made its embeddings.")
+    about = About(facts["model"], facts["fingerprint"])
+    if about.is_comparable(encoder.fingerprint):
+        return facts
+    if about.model != encoder.name:
+        raise UsageError(
+            f"{uri} holds embeddings of another model, {about.model}.",
+            code="other_model",
+            model=about.model,
+        )
+    raise UsageError(f"{uri} holds embeddings of other weights of {encoder.name}.")
+
+
+def facts(job: Job, shard: Shard, encoder: Encoder) -> dict[str, str]:
+    """Return what a shard's part says of its embeddings. Raises StorageError for those of another model."""
+    schema = parquet_input.schema_of(job.storage, shard.where)
     try:
-        return About(facts["model"], facts["fingerprint"])
-    except KeyError:
-        raise UsageError(f"{uri} does not say which model made its embeddings.") from None
+        return check(schema, shard.where, encoder)
+    except UsageError as error:
+        raise StorageError(str(error), is_final=True) from error
 
 
-def batches(job: Job, shard: Shard, schema: Any) -> Iterator[tuple[Batch, list[tuple[Any, ...]]]]:
+def batches(job: Job, shard: Shard) -> Iterator[tuple[Batch, list[tuple[Any, ...]]]]:
     """Yield batches with the kept columns of their rows; a row without a vector comes as its failure."""
+    schema = parquet_input.schema_of(job.storage, shard.where)
     name, vector = columns(schema, shard.where)
-    errors = [each for each in ("error_kind", "error_message") if each in schema.names]
-    for table in record_batches(job, shard, (name, vector, *errors, *job.keep)):
+    errors = [column for column in ("error_kind", "error_message") if column in schema.names]
+    for table in parquet_input.record_batches(job, shard, (name, vector, *errors, *job.keep)):
         names = [str(text) for text in table.column(name).to_pylist()]
-        kept = list(zip(*[table.column(each).to_pylist() for each in job.keep], strict=True))
+        kept = list(zip(*[table.column(column).to_pylist() for column in job.keep], strict=True))
         values = table.column(vector)
         good = values.is_valid().to_numpy(zero_copy_only=False)
         rows = values.drop_null()
@@ -64,12 +86,12 @@ def batches(job: Job, shard: Shard, schema: Any) -> Iterator[tuple[Batch, list[t
 
 
 def _failures(table: Any, names: Sequence[str], errors: Sequence[str]) -> list[Failure]:
-    said = [table.column(each).to_pylist() for each in errors] if len(errors) > 1 else []
-    if not said:
+    reasons = [table.column(column).to_pylist() for column in errors] if len(errors) > 1 else []
+    if not reasons:
         return [Failure(name, "no_embedding", "This row has no embedding.") for name in names]
     return [
         Failure(name, kind or "no_embedding", message or "This row has no embedding.")
-        for name, kind, message in zip(names, *said, strict=True)
+        for name, kind, message in zip(names, *reasons, strict=True)
     ]
 
 

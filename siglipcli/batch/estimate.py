@@ -1,4 +1,4 @@
-"""What a run would do, in lines for people; how long and how dear, from a rate that was measured."""
+"""What a run would do, in lines for people; time and cost from a measured rate."""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ __all__ = ["rows"]
 
 def rows(job: Job, shard: Shard) -> Iterator[Row]:
     """Yield the files of a slice of the run's listing, in order. Raises StorageError."""
-    names = listing.paths(Folder(job.output, job.storage), shard)
+    files = listing.paths(Folder(job.output, job.storage), shard)
     yield from fetched(
-        ((name, name, ()) for name in names), job.storage, job.load_options.limits.max_bytes
+        ((name, place, ()) for name, place in files),
+        job.storage,
+        job.load_options.limits.max_bytes,
     )

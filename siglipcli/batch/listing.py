@@ -1,8 +1,9 @@
 """Loose files → a listing that is stored with the run, cut into shards: a resumed run cuts the same way.
 
-    _listing/00000.parquet   one row group a shard, one path a row; 00001 … hold files that came later
+    _listing/00000.parquet   one row group a shard, one file a row; 00001 … hold files that came later
 
-Walks and stored listings are in one order (by the parts of a path), so that what is new is found by running
+A row is `path`, a local one absolute, and `name`, as it was typed (null: the same). Walks and stored listings are in
+one order (by the parts of a path), so that what is new is found by running
 through both side by side: memory does not grow with the number of files, only with that of one folder.
 """
 
@@ -10,13 +11,13 @@ from __future__ import annotations
 
 import heapq
 import os
-from fnmatch import fnmatchcase
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
 from siglipcli.batch.errors import libraries, storage_error
+from siglipcli.batch.patterns import fits, fixed_part, has_pattern
 from siglipcli.batch.shards import Shard
-from siglipcli.batch.storage import redacted, split
+from siglipcli.batch.uris import identity, redacted, split
 from siglipcli.inputs import Options, expand
 from siglipcli.inputs.options import Chooser, Overlooked
 from siglipcli.results import Failure
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["extend", "new_shards", "paths", "shards", "walk"]
 
 FOLDER = "_listing"
-_MAGIC = "*?["
 
 
 def walk(uris: Iterable[str], storage: Storage, options: Options) -> Iterator[str]:
@@ -43,11 +43,11 @@ def walk(uris: Iterable[str], storage: Storage, options: Options) -> Iterator[st
 
 
 def _keyed(path: str) -> tuple[list[str], str]:
-    return _parts(path), path
+    return _key(path), path
 
 
-def _parts(path: str) -> list[str]:
-    return path.split("/")
+def _key(path: str) -> list[str]:
+    return identity(path).split("/")
 
 
 def _below(uri: str, storage: Storage, options: Options) -> Iterator[str]:
@@ -55,29 +55,27 @@ def _below(uri: str, storage: Storage, options: Options) -> Iterator[str]:
     if scheme in {"", "file"}:
         items = expand([redacted(uri) if scheme else uri], options)
         names = (item.file if isinstance(item, Failure) else item.name for item in items)
-        has_pattern = any(
-            sign in uri for sign in _MAGIC
-        )  # whose matches come in the order of whole strings
-        yield from sorted(names, key=_parts) if has_pattern else names
+        # the matches of a pattern come in the order of whole strings
+        yield from sorted(names, key=_key) if has_pattern(uri) else names
         return
     chooser = Chooser(options, Overlooked())
     end = f"?{query}" if query else ""
     base, pattern = _pattern(path)
-    if not pattern and not path.endswith("/") and storage.kind(uri) == "file":
+    if pattern is None and not path.endswith("/") and storage.kind(uri) == "file":
         yield redacted(uri)
         return
     root = f"{scheme}://{authority}/{base}".rstrip("/")
     for below in _walk(root, end, "", storage, chooser):
-        if not pattern or fnmatchcase(f"{base}{below}", pattern):
+        if pattern is None or fits(below.split("/"), pattern):
             yield redacted(f"{root}/{below}")
 
 
-def _pattern(path: str) -> tuple[str, str]:
-    """Split `photos/2024*/a.jpg` into the folder before the pattern, `photos/`, and the whole pattern."""
-    at = min((path.find(sign) for sign in _MAGIC if sign in path), default=-1)
-    if at < 0:
-        return path.rstrip("/") + "/" if path.strip("/") else "", ""
-    return path[: path.rfind("/", 0, at) + 1], path
+def _pattern(path: str) -> tuple[str, list[str] | None]:
+    """Split `photos/2024*/a.jpg` into the folder before the pattern, `photos/`, and the parts of the pattern."""
+    if not has_pattern(path):
+        return path.rstrip("/") + "/" if path.strip("/") else "", None
+    base = fixed_part(path)
+    return base, [part for part in path[len(base) :].split("/") if part]
 
 
 def _walk(root: str, end: str, below: str, storage: Storage, chooser: Chooser) -> Iterator[str]:
@@ -102,13 +100,18 @@ def extend(found: Iterable[str], folder: Folder, shard_size: int) -> int:
     if not first:
         return 0
     stored = 0
-    schema = pa.schema([("path", pa.binary())])
+    schema = pa.schema([("path", pa.binary()), ("name", pa.binary())])
     name = f"{FOLDER}/{len(_listings(folder)):05d}.parquet"
     with folder.put(name) as file, parquet.ParquetWriter(file, schema) as writer:
         while first:
-            rows = [os.fsencode(path) for path in first]
-            writer.write_table(pa.table({"path": rows}, schema=schema), row_group_size=shard_size)
-            stored += len(rows)
+            places = [identity(path) for path in first]
+            pairs = zip(first, places, strict=True)
+            columns = {
+                "path": [os.fsencode(place) for place in places],
+                "name": [None if name == place else os.fsencode(name) for name, place in pairs],
+            }
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=shard_size)
+            stored += len(first)
             first = list(islice(new, shard_size))
     return stored
 
@@ -117,7 +120,7 @@ def _without(found: Iterable[str], known: Iterator[list[str]]) -> Iterator[str]:
     """Yield what is in `found` and not in `known`; both are in order."""
     other = next(known, None)
     for path in found:
-        key = _parts(path)
+        key = _key(path)
         while other is not None and other < key:
             other = next(known, None)
         if other != key:
@@ -135,8 +138,8 @@ def _listings(folder: Folder) -> list[str]:
 def _stored(folder: Folder, name: str) -> Iterator[list[str]]:
     _, _, parquet = libraries()
     with folder.open(f"{FOLDER}/{name}") as file:
-        for batch in parquet.ParquetFile(file).iter_batches():
-            yield from (_parts(os.fsdecode(path)) for path in batch.column(0).to_pylist())
+        for batch in parquet.ParquetFile(file).iter_batches(columns=["path"]):
+            yield from (os.fsdecode(path).split("/") for path in batch.column(0).to_pylist())
 
 
 def new_shards(found: Iterable[str], folder: Folder, shard_size: int) -> Iterator[Shard]:
@@ -161,8 +164,8 @@ def shards(folder: Folder) -> Iterator[Shard]:
             yield Shard(f"files-{number}-{index:06d}", f"{name}#{index}", 0, size)
 
 
-def paths(folder: Folder, shard: Shard) -> list[str]:
-    """Return the paths of a shard. Raises StorageError."""
+def paths(folder: Folder, shard: Shard) -> list[tuple[str, str]]:
+    """Return the names, and where they are, of a shard's files. Raises StorageError."""
     _, _, parquet = libraries()
     name, _, index = shard.where.rpartition("#")
     with folder.open(f"{FOLDER}/{name}") as file:
@@ -170,4 +173,9 @@ def paths(folder: Folder, shard: Shard) -> list[str]:
             table: Any = parquet.ParquetFile(file).read_row_group(int(index))
         except OSError as error:
             raise storage_error(f"{folder}/{FOLDER}/{name}", error) from None
-    return [os.fsdecode(path) for path in table.column(0).to_pylist()]
+    places = [os.fsdecode(path) for path in table.column(0).to_pylist()]
+    names = table.column(1).to_pylist()
+    return [
+        (place if name is None else os.fsdecode(name), place)
+        for name, place in zip(names, places, strict=True)
+    ]

@@ -45,9 +45,9 @@ def outcomes(worker: Worker, shards: Iterable[Shard]) -> Iterator[Outcome]:
 
 
 def _end(worker: Worker, running: dict[Future[Outcome], Shard]) -> None:
-    """End what is under way, and let no shard count as one that ended its process. A store may keep a thread waiting."""
+    """End what is under way, and let none of it count as what ended its process. A store may keep a thread waiting."""
     worker.classifier.close()
     wait(running, timeout=_PATIENCE)
-    for shard in running.values():
+    for shard in (shard for future, shard in running.items() if not future.done()):
         with suppress(StorageError):
             attempts.end(worker.output, shard.id)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from siglipcli.batch.part_writer import schema
 from siglipcli.errors import UsageError
-from siglipcli.outputs.provenance import provenance
+from siglipcli.outputs.provenance import digest, provenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from siglipcli.batch.shards import Job
     from siglipcli.batch.storage import Folder
 
-__all__ = ["NAME", "check", "facts", "write"]
+__all__ = ["NAME", "check", "engine", "facts", "job_facts", "write"]
 
 NAME = "_siglip.json"
 _NOT_COMPARED = {"siglipcli", "created", "runtime"}
@@ -25,11 +25,26 @@ _NOT_COMPARED = {"siglipcli", "created", "runtime"}
 
 def facts(job: Job, encoder: Any, width: int, shard_size: int) -> dict[str, Any]:
     """Return what a run's rows depend on; `width` is the length of an embedding."""
-    made_with = provenance(encoder, job.sets)
+    checkpoint, tuning = engine(encoder.fingerprint)
+    return (
+        provenance(encoder, job.sets)
+        | {"fingerprint": checkpoint, "tuning": tuning}
+        | {"created": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        | job_facts(job, shard_size)
+        | {"columns": {field.name: str(field.type) for field in schema(job, width)}}
+    )
+
+
+def engine(fingerprint: str) -> tuple[str, str]:
+    """Return the checkpoint of an encoder's fingerprint, and the digest of its int8 engine ("" for other precisions)."""
+    return fingerprint.partition("-")[0], fingerprint.partition("-int8-")[2]
+
+
+def job_facts(job: Job, shard_size: int) -> dict[str, Any]:
+    """Return what can be said of a run before its model is open."""
     options = job.load_options
-    return made_with | {
-        "fingerprint": encoder.fingerprint.partition("-")[0],
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    return {
+        "label_sets": [{"name": labels.name, "sha256": digest(labels)} for labels in job.sets],
         "scoring": asdict(job.scoring),
         "decoding": {
             "exact": options.exact,
@@ -41,7 +56,6 @@ def facts(job: Job, encoder: Any, width: int, shard_size: int) -> dict[str, Any]
         "image_column": job.image_column,
         "keep": list(job.keep),
         "shard_size": None if job.kind == "tars" else shard_size,
-        "columns": {field.name: str(field.type) for field in schema(job, width)},
     }
 
 
@@ -72,20 +86,23 @@ def check(output: Folder, wanted: Mapping[str, Any]) -> bool:
 
 
 def _differences(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> Any:
+    same_weights = before.get("fingerprint") == wanted.get(
+        "fingerprint"
+    )  # a folder may be typed in two ways
     for key, value in json.loads(json.dumps(wanted)).items():
-        if key in _NOT_COMPARED or before.get(key) == value:
+        if key in _NOT_COMPARED or before.get(key) == value or (key == "model" and same_weights):
             continue
-        there = before.get(key)
-        if isinstance(value, dict) and isinstance(there, dict):
-            keys = [k for k in {**there, **value} if there.get(k) != value.get(k)]
-            there = {k: there.get(k) for k in keys}
+        old = before.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            keys = [k for k in {**old, **value} if old.get(k) != value.get(k)]
+            old = {k: old.get(k) for k in keys}
             value = {k: value.get(k) for k in keys}  # noqa: PLW2901
-        yield f"its {key.replace('_', ' ')} is {_shown(there)}, not {_shown(value)}"
+        yield f"its {key.replace('_', ' ')} is {_shown(old)}, not {_shown(value)}"
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return ", ".join(f"{each['name']} ({each['sha256'][:8]})" for each in value)
+        return ", ".join(f"{labels['name']} ({labels['sha256'][:8]})" for labels in value)
     return json.dumps(value, ensure_ascii=False)
 
 

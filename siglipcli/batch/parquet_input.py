@@ -10,7 +10,8 @@ from siglipcli.arguments import InMemory
 from siglipcli.batch.errors import libraries
 from siglipcli.batch.fetch import fetched
 from siglipcli.batch.rows import Row
-from siglipcli.batch.storage import split, translated
+from siglipcli.batch.storage import patiently, translated
+from siglipcli.batch.uris import split
 from siglipcli.errors import StorageError, UsageError
 from siglipcli.results import Failure
 
@@ -45,16 +46,24 @@ _LIKELY = (
 def groups(storage: Storage, uri: str) -> list[int]:
     """Return how many rows each row group of a file has. Raises StorageError."""
     _, _, parquet = libraries()
-    with translated(uri), storage.open(uri) as file:
-        about = parquet.ParquetFile(file).metadata
-        return [about.row_group(i).num_rows for i in range(about.num_row_groups)]
+
+    def read() -> list[int]:
+        with translated(uri), storage.open(uri) as file:
+            about = parquet.ParquetFile(file).metadata
+            return [about.row_group(i).num_rows for i in range(about.num_row_groups)]
+
+    return patiently(read)
 
 
 def schema_of(storage: Storage, uri: str) -> Any:
     """Return a file's schema, with its metadata. Raises StorageError."""
     _, _, parquet = libraries()
-    with translated(uri), storage.open(uri) as file:
-        return parquet.ParquetFile(file).schema_arrow
+
+    def read() -> Any:
+        with translated(uri), storage.open(uri) as file:
+            return parquet.ParquetFile(file).schema_arrow
+
+    return patiently(read)
 
 
 def image_column(schema: Any, name: str | None, uri: str) -> str:

@@ -144,7 +144,10 @@ class PartWriter:
         names, sources, *rest, scores = (list(column) for column in zip(*rows, strict=True))
         kept, status = rest[: self._n_kept], rest[self._n_kept :]
         status[2] = [None if text is None else utf8(text) for text in status[2]]
-        heads = [[utf8(name) for name in names], *([sources] if self._has_source else [])]
+        heads = [
+            [utf8(name) for name in names],
+            *([[utf8(name) for name in sources]] if self._has_source else []),
+        ]
         columns = [*heads, *kept, *status]
         fields = list(self._schema)[: len(columns)]
         arrays = [

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from siglipcli.batch import braces, listing, parquet_input, tar_input
 from siglipcli.batch.shards import Shard, shard_of
-from siglipcli.batch.storage import Storage, redacted, split
+from siglipcli.batch.storage import Storage
+from siglipcli.batch.uris import redacted, split
 from siglipcli.errors import StorageError, UsageError
 from siglipcli.inputs import IMAGE_ENDINGS, Options
 
@@ -73,10 +74,9 @@ class Inputs:
                     yield from listing.walk([name], storage, self._choosing(endings))
 
     def _choosing(self, endings: tuple[str, ...]) -> Options:
-        hidden_by_readers = ("_*",)  # notes of a run, as every reader of Parquet folders takes them
-        return replace(
-            self.options, extensions=endings, exclude=(*self.options.exclude, *hidden_by_readers)
-        )
+        """Choose files by ending; of Parquet none that every reader passes over, such as a run's notes."""
+        hidden = () if self.kind == "tars" else ("_*",)
+        return replace(self.options, extensions=endings, exclude=(*self.options.exclude, *hidden))
 
     def images(self) -> Iterator[str]:
         """Yield loose files, without credentials, in order."""
@@ -86,7 +86,8 @@ class Inputs:
     def shards(self, output: Folder) -> Iterator[Shard]:
         """Yield the shards, in order; those of loose files are cut from the listing that `output` has."""
         if self.kind == "tars":
-            yield from (shard_of(uri) for uri in self.files())
+            storage = Storage(self.uris)
+            yield from (shard_of(uri, endpoint=storage.endpoint(uri)) for uri in self.files())
         elif self.kind == "files":
             yield from listing.shards(output)
         else:
@@ -106,7 +107,8 @@ class Inputs:
                     cuts = list(_cut(counts.result(), self.shard_size))
                 except StorageError:  # its worker says why
                     cuts = [(0, -1)]
-                yield from (shard_of(uri, start, stop) for start, stop in cuts)
+                server = storage.endpoint(uri)
+                yield from (shard_of(uri, start, stop, server) for start, stop in cuts)
 
 
 def _cut(groups: list[int], size: int) -> Iterator[tuple[int, int]]:

@@ -10,18 +10,20 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from siglipcli import __version__
-from siglipcli.batch import prepare
+from siglipcli.batch import attempts, prepare
+from siglipcli.batch.errors import cleaned
 from siglipcli.batch.local_run import outcomes as local_outcomes
 from siglipcli.batch.worker import Worker
 from siglipcli.errors import DeviceError, MissingExtraError, SiglipError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from siglipcli.batch.plan import Inputs
     from siglipcli.batch.progress import Progress
@@ -40,11 +42,11 @@ _TASKS = 8  # of one actor at least, so that none waits long for the last
 class RayEngine:
     """A connected cluster: `bounds` are the fewest and the most actors (None: as many as it takes).
 
-    `share` is what each takes: processors and GPUs.
+    `resources` are the processors and the GPUs of an actor.
     """
 
     bounds: tuple[int, int | None]
-    share: tuple[float, float]
+    resources: tuple[float, float]
     workers: int = 1
     counts_images: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
@@ -52,9 +54,10 @@ class RayEngine:
     def described(self, job: Job, inputs: Inputs) -> dict[str, Any]:
         """Open the model on one worker, and return what the run's rows depend on. Raises what that raises."""
         ray = _library()
-        processors, gpus = self.share
+        processors, gpus = self.resources
         task = ray.remote(num_cpus=processors, num_gpus=gpus)(_described)
-        facts, error, version = ray.get(task.remote(_for_workers(job, self.share), inputs))
+        with _translated():
+            facts, error, version = ray.get(task.remote(_for_workers(job, self.resources), inputs))
         if version != __version__:
             raise UsageError(
                 f"the cluster has siglipcli {version}, and this machine {__version__}. Install the same on both."
@@ -71,34 +74,43 @@ class RayEngine:
             return
         low, _ = self.bounds
         self.workers = self._most(len(shards))
-        rows = _pool(self._pinned(job), shards, (low, self.workers), self.share)
-        for row in rows:
+        rows = _pool(self._pinned(job), shards, (low, self.workers), self.resources)
+        while True:
+            with _translated():
+                row = next(rows, None)
+            if row is None:
+                return
             outcome = row["outcome"]
             if isinstance(outcome, SiglipError):
                 raise outcome
             yield outcome
 
     def _pinned(self, job: Job) -> Job:
-        """Return the job with the weights and the precision that the first worker had, so that all have them."""
-        spec = replace(job.spec, precision=str(self.facts["precision"]))
-        pinned = replace(job, spec=spec, fingerprint=str(self.facts["fingerprint"]))
-        return _for_workers(pinned, self.share)
+        """Return the job with the weights, engine and precision that the first worker had, so that all have them."""
+        pinned = replace(
+            job,
+            spec=replace(job.spec, precision=str(self.facts["precision"])),
+            fingerprint=str(self.facts["fingerprint"]),
+            tuning=str(self.facts["tuning"]),
+            run=uuid.uuid4().hex,
+        )
+        return _for_workers(pinned, self.resources)
 
     def _most(self, shards: int) -> int:
         """Return how many actors there may be: no more than shards."""
         low, high = self.bounds
         if high is None:
-            resources = _library().cluster_resources()
-            processors, gpus = self.share
-            fits = [resources.get("CPU", 1) / processors] if processors else []
-            fits += [resources.get("GPU", 0) / gpus] if gpus else []
+            available = _library().cluster_resources()
+            processors, gpus = self.resources
+            fits = [available.get("CPU", 1) / processors] if processors else []
+            fits += [available.get("GPU", 0) / gpus] if gpus else []
             high = max(int(min(fits, default=1)), 1)
         return max(min(high, shards), low)
 
 
 @contextmanager
 def connected(
-    address: str, bounds: tuple[int, int | None], share: tuple[float, float]
+    address: str, bounds: tuple[int, int | None], resources: tuple[float, float]
 ) -> Iterator[RayEngine]:
     """Connect to a cluster: `auto` is the one that this machine belongs to, `local` is started here.
 
@@ -115,12 +127,24 @@ def connected(
         )
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise UsageError(
-            f"no Ray cluster at {address}: {str(error).splitlines()[0][:200]}", code="no_cluster"
+            f"no Ray cluster at {address}: {cleaned(str(error)) or type(error).__name__}",
+            code="no_cluster",
         ) from error
     try:
-        yield RayEngine(bounds, share)
+        yield RayEngine(bounds, resources)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what Ray raises, such as for a worker that cannot start, into a DeviceError."""
+    try:
+        yield
+    except _library().exceptions.RayError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = cleaned(lines[-1]) if lines else type(error).__name__
+        raise DeviceError(f"the cluster could not go on: {said}.") from error
 
 
 def _library() -> Any:
@@ -135,7 +159,7 @@ def _library() -> Any:
 
 
 def _pool(
-    job: Job, shards: Sequence[Shard], bounds: tuple[int, int], share: tuple[float, float]
+    job: Job, shards: Sequence[Shard], bounds: tuple[int, int], resources: tuple[float, float]
 ) -> Iterator[dict[str, Any]]:
     """Hand the shards to a pool of actors, and yield their rows."""
     ray = _library()
@@ -146,7 +170,7 @@ def _pool(
     low, high = bounds
     together = min(max(len(shards) // (high * _TASKS), 1), _TOGETHER)
     together = max(together, len(shards) // _MOST_TASKS)
-    processors, gpus = share
+    processors, gpus = resources
     items = [{"shard": shard} for shard in shards]
     tasks = ray.data.from_items(items, override_num_blocks=-(-len(items) // together))
     rows = tasks.map_batches(
@@ -160,11 +184,11 @@ def _pool(
     yield from rows.iter_rows()
 
 
-def _for_workers(job: Job, share: tuple[float, float]) -> Job:
+def _for_workers(job: Job, resources: tuple[float, float]) -> Job:
     """Return the job with as many threads that decode as a worker has processors."""
     if job.load_options.workers:
         return job
-    threads = max(int(share[0]), 1)
+    threads = max(int(resources[0]), 1)
     return replace(job, load_options=replace(job.load_options, workers=threads))
 
 
@@ -181,17 +205,26 @@ def _described(job: Job, inputs: Inputs) -> tuple[dict[str, Any], SiglipError | 
 class _Actor:
     """On a worker: one open model, for as long as the run lasts."""
 
-    def __init__(self, job: Job) -> None:
-        self._worker = Worker(job)
+    def __init__(self, job: Job, end: Callable[[int], object] = os._exit) -> None:
+        self.worker = Worker(job)
+        self._end = end
+        self._is_checked = False
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, list[Any]]:
         """Return the outcomes of some shards; what ends the whole run comes back as a value."""
         outcomes: list[Outcome | SiglipError] = []
         try:
-            outcomes += local_outcomes(self._worker, list(rows["shard"]))
-        except DeviceError:  # this process's device is lost to it: a new process takes over
-            sys.stderr.flush()
-            os._exit(1)
+            if not self._is_checked:
+                prepare.check_sight(self.worker.job)
+                self._is_checked = True
+            outcomes += local_outcomes(self.worker, list(rows["shard"]))
+        except (
+            DeviceError
+        ) as error:  # this process's device is lost to it: a new process takes over
+            if self.worker.losses < attempts.MOST:
+                sys.stderr.flush()
+                self._end(1)
+            outcomes.append(error)
         except SiglipError as error:
             outcomes.append(error)
         return {"outcome": outcomes}

@@ -7,7 +7,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from siglipcli.batch.storage import Storage, redacted
+from siglipcli.batch.storage import Storage
+from siglipcli.batch.uris import identity, redacted
 from siglipcli.pipeline import LoadOptions
 from siglipcli.scoring import ScoringOptions
 
@@ -42,10 +43,14 @@ class Shard:
         return max(self.stop - self.start, 0)
 
 
-def shard_of(uri: str, start: int = 0, stop: int = 0) -> Shard:
-    """Return the shard of an input file; its id is a function of the file's name and its rows alone."""
+def shard_of(uri: str, start: int = 0, stop: int = 0, endpoint: str = "") -> Shard:
+    """Return the shard of an input file; its id is a function of where the file is and of its rows alone.
+
+    `endpoint` is the server of a store; a local path may be typed in any way.
+    """
     where = redacted(uri)
-    digest = hashlib.sha256(where.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    place = f"{identity(where)}\n{endpoint}" if endpoint else identity(where)
+    digest = hashlib.sha256(place.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     name = where.rpartition("/")[2].partition(".")[0]
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:_STEM].strip("-_") or "shard"
     rows = f"-{start:09d}" if stop > 0 else ""
@@ -64,7 +69,8 @@ class Job:
     `roots` are the inputs as typed, `output` is where parts go; both may hold credentials, which neither
     `repr` nor `facts` show. `keep`: names of members or columns to keep. `embedding_type`: float16 or float32, or
     None for no column of embeddings. `retries`: how often a shard is read again, after pauses of `pause` ·
-    1, 4, 16 … seconds. `fingerprint`: the checkpoint that every worker must have opened.
+    1, 4, 16 … seconds. `fingerprint`, `tuning`: the checkpoint, and the int8 engine's digest, that every worker
+    must have opened. `run` names a run on a cluster: only attempts of the same one count ("": of every local one).
     """
 
     kind: str
@@ -81,6 +87,8 @@ class Job:
     retries: int = 3
     pause: float = 1.0
     fingerprint: str = ""
+    tuning: str = ""
+    run: str = ""
 
     def __post_init__(self) -> None:
         assert self.kind in KINDS

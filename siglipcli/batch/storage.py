@@ -9,7 +9,6 @@ messages and parts of the output hold.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shutil
 import tempfile
@@ -20,25 +19,23 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from siglipcli.batch.errors import libraries, storage_error
-from siglipcli.errors import MissingExtraError, StorageError, UsageError
+from siglipcli.batch.uris import ARROW, LOCAL, host, redacted, split
+from siglipcli.errors import MissingExtraError, SiglipError, StorageError, UsageError
+from siglipcli.text import raw_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Entry", "Folder", "Location", "Storage", "redacted", "split"]
+__all__ = ["TEMPORARY", "Entry", "Folder", "Location", "Storage", "patiently", "translated"]
 
 T = TypeVar("T")
 
 TEMPORARY = "_temporary"
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://([^/]*)/?(.*)", re.DOTALL)
-_QUERY = re.compile(r"\?(\w+=[^&?]*(?:&\w+=[^&?]*)*)$")  # a key of a store may hold a ? of its own
-_LOCAL = ("file", "")
 _WHOLE = {
     "s3",
     "gcs",
     "abfs",
 }  # stores where an object appears when its upload ends, and not before
-_ARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 _COPY = 8 << 20
 _PAUSES = (0.5, 2.0)  # seconds
 
@@ -60,45 +57,15 @@ class Location:
     path: str
 
 
-def split(uri: str) -> tuple[str, str, str, str]:
-    """Return a URI's scheme, authority, path and query; a plain path has only a path."""
-    match = _URI.fullmatch(uri)
-    if not match:
-        return "", "", uri, ""
-    scheme, authority, path = match.groups()
-    query = _QUERY.search(path)
-    return (
-        scheme.lower(),
-        authority,
-        path[: query.start()] if query else path,
-        query[1] if query else "",
-    )
-
-
-def redacted(uri: str) -> str:
-    """Return a URI without credentials and query: fit for records and messages."""
-    scheme, authority, path, _ = split(uri)
-    if scheme == "file":
-        return f"/{path}"
-    return f"{scheme}://{_host(scheme, authority)}/{path}" if scheme else path
-
-
-def _host(scheme: str, authority: str) -> str:
-    if scheme.startswith("abfs"):  # container@account, or container:password@account
-        user, at, host = authority.rpartition("@")
-        return f"{user.partition(':')[0]}{at}{host}"
-    return authority.rpartition("@")[2]
-
-
 @lru_cache(maxsize=64)
 def _open(scheme: str, authority: str, query: str) -> tuple[Any, str]:
     """Return a store's file system, and what comes before a path in it."""
     _, fs, _ = libraries()
-    if scheme in _LOCAL:
+    if scheme in LOCAL:
         return fs.LocalFileSystem(), "/" if scheme else ""
-    where = f"{scheme}://{_host(scheme, authority)}"
+    where = f"{scheme}://{host(scheme, authority)}"
     try:
-        if scheme in _ARROW:
+        if scheme in ARROW:
             opened, base = fs.FileSystem.from_uri(
                 f"{scheme}://{authority}/" + (f"?{query}" if query else "")
             )
@@ -112,7 +79,7 @@ def _open(scheme: str, authority: str, query: str) -> tuple[Any, str]:
         ValueError,
         TypeError,
     ) as error:  # it may quote the URI, credentials too
-        names = ", ".join(re.findall(r"(\w+)=", query)) or "none"
+        names = ", ".join(part.partition("=")[0] for part in query.split("&")) or "none"
         raise UsageError(
             f"{where} cannot be opened ({type(error).__name__}). Check its options: {names}."
         ) from None
@@ -136,8 +103,8 @@ def _of_fsspec(scheme: str, query: str) -> Any:
         raise UsageError(
             f"{scheme}:// is not a store that pyarrow or the installed fsspec knows: {error}."
         ) from error
-    options = dict(part.split("=", 1) for part in query.split("&")) if query else {}
-    return fs.PyFileSystem(fs.FSSpecHandler(kind(**options)))
+    pairs = (part.partition("=") for part in query.split("&") if part)
+    return fs.PyFileSystem(fs.FSSpecHandler(kind(**{name: value for name, _, value in pairs})))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,22 +122,37 @@ class Storage:
         return Location(fs, base + path)
 
     def _options(self, scheme: str, authority: str) -> tuple[str, str]:
-        for root in self.roots:
-            other, full, _, query = split(root)
-            if other == scheme and _host(scheme, full) == _host(scheme, authority):
-                return full, query
-        return authority, ""
+        """Return the authority and the query that the store's URIs were typed with, of the first that has any."""
+        same = (split(root) for root in self.roots)
+        typed = [
+            (full, query)
+            for other, full, _, query in same
+            if other == scheme and host(scheme, full) == host(scheme, authority)
+        ]
+        return next((pair for pair in typed if pair[1] or "@" in pair[0]), (authority, ""))
+
+    def endpoint(self, uri: str) -> str:
+        """Return the server that a store's URIs name, "" where that is the usual one."""
+        scheme, authority, _, query = split(uri)
+        options = (query or self._options(scheme, authority)[1]).split("&") if scheme else []
+        return next(
+            (o.partition("=")[2] for o in options if o.startswith("endpoint_override=")), ""
+        )
 
     def open(self, uri: str) -> BinaryIO:
         """Open a file to read it at any place. Raises StorageError."""
         place = self.at(uri)
         with translated(uri):
+            if _is_odd(place):
+                return open(place.path, "rb")  # noqa: PTH123
             return cast("BinaryIO", place.fs.open_input_file(place.path))
 
     def stream(self, uri: str) -> BinaryIO:
         """Open a file to read it from start to end. Raises StorageError."""
         place = self.at(uri)
         with translated(uri):
+            if _is_odd(place):
+                return open(place.path, "rb")  # noqa: PTH123
             return cast(
                 "BinaryIO",
                 place.fs.open_input_stream(place.path, compression=None, buffer_size=1 << 20),
@@ -244,12 +226,12 @@ class Folder:
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name. Raises StorageError."""
-        return _patiently(lambda: self._storage.kind(self.at(name)) == "file")
+        return patiently(lambda: self._storage.kind(self.at(name)) == "file")
 
     def read(self, name: str) -> bytes | None:
         """Return a small file's bytes; None where there is none. Raises StorageError."""
         try:
-            return _patiently(lambda: self._storage.read(self.at(name)))
+            return patiently(lambda: self._storage.read(self.at(name)))
         except StorageError as error:
             if error.is_missing:
                 return None
@@ -266,7 +248,24 @@ class Folder:
             with self.put(name, durable=durable) as file:
                 file.write(data)
 
-        _patiently(write)
+        patiently(write)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a small file unless there is one; of two at once, only one succeeds locally. Raises StorageError."""
+        place = self._storage.at(self.at(name))
+        if _type(place.fs) == "local":
+            with translated(self.at(name)):
+                os.makedirs(place.path.rpartition("/")[0] or ".", exist_ok=True)  # noqa: PTH103
+                try:
+                    with open(place.path, "xb") as file:  # noqa: PTH123
+                        file.write(data)
+                except FileExistsError:
+                    return False
+                return True
+        if self.has(name):
+            return False
+        self.write(name, data)
+        return True
 
     def delete(self, name: str) -> None:
         """Delete a file; one that is not there is no error. Raises StorageError."""
@@ -277,7 +276,7 @@ class Folder:
                 place.fs.delete_file(place.path)
 
         try:
-            _patiently(delete)
+            patiently(delete)
         except StorageError as error:
             if not error.is_missing:
                 raise
@@ -323,7 +322,7 @@ class Folder:
         place.fs.move(draft.path, place.path)
 
 
-def _patiently(call: Callable[[], T]) -> T:
+def patiently(call: Callable[[], T]) -> T:
     """Call, and again after pauses where a store fails; its own client has tried a few times already."""
     for pause in _PAUSES:
         try:
@@ -333,6 +332,11 @@ def _patiently(call: Callable[[], T]) -> T:
                 raise
             time.sleep(pause)
     return call()
+
+
+def _is_odd(place: Location) -> bool:
+    """Whether a local name is not UTF-8, which pyarrow cannot open."""
+    return _type(place.fs) == "local" and raw_name(place.path) is not None
 
 
 def _type(fs: Any) -> str:
@@ -373,9 +377,13 @@ def translated(uri: str) -> Iterator[None]:
     """Turn what a store says into a StorageError that names the file and holds no credential."""
     try:
         yield
-    except StorageError:
+    except SiglipError:
         raise
-    except OSError as error:
+    except (OSError, _arrow_error()) as error:
         raise storage_error(redacted(uri), error) from None
-    except _arrow_error() as error:
-        raise storage_error(redacted(uri), error) from None
+    except Exception as error:
+        if split(uri)[0] in (*ARROW, *LOCAL):
+            raise
+        raise storage_error(
+            redacted(uri), error, is_final=False
+        ) from None  # fsspec's clients raise their own

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, cast
 from siglipcli.arguments import InMemory
 from siglipcli.batch.errors import libraries
 from siglipcli.batch.rows import Row
-from siglipcli.batch.storage import split, translated
+from siglipcli.batch.storage import translated
+from siglipcli.batch.uris import split
 from siglipcli.errors import StorageError
 from siglipcli.inputs import IMAGE_ENDINGS
 from siglipcli.results import Failure
-from siglipcli.text import visible
+from siglipcli.text import utf8, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,6 +197,6 @@ def _kept(name: str, texts: dict[str, bytes]) -> str | None:
         return None
     for step in name.split(".")[1:]:
         value = value.get(step) if isinstance(value, dict) else None
-    return (
-        value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    )
+    if value is None:
+        return None
+    return utf8(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -52,8 +52,11 @@ def survey(shards: Iterable[Shard], output: Folder, *, retry_failed: bool = Fals
         if name.startswith("part-") and name.endswith(".parquet")
     }
     failed = {name.removesuffix(".json") for name in output.names(FAILED)}
-    work = Work()
+    work, seen = Work(), set[str]()
     for shard in shards:
+        if shard.id in seen:  # an input that was named twice
+            continue
+        seen.add(shard.id)
         if shard.id in failed and retry_failed:
             work.todo.append(replace(shard, again=True))
         elif shard.id in parts:

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from siglipcli import scoring
 from siglipcli.api import Classifier
-from siglipcli.batch import attempts, embedding_input, file_input, parquet_input, tar_input
+from siglipcli.batch import (
+    attempts,
+    embedding_input,
+    file_input,
+    manifest,
+    parquet_input,
+    tar_input,
+)
+from siglipcli.batch.errors import cleaned
 from siglipcli.batch.part_writer import PartWriter
 from siglipcli.batch.shards import Outcome, part_name
 from siglipcli.batch.storage import Folder
-from siglipcli.errors import CheckpointError, SiglipError, StorageError
+from siglipcli.errors import CheckpointError, DeviceError, SiglipError, StorageError
 from siglipcli.outputs.provenance import provenance
 from siglipcli.results import Failure, Source
 
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
 
     from siglipcli.batch.rows import Row
     from siglipcli.batch.shards import Job, Shard
+    from siglipcli.encoders import Encoder
     from siglipcli.pipeline import Batch
 
 __all__ = ["AT_ONCE", "FAILED", "Worker"]
@@ -31,13 +40,6 @@ __all__ = ["AT_ONCE", "FAILED", "Worker"]
 AT_ONCE = 2
 """Shards in work at once: the next is read while the last images of one are encoded and its part is written."""
 FAILED = "_failed"
-_OF_THE_INPUT = (
-    OSError,
-    ValueError,
-    TypeError,
-    NotImplementedError,
-    MemoryError,
-)  # what pyarrow raises too
 _GROWTH = 4  # each pause is so many times the one before
 _NOTHING = Source("")
 _READERS: dict[str, Callable[[Job, Shard], Iterator[Row]]] = {
@@ -63,17 +65,14 @@ class Worker:
         self.job = job
         self.classifier = classifier or Classifier(job.spec, job.load_options, keep_towers=False)
         encoder = self.classifier.encoder
-        if job.fingerprint and _checkpoint(encoder.fingerprint) != _checkpoint(job.fingerprint):
-            raise CheckpointError(
-                f"this worker has other weights of {encoder.name} than the run began with; give every machine the"
-                " same files"
-            )
+        _check_model(job, encoder)
         self._labels = [self.classifier.encode_labels(each) for each in job.sets]
         self.width = self._labels[0].vectors.shape[1]
         self._facts = provenance(encoder, job.sets)
         self.output = Folder(job.output, job.storage)
         self._slots = attempts.Slots(AT_ONCE)
         self.counted = counted or (lambda _: None)
+        self.losses = 0  # how often the shard that lost the device has done so
 
     def run(self, shard: Shard) -> Outcome:
         """Make a shard's part, unless it is there; record in the output why that failed.
@@ -83,16 +82,25 @@ class Worker:
         start = time.perf_counter()
         if not shard.again and self.output.has(part_name(shard.id)):
             return Outcome(shard.id, "there", where=shard.where)
-        begun = attempts.count(self.output, shard.id)
+        run = self.job.run
+        begun = attempts.count(self.output, shard.id, run)
         if begun >= attempts.MOST:
             reason = f"It ended its worker {begun} times."
             return self._set_aside(shard, reason, start)
         with self._slots.one(alone=begun > 0):
-            attempts.begin(self.output, shard.id, begun)
+            attempts.begin(self.output, shard.id, begun, run)
+            keep_note = False
             try:
                 return self._tried(shard, start)
+            except (
+                DeviceError
+            ):  # on a cluster its process ends; the last time it is said, and ends the run
+                self.losses = begun + 1
+                keep_note = bool(run) and self.losses < attempts.MOST
+                raise
             finally:
-                attempts.end(self.output, shard.id)
+                if not keep_note:
+                    attempts.end(self.output, shard.id)
 
     def _tried(self, shard: Shard, start: float) -> Outcome:
         """Make a part, with another try after a pause where its input cannot be read."""
@@ -106,8 +114,9 @@ class Worker:
                     break
             except SiglipError:
                 raise
-            except _OF_THE_INPUT as error:
-                reason = f"{type(error).__name__}: {error}"
+            # no shard ends the run: whatever a library raises is one shard's reason
+            except Exception as error:  # noqa: BLE001
+                reason = f"{type(error).__name__}: {cleaned(str(error))}".rstrip(": ")
                 break
             time.sleep(pause * (1 + random.random()))  # noqa: S311  # so that workers do not come back together
             pause *= _GROWTH
@@ -130,6 +139,10 @@ class Worker:
 
     def _once(self, shard: Shard, start: float) -> Outcome:
         facts = self._facts | {"shard": shard.id, "source": shard.where}
+        if self.job.kind == "embeddings" and shard.stop >= 0:
+            made_with = embedding_input.facts(self.job, shard, self.classifier.encoder)
+            own = {k: v for k, v in facts.items() if k not in embedding_input.MADE_WITH}
+            facts = own | made_with
         with self.output.put(part_name(shard.id)) as file:
             writer = PartWriter(file, self.job, self.width, facts)
             try:
@@ -161,8 +174,7 @@ class Worker:
                 f"{shard.where} could not be read at first. Run the command again.", is_final=True
             )
         if self.job.kind == "embeddings":
-            schema = parquet_input.schema_of(self.job.storage, shard.where)
-            for batch, kept in embedding_input.batches(self.job, shard, schema):
+            for batch, kept in embedding_input.batches(self.job, shard):
                 self._write(writer, shard, batch, kept)
             return False
         waiting: deque[Row] = deque()
@@ -201,5 +213,18 @@ def _noted(rows: Iterator[Row], waiting: deque[Row]) -> Iterator[Source | Failur
         yield row.item
 
 
-def _checkpoint(fingerprint: str) -> str:
-    return fingerprint.partition("-")[0]
+def _check_model(job: Job, encoder: Encoder) -> None:
+    """Raise CheckpointError where a run on a cluster began with other weights, or with another int8 engine."""
+    if not job.fingerprint:
+        return
+    checkpoint, tuning = manifest.engine(encoder.fingerprint)
+    if checkpoint != job.fingerprint:
+        raise CheckpointError(
+            f"this worker has other weights of {encoder.name} than the run began with; give every machine the"
+            " same files"
+        )
+    if tuning != job.tuning:
+        raise CheckpointError(
+            f"this worker has another int8 engine of {encoder.name} than the run began with; give every machine the"
+            " same one"
+        )

@@ -87,7 +87,9 @@ class RayOptions:
     ray: Annotated[str | None, option("batch.ray", "--ray", metavar="auto|local|ADDRESS")] = None
     workers: Annotated[str | None, option("batch.workers", "--workers", metavar="MIN:MAX")] = None
     gpus_per_worker: Annotated[float, option("batch.gpus_per_worker", min=0, metavar="N")] = 0.0
-    cpus_per_worker: Annotated[float, option("batch.cpus_per_worker", min=0, metavar="N")] = 1.0
+    cpus_per_worker: Annotated[
+        float | None, option("batch.cpus_per_worker", min=0, metavar="N")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,11 @@ def batch(
     from siglipcli.batch.drive import LocalEngine, Run
 
     terminal = Terminal(verbosity, rows_on_screen=False)
-    sources = _sources(inputs, output)
+    sources = _sources(inputs, output, cluster)
     sets = setup.label_sets(labels, terminal)
-    job = _job(sources, (inputs, output, run, engine), setup.scoring_options(choice), sets)
+    job, sources = _job(
+        sources, (inputs, output, run, engine, cluster), setup.scoring_options(choice), sets
+    )
     if run.plan:
         _print_plan(job, sources, run, cluster)
         return
@@ -137,7 +141,7 @@ def batch(
         raise typer.Exit(ExitStatus.SOME_INPUTS_FAILED)
 
 
-def _sources(inputs: BatchInputOptions, output: BatchOutputOptions) -> Inputs:
+def _sources(inputs: BatchInputOptions, output: BatchOutputOptions, cluster: RayOptions) -> Inputs:
     """Return what is to be read. Raises UsageError where that or the output is not named, or cannot be."""
     from siglipcli.batch import prepare
     from siglipcli.batch.plan import Inputs
@@ -151,6 +155,10 @@ def _sources(inputs: BatchInputOptions, output: BatchOutputOptions) -> Inputs:
         )
     if not output.output:
         raise UsageError("no output: name a folder or prefix for the parts with --output")
+    if cluster.ray:
+        prepare.check_for_cluster((*uris, output.output))
+    elif cluster.workers or cluster.gpus_per_worker or cluster.cpus_per_worker is not None:
+        raise UsageError("--workers, --gpus-per-worker and --cpus-per-worker need --ray")
     prepare.check_schemes((*uris, output.output))
     kind = "embeddings" if inputs.saved else ""
     sources = Inputs.of(uris, kind, walking(inputs), inputs.shard_size)
@@ -161,14 +169,17 @@ def _sources(inputs: BatchInputOptions, output: BatchOutputOptions) -> Inputs:
 
 def _job(
     sources: Inputs,
-    options: tuple[BatchInputOptions, BatchOutputOptions, RunOptions, BatchEngineOptions],
+    options: tuple[
+        BatchInputOptions, BatchOutputOptions, RunOptions, BatchEngineOptions, RayOptions
+    ],
     scoring: ScoringOptions,
     sets: Sequence[LabelSet],
-) -> Job:
+) -> tuple[Job, Inputs]:
+    """Return what every worker needs, and the inputs as workers of a cluster find them."""
     from siglipcli.batch import prepare
     from siglipcli.batch.shards import Job
 
-    inputs, output, run, engine = options
+    inputs, output, run, engine, cluster = options
     job = Job(
         sources.kind,
         setup.spec(engine),
@@ -182,7 +193,9 @@ def _job(
         embedding_type=output.embedding_type if output.embeddings else None,
         retries=run.retries,
     )
-    return prepare.completed(job, sources)
+    if cluster.ray:
+        job, sources = prepare.for_cluster(job, sources)
+    return prepare.completed(job, sources), sources
 
 
 @contextmanager
@@ -195,13 +208,12 @@ def _opened(job: Job, cluster: RayOptions, terminal: Terminal) -> Iterator[Engin
     if cluster.ray:
         from siglipcli.batch.ray_run import connected
 
-        share = cluster.cpus_per_worker, cluster.gpus_per_worker
-        with connected(cluster.ray, _bounds(cluster.workers), share) as engine:
+        processors = 1.0 if cluster.cpus_per_worker is None else cluster.cpus_per_worker
+        resources = processors, cluster.gpus_per_worker
+        with connected(cluster.ray, _bounds(cluster.workers), resources) as engine:
             signals.install()  # Ray takes SIGTERM over
             yield engine
         return
-    if cluster.workers or cluster.gpus_per_worker:
-        raise UsageError("--workers and --gpus-per-worker are for a cluster: give --ray too")
     with terminal.fetching() as progress:
         classifier = Classifier(job.spec, job.load_options, progress=progress, keep_towers=False)
     terminal.detail(f"model {classifier.encoder.name}: {classifier.encoder.description}")
@@ -224,6 +236,13 @@ def _bounds(text: str | None) -> tuple[int, int | None]:
 
 def _run(run: Run, options: RunOptions, terminal: Terminal) -> bool:
     """Do the run, say on stderr how it went, and return whether all is there and good."""
+    try:
+        return _run_claimed(run, options, terminal)
+    finally:
+        run.close()
+
+
+def _run_claimed(run: Run, options: RunOptions, terminal: Terminal) -> bool:
     from siglipcli.batch import progress
     from siglipcli.batch.progress import Progress
 
@@ -268,6 +287,7 @@ def _print_plan(job: Job, sources: Inputs, options: RunOptions, cluster: RayOpti
     from siglipcli.batch.storage import Folder
     from siglipcli.batch.work import survey
 
+    prepare.check_plan(job, sources)
     output = Folder(job.output, job.storage)
     work = survey(prepare.planned(job, sources), output, retry_failed=options.retry_failed)
     workers = _bounds(cluster.workers)[1] or 1

@@ -123,7 +123,7 @@ class Inputs:
         if not endings.keys().isdisjoint(RAW_ENDINGS) and not can_read_raw():
             terminal.note("camera RAW is read with: pip install 'siglipcli[photo]'")
         for store in filter(_STORE.match, self.options.paths or ()):
-            from siglipcli.batch.storage import redacted
+            from siglipcli.batch.uris import redacted
 
             where = visible(redacted(store))
             terminal.note(
