@@ -547,7 +547,7 @@ def test_credentials_are_in_no_record(store: str, tmp_path: Path) -> None:
         f"s3://private/x.tar?account-key={secret}=?{secret}",
         f"memory://private/x.tar?secret={secret}",
     ):
-        said = run(uri, "-o", "o", status=2)
+        said = run(uri, "-o", "o", status=1 if uri.startswith("memory") else 2)
         assert secret not in said.output + said.stderr
         assert "AKIAEXAMPLE" not in said.output + said.stderr
 
