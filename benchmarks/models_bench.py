@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import facts
 from jobs import Bench
 
+from siglipcli.encoders import timing
 from siglipcli.encoders.catalog import CATALOG
 from siglipcli.encoders.speeds import PATH, tower
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from siglipcli.encoders.catalog import Entry
 
 HERE = Path(__file__).parent
-BYTES_A_PARAMETER = 14  # at the peak of building an engine: torch's, the traced and the converted
 PHOTOS = 96  # to tune on
 
 
@@ -52,7 +52,7 @@ def main() -> None:
     bench = Bench(options.work)
     for entry in chosen(options.only):
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if BYTES_A_PARAMETER * entry.image_params * 1e6 > memory:
+        if timing.building_bytes(entry.image_params) > memory:
             print(f"{entry.name}: left out, too large for this memory", file=sys.stderr)
             continue
         row = measured(bench, entry, options)

@@ -32,7 +32,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "Quality", "compare", "SetComparison", "LabelComparison", "Difference",
     ),
     "Search": ("Query", "Ranking"),
-    "int8 engines": ("tune", "TuningOptions", "Floors", "Tuning", "Agreement", "SetAgreement", "Share"),
+    "int8 engines": ("tune", "TuningOptions", "Floors", "Tuning", "Agreement", "SetAgreement", "Proportion"),
     "Inputs and embeddings": ("Source", "Embedded", "Batch", "SavedVectors", "Head"),
     "Errors": (
         "SiglipError", "UsageError", "LabelError", "MissingExtraError", "ImageError", "ModelError",

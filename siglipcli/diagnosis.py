@@ -58,9 +58,12 @@ def files(cache_dir: Path | None) -> Iterator[tuple[str, str]]:
 
 def tuned(cache_dir: Path | None) -> Iterator[tuple[str, str]]:
     """Yield the int8 engines, and what was measured of them."""
+    from siglipcli.encoders import openvino_runtime
     from siglipcli.encoders import tuned as engines
     from siglipcli.machine import cache_folder
     from siglipcli.outputs import tuning_report
 
+    installed = openvino_runtime.version() if openvino_runtime.is_installed() else ""
     for engine in engines.every(cache_folder(cache_dir) / "engines"):
-        yield "int8", f"{engine.model}: {tuning_report.line(engine.facts)}"
+        measured = {"runtime": engine.runtime, "is_usable": engine.runtime == installed}
+        yield "int8", f"{engine.model}: {tuning_report.line(engine.facts | measured)}"

@@ -37,6 +37,20 @@ def slightly_off(
     _save(graph, folder, lambda model: _scale(model, 1.001))
 
 
+def seldom_finite(
+    graph: Path, pixels: Path, count: int, recipe: Recipe, weights: str, folder: Path
+) -> None:
+    """Give NaN where the first value of an embedding is negative."""
+    _save(graph, folder, lambda model: _rooted(model, 0.0))
+
+
+def never_finite(
+    graph: Path, pixels: Path, count: int, recipe: Recipe, weights: str, folder: Path
+) -> None:
+    """Give NaN for every image."""
+    _save(graph, folder, lambda model: _rooted(model, -2.0))
+
+
 def killed(
     graph: Path, pixels: Path, count: int, recipe: Recipe, weights: str, folder: Path
 ) -> None:
@@ -89,3 +103,17 @@ def _scale(model: Any, factor: float) -> None:
     scaled = opset13.multiply(layer.output(0), np.full(1, factor, np.float32))
     for target in targets:
         target.replace_source_output(scaled.output(0))
+
+
+def _rooted(model: Any, shift: float) -> None:
+    """Multiply embeddings by √(x + shift) / √(x + shift), x being their first value."""
+    import numpy as np
+    from openvino import opset13
+
+    (result,) = model.get_results()
+    vectors = result.input(0).get_source_output()
+    first = opset13.gather(vectors, np.array([0]), np.array(1))
+    root = opset13.sqrt(opset13.add(first, np.full(1, shift, np.float32)))
+    result.input(0).replace_source_output(
+        opset13.multiply(vectors, opset13.divide(root, root)).output(0)
+    )

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from siglipcli.cli import app
 from siglipcli.encoders import ModelSpec, timing
 from siglipcli.encoders.catalog import CATALOG
 from siglipcli.encoders.facts import speed_facts
 from siglipcli.encoders.speeds import PATH, Speeds, tower
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from fake_encoder import FakeEncoder
+
+FIXTURE = Path(__file__).with_name("speeds.json")
+"""As benchmarks/models_bench.py writes it; of no processor."""
 
 
 def test_models_of_one_image_tower_share_a_row(tmp_path: Path) -> None:
@@ -50,14 +55,28 @@ def test_each_size_and_patch_is_a_tower_of_its_own() -> None:
     assert tower(CATALOG["ViT-SO400M-14-SigLIP-378"]) == "SO400M/14 378"
 
 
-def test_the_data_file_names_towers_of_the_catalogue() -> None:
-    """What is installed was measured by the benchmark, with the processor's name."""
-    if not PATH.exists():
-        pytest.skip("nothing was measured for this version")
-    speeds = Speeds.read()
+@pytest.mark.parametrize("path", [FIXTURE, *([PATH] if PATH.exists() else [])])
+def test_the_data_file_names_towers_of_the_catalogue(path: Path) -> None:
+    """What is installed was measured by the benchmark, with the processor's name; so is its like in the tests."""
+    speeds = Speeds.read(path)
     assert speeds.machine
+    assert speeds.towers
     assert set(speeds.towers) <= {tower(entry) for entry in CATALOG.values()}
     assert all(row["images_per_second"] > 0 for row in speeds.towers.values())
+
+
+def test_the_list_has_a_column_for_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the speed at the automatic precision; a dash where none was measured."""
+    speeds = Speeds.read(FIXTURE)
+    monkeypatch.setattr(Speeds, "read", lambda: speeds)
+    result = CliRunner().invoke(app, ["models", "list"])
+    head, *lines = (re.split(r"  +", line.strip()) for line in result.stdout.splitlines())
+    column = head.index("at int8")
+    assert head[column - 1 : column + 2] == ["images/s", "at int8", "MB"]
+    cells = {line[0]: line[column - 1 : column + 2] for line in lines}
+    assert cells["ViT-B-16-SigLIP-384"] == ["3.6", "5.9", "460"]
+    assert cells["ViT-B-16-SigLIP"][1] == "–"
+    assert "on A processor" in result.stderr
 
 
 def test_encoders_are_timed_in_turns(encoder: FakeEncoder) -> None:

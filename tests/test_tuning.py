@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from siglipcli import Classifier, LabelSet, demo
+from siglipcli import Agreement, Classifier, LabelSet, Proportion, SetAgreement, demo, diagnosis
 from siglipcli.cli import app
 from siglipcli.cli.remedies import with_remedy
 from siglipcli.cli.tune import _conclude
-from siglipcli.encoders import ModelSpec, engines, open_encoder
+from siglipcli.encoders import ModelSpec, engines, open_encoder, openvino_runtime
+from siglipcli.encoders import tuned as tuned_engines
 from siglipcli.errors import DeviceError, MissingExtraError, UsageError
 from siglipcli.evaluation import certify
 from siglipcli.results import Source
@@ -234,10 +235,39 @@ def test_an_engine_that_is_no_faster_is_called_that(
 def test_an_engine_that_holds_says_nothing(
     few: Path, own_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No warning where there is nothing to warn of."""
+    """No warning where there is nothing to warn of; on another processor one."""
     assert tuning(own_cache, few, "exact", replace(ONCE, floors=LOOSE)).is_installed
     int8(own_cache)
     assert caplog.records == []
+    rewrite(own_cache, "facts", {"processor": "Another"})
+    int8(own_cache)
+    assert "checked on another processor, Another" in caplog.text
+
+
+def rewrite(cache: Path, part: str, values: dict[str, Any]) -> None:
+    """Change what the int8 engine's file says."""
+    (path,) = (cache / "engines").glob("[!.]*-int8/engine.json")
+    content = json.loads(path.read_text())
+    content[part] |= values
+    path.write_text(json.dumps(content))
+
+
+def test_an_engine_of_another_openvino_is_not_shown_as_usable(
+    tuned: dict[str, Any], cache: Path, tmp_path: Path
+) -> None:
+    """`models info` and `doctor` say that it has to be made again."""
+    assert "to be made again" not in str(list(diagnosis.tuned(cache)))
+    (engine,) = (cache / "engines").glob("[!.]*-int8")
+    shutil.copytree(engine, tmp_path / "engines" / engine.name)
+    rewrite(tmp_path, "manifest", {"runtime": "openvino 2020.1"})
+    where = ("--cache-dir", str(tmp_path))
+    for shown in (
+        siglip("models", "info", "demo", *where).stdout,
+        str(list(diagnosis.tuned(tmp_path))),
+    ):
+        assert "made with OpenVINO 2020.1, to be made again" in shown
+    facts = json.loads(siglip("models", "info", "demo", "--format", "json", *where).stdout)
+    assert facts["int8"]["is_usable"] is False
 
 
 def test_few_images_cannot_show_the_floor(
@@ -249,9 +279,78 @@ def test_few_images_cannot_show_the_floor(
     assert f"that takes {needed(Floors())} or more" in caplog.text
     assert not result.is_installed
     (missed,) = result.missed
-    assert "best label of shapes the same for 21 of 21 images" in missed
+    assert "best label of shapes the same for 22 of 22 images" in missed
     assert needed(Floors()) <= COUNT
     assert certify.interval(122, 122, 0.95)[0] >= 0.97 > certify.interval(121, 121, 0.95)[0]
+
+
+def tuned_while(
+    cache: Path, photos: Path, quantize: str, happens: Callable[[list[Path]], object]
+) -> Tuning:
+    """Tune on images to which something happens when all were read once."""
+
+    def progress(words: str, _part: float) -> None:
+        if words.startswith("quantizing"):
+            happens(sorted(photos.rglob("*.png")))
+
+    with classifier(cache) as clf:
+        return tune(
+            clf, photos, demo.LABELS, ONCE, progress, quantize=f"quantized_apart:{quantize}"
+        )
+
+
+def test_images_that_fail_the_second_time_are_left_out(
+    few: Path, own_cache: Path, tmp_path: Path
+) -> None:
+    """Deleted ones are not compared; a tower that gives NaN for some misses a floor."""
+    photos = Path(shutil.copytree(few, tmp_path / "photos"))
+    result = tuned_while(own_cache, photos, "seldom_finite", lambda paths: unlink(paths[::16]))
+    agreement = result.agreement
+    assert agreement.images > 0
+    assert agreement.non_finite > 0
+    assert 15 <= agreement.images + agreement.non_finite < 22
+    assert f"the embeddings of {agreement.non_finite} images are not finite" in result.missed
+    assert not result.is_installed
+
+
+def unlink(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink()
+
+
+def swap(paths: list[Path]) -> None:
+    for path, other in zip(paths[::2], paths[1::2], strict=True):
+        content = path.read_bytes()
+        path.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+
+
+@pytest.mark.parametrize("happens", [unlink, swap])
+def test_images_that_are_gone_end_the_tuning(
+    happens: Callable[[list[Path]], None], few: Path, own_cache: Path, tmp_path: Path
+) -> None:
+    """Deleted, or others under the same names: what is left shows too little."""
+    photos = Path(shutil.copytree(few, tmp_path / "photos"))
+    with pytest.raises(UsageError, match="only 0 of the 22 images kept back") as gone:
+        tuned_while(own_cache, photos, "exact", happens)
+    assert gone.value.code == "few_images"
+    assert left_over(own_cache) == []
+
+
+def test_a_tower_that_gives_nothing_finite_is_refused(few: Path, own_cache: Path) -> None:
+    """It is an error of the quantization, and nothing is installed."""
+    with pytest.raises(DeviceError, match="no embedding is finite") as failed:
+        tuning(own_cache, few, "never_finite", replace(ONCE, accept=True))
+    assert failed.value.code == "tuning"
+    assert left_over(own_cache) == []
+
+
+def test_nan_holds_no_floor() -> None:
+    """What cannot be compared is below every floor."""
+    nan = float("nan")
+    result = SetAgreement("s", nan, nan, Proportion(1, 1, nan, 1.0), Proportion(1, 1, 1.0, 1.0))
+    assert len(Agreement(1, nan, nan, (result,)).missed(Floors())) == 3
+    assert Agreement(1, 1.0, 1.0, ()).missed(Floors()) == ()
 
 
 # --- kept apart -----------------------------------------------------------------------------------
@@ -297,6 +396,20 @@ def test_thresholds_of_another_precision_or_tuning_are_noticed() -> None:
     assert "fitted on int8" in str(labels.check_calibration("m", "abc-openvino-fp32", "fp32"))
 
 
+def test_another_graph_is_another_tuning(own_cache: Path, tmp_path: Path) -> None:
+    """Two engines of the same weights, whose graphs differ, are told apart."""
+    open_engine = open_encoder(spec(own_cache, "fp32"))
+    manifest = openvino_runtime.manifest(open_engine.checkpoint, "int8")  # type: ignore[attr-defined]
+    digests = set()
+    for graph in ("<net a/>", "<net b/>", "<net b/>"):
+        (tmp_path / "image.xml").write_text(graph)
+        (tmp_path / "image.bin").write_bytes(b"weights")
+        tuned_engines.install(own_cache / "engines", manifest, tmp_path, {"reference": "fp32"})
+        (engine,) = tuned_engines.every(own_cache / "engines")
+        digests.add(engine.digest)
+    assert len(digests) == 2
+
+
 # --- what cannot be -------------------------------------------------------------------------------
 
 
@@ -315,6 +428,15 @@ def test_int8_is_openvinos(own_cache: Path) -> None:
     with pytest.raises(DeviceError) as refused:
         open_encoder(replace(spec(own_cache, "int8"), runtime="torch"))
     assert "--precision fp32 or bf16" in with_remedy(refused.value)
+
+
+def test_without_openvino_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that torch has no int8, which is no help."""
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(DeviceError) as missing:
+        open_encoder(ModelSpec("demo", precision="int8", cache_dir=tmp_path, offline=True))
+    assert "OpenVINO is not installed" in str(missing.value)
+    assert "pip install openvino" in with_remedy(missing.value)
 
 
 def test_only_openvino_engines_are_tuned(encoder: FakeEncoder, few: Path) -> None:
@@ -409,6 +531,16 @@ def test_options_out_of_bounds(wrong: dict[str, Any]) -> None:
     """They are refused where they are made."""
     with pytest.raises(UsageError):
         TuningOptions(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"best_label": 1.0}, {"best_label": 0.0}, {"best_label": float("nan")}, {"median_cosine": 2}],
+)
+def test_floors_out_of_bounds(wrong: dict[str, Any]) -> None:
+    """No number of images shows that every best label stays the same."""
+    with pytest.raises(UsageError):
+        Floors(**wrong)
 
 
 # --- the draw -------------------------------------------------------------------------------------

@@ -49,7 +49,8 @@ def list_models(
 ) -> None:
     """List the published models: size, accuracy, speed, languages, and whether they are here.
 
-    With --here each is timed, which takes some seconds a model, and longer where its engine is not built yet.
+    With --here each is timed, which takes some seconds a model, and longer where its engine is not built yet;
+    not those whose engine is too large for this memory to build.
     """
     from siglipcli.encoders.catalog import CATALOG, DEFAULT
     from siglipcli.encoders.checkpoint import is_cached
@@ -60,8 +61,8 @@ def list_models(
     rows = [(entry, is_cached(entry.name)) for entry in CATALOG.values()]
     rows = [row for row in rows if row[1] or not here]
     facts = [
-        entry_facts(entry) | speed_facts(speeds.of(entry)) | {"here": found}
-        for entry, found in rows
+        entry_facts(entry) | speed_facts(speeds.of(entry)) | {"here": is_here}
+        for entry, is_here in rows
     ]
     if here:
         facts = _timed(facts, cache_dir)
@@ -71,7 +72,7 @@ def list_models(
     titles = ["name", "pixels", "params (M)", "ImageNet", *_speed_titles(speeds, here=here)]
     print_table(
         [*titles, "languages", "here"],
-        [_row(each, titles) for each in facts],
+        [_row(model, titles) for model in facts],
         right=set(titles[1:]),
     )
     measured = f" images/s and MB: on {speeds.machine}." if "images/s" in titles else ""
@@ -83,12 +84,21 @@ def list_models(
 
 
 def _timed(facts: list[dict[str, Any]], cache_dir: Path | None) -> list[dict[str, Any]]:
-    """Add what each model encodes on this machine, images a second; None where it cannot be loaded."""
+    """Add what each model encodes on this machine, images a second; None where it cannot be loaded or is too large."""
+    from siglipcli import machine
     from siglipcli.encoders import ModelSpec, timing
 
     terminal = Terminal(VerbosityOptions(), rows_on_screen=False)
     timed = []
+    memory = machine.memory()
     for row in facts:
+        if (needed := timing.building_bytes(row["parameters_millions"])) > memory:
+            terminal.note(
+                f"{row['name']} is not timed: to prepare it takes about {needed / 1e9:.0f} GB of memory, and"
+                f" there are {memory / 1e9:.0f} GB"
+            )
+            timed.append(row | {"images_per_second_here": None})
+            continue
         with terminal.waiting(f"timing {row['name']}"):
             spec = ModelSpec(row["name"], cache_dir=cache_dir, offline=True)
             timed.append(row | {"images_per_second_here": timing.rate_of(spec)})
@@ -96,7 +106,10 @@ def _timed(facts: list[dict[str, Any]], cache_dir: Path | None) -> list[dict[str
 
 
 def _speed_titles(speeds: Speeds, *, here: bool) -> list[str]:
-    return [*(["images/s", "MB"] if speeds.towers else []), *(["images/s here"] if here else [])]
+    return [
+        *(["images/s", "at int8", "MB"] if speeds.towers else []),
+        *(["images/s here"] if here else []),
+    ]
 
 
 @app.command(cls=Command)
@@ -109,14 +122,14 @@ def info(name: _Name, output_format: JsonOrTable = "table", cache_dir: CacheDir 
     from siglipcli.outputs import tuning_report
 
     entry = CATALOG.get(name)
-    found = checkpoint.files(name)
+    files = checkpoint.files(name)
     facts: dict[str, Any] = entry_facts(entry) if entry else {"name": name}
-    facts["here"] = all(file.path for file in found)
+    facts["here"] = all(file.path for file in files)
     tuned = None
     if facts["here"]:
         facts |= checkpoint_facts(checkpoint.locate(name, offline=True, cache_dir=cache_dir))
         tuned = tuned_facts(cache_folder(cache_dir), facts["fingerprint"])
-    listed = [file_facts(file) for file in found]
+    listed = [file_facts(file) for file in files]
     if output_format == "json":
         print_json(facts | {"files": listed, "int8": tuned})
         return
@@ -127,7 +140,7 @@ def info(name: _Name, output_format: JsonOrTable = "table", cache_dir: CacheDir 
         print_table(None, [[f"  {name}", value] for name, value in tuning_report.rows(tuned)])
         typer.echo()
     rows = [
-        [each["file"], each["from"], _size(each["bytes"]), each["path"] or ""] for each in listed
+        [file["file"], file["from"], _size(file["bytes"]), file["path"] or ""] for file in listed
     ]
     print_table(["file", "from", "size", "path"], rows, right={"size"})
 
@@ -164,6 +177,7 @@ def _row(facts: dict[str, Any], titles: list[str]) -> list[str]:
         "params (M)": f"{facts['parameters_millions']:,.0f}",
         "ImageNet": _number(facts["imagenet_top1"], ".1f"),
         "images/s": _number(facts["images_per_second"], ".3g"),
+        "at int8": _number(facts["int8_images_per_second"], ".3g"),
         "MB": _number(facts["peak_mb"], ",.0f"),
         "images/s here": _number(facts.get("images_per_second_here"), ".3g"),
     }

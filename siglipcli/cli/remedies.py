@@ -44,6 +44,7 @@ REMEDIES: dict[str, str] = {
     "device_memory": "Try --device cpu.",
     "device_disagrees": "Use --precision fp32 or --device cpu.",
     "openvino": "Use --runtime torch.",
+    "openvino_missing": "Install it with: pip install openvino; or leave --precision out.",
     "openvino_device": "Use --runtime torch, or leave --device out.",
     "precision": "Use --precision {available}.",
     "sort_stopped": "Take it back with: siglip sort --undo {journal!q}",

@@ -32,8 +32,8 @@ _WORTH = 1.1  # times as fast, below which int8 only costs
 
 
 @dataclass(frozen=True)
-class Tuned(WalkOptions):
-    """What is tuned, and on what."""
+class TuneInputOptions(WalkOptions):
+    """The model to tune, and the images to tune it on."""
 
     name: Annotated[
         str,
@@ -51,8 +51,8 @@ class Tuned(WalkOptions):
 
 
 @dataclass(frozen=True)
-class Making:
-    """How it is made."""
+class TuneRunOptions:
+    """How the engine is made, and where it is kept."""
 
     heading = "Tuning"
 
@@ -64,12 +64,17 @@ class Making:
 
 
 @grouped
-def tune(options: Tuned, labels: LabelOptions, making: Making, verbosity: VerbosityOptions) -> None:
+def tune(
+    options: TuneInputOptions,
+    labels: LabelOptions,
+    run: TuneRunOptions,
+    verbosity: VerbosityOptions,
+) -> None:
     """Make an int8 engine of a model from your own images, and say what it changes.
 
     It is for --precision int8, on the CPU. Of the images that --with names, some are drawn; a third or more of
-    them is kept back to compare results with those of the engine of now. Where they differ too much nothing is
-    installed, but with --accept.
+    them is kept back to compare results with those of the current engine. Where they differ too much nothing is
+    installed, unless --accept is given.
 
     Exit status: 0 installed; 2 usage or labels; 3 nothing is installed, or could not go on.
     """
@@ -80,17 +85,17 @@ def tune(options: Tuned, labels: LabelOptions, making: Making, verbosity: Verbos
     if not options.images:
         raise typer.BadParameter("name a folder of your images", param_hint="'--with'")
     label_sets.read_stdin_once(labels.labels or (), *options.images)
-    wanted = tuning.TuningOptions(options.count, options.seed, making.minutes, making.accept)
+    wanted = tuning.TuningOptions(options.count, options.seed, run.minutes, run.accept)
     sets = setup.label_sets(labels, terminal)
     engine = ModelOptions(
         model=options.name, device="cpu", runtime="openvino", no_cache=True,
-        offline=making.offline, cache_dir=making.cache_dir,
+        offline=run.offline, cache_dir=run.cache_dir,
     )  # fmt: skip
     with setup.classifier(engine, options, terminal) as classifier:
         images = expand(options.images, walking(options))
         with terminal.stages() as progress:
             result = tuning.tune(classifier, images, sets, wanted, progress)
-    _report(result, as_json=making.output_format == "json")
+    _report(result, as_json=run.output_format == "json")
     _conclude(result, terminal)
 
 

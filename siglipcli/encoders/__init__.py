@@ -131,6 +131,12 @@ def _wants_openvino(spec: ModelSpec) -> bool:
     if spec.runtime == "torch" or not precisions.is_on_openvino(spec.precision):
         return False
     if not openvino_runtime.is_installed():
+        if precisions.is_only_on_openvino(spec.precision):
+            raise DeviceError(
+                f"OpenVINO is not installed, and nothing else runs {spec.precision}.",
+                code="openvino_missing",
+                precision=spec.precision,
+            )
         return False
     if spec.device == "auto":
         return precisions.is_only_on_openvino(spec.precision) or not _has_gpu()

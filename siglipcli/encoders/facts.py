@@ -60,11 +60,17 @@ def checkpoint_facts(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def tuned_facts(cache_dir: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Return what was measured of a checkpoint's int8 engine; None where it has none."""
-    from siglipcli.encoders import tuned
+    """Return what was measured of a checkpoint's int8 engine; None where it has none.
+
+    `runtime` is the library and version that made it, `is_usable` whether that is the one installed.
+    """
+    from siglipcli.encoders import openvino_runtime, tuned
 
     engine = next(tuned.every(cache_dir / "engines", fingerprint), None)
-    return engine.facts if engine else None
+    if engine is None:
+        return None
+    installed = openvino_runtime.version() if openvino_runtime.is_installed() else ""
+    return engine.facts | {"runtime": engine.runtime, "is_usable": engine.runtime == installed}
 
 
 def file_facts(file: File) -> dict[str, Any]:

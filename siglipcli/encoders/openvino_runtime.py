@@ -134,9 +134,8 @@ class OpenVINOEncoder:
         self._keeps_both = _memory_of_towers(self._engines) <= tower_memory
         self._towers: dict[str, _Tower] = {}
         self._images = 0
-        if self.tuned and self.tuned.accepted:
-            below = "; ".join(self.tuned.accepted)
-            logger.warning("the %s engine was accepted in spite of: %s", self.precision, below)
+        for words in self.tuned.warnings(machine.processor()) if self.tuned else ():
+            logger.warning("%s", words)
 
     @property
     def folder(self) -> Path:

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
     from siglipcli.encoders import Encoder, ModelSpec
 
-__all__ = ["rate_of", "rates"]
+__all__ = ["building_bytes", "rate_of", "rates"]
+
+_BYTES_A_PARAMETER = 14  # at the peak of building an engine: torch's, the traced and the converted
 
 _TURN = 2  # images a stream encodes before the other encoder's turn
 _TURNS = 3  # at least
+
+
+def building_bytes(parameters_millions: float) -> int:
+    """Return about how much memory it takes to build the engine of a model, or a tower, of so many parameters."""
+    return int(_BYTES_A_PARAMETER * parameters_millions * 1e6)
 
 
 def rate_of(spec: ModelSpec, seconds: float = 2.0) -> float | None:

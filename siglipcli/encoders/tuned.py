@@ -6,6 +6,7 @@ Nothing builds one unasked: `siglipcli.tuning` does, and installs it by `install
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -24,19 +25,20 @@ __all__ = ["FILES", "PRECISION", "TunedEngine", "every", "find", "install"]
 
 PRECISION = "int8"
 FILES = ("image.xml", "image.bin")
-_DIGITS = 12  # of the weights' SHA-256: what tells two tunings of one model apart
+_DIGITS = 12  # of a SHA-256: what tells two tunings of one model apart
 
 
 @dataclass(frozen=True, slots=True)
 class TunedEngine:
-    """A tuned engine: its folder, the model it is of, and its facts.
+    """A tuned engine: its folder, the model it is of, the library and version that made it, and its facts.
 
-    `reference` is the precision of the engine that it was made from. `digest` is another for other weights.
-    `facts` are what was measured, as JSON has it; see `siglipcli.tuning.Tuning.to_dict`.
+    `reference` is the precision of the engine that it was made from. `digest` is another for another graph or
+    other weights. `facts` are what was measured, as JSON has it; see `siglipcli.tuning.Tuning.to_dict`.
     """
 
     folder: Path
     model: str
+    runtime: str
     reference: str
     digest: str
     facts: dict[str, Any]
@@ -46,22 +48,35 @@ class TunedEngine:
         """The floors that it missed and was installed in spite of, in words."""
         return tuple(self.facts.get("missed", ()))
 
+    def warnings(self, processor: str) -> list[str]:
+        """Say what a run on `processor` has to know."""
+        words = []
+        if self.accepted:
+            below = "; ".join(self.accepted)
+            words.append(f"the {PRECISION} engine was accepted in spite of: {below}")
+        if (measured_on := self.facts.get("processor", processor)) != processor:
+            words.append(
+                f"the {PRECISION} engine was checked on another processor, {measured_on}: its figures may not"
+                " hold on this one"
+            )
+        return words
+
 
 def find(root: Path, manifest: Manifest, cache_dir: Path) -> TunedEngine:
     """Return the tuned engine that `manifest` describes. Raises DeviceError, code `untuned`, if there is none."""
     folder = root / manifest.folder
     if not engines.is_trusted(folder, manifest, cache_dir):
         raise DeviceError(_why_not(folder, manifest), code="untuned", model=manifest.model)
-    return _read(folder, manifest.model)
+    return _read(folder, manifest.model, manifest.runtime)
 
 
 def every(root: Path, fingerprint: str = "") -> Iterator[TunedEngine]:
     """Yield the tuned engines under `root`, or that of one checkpoint, without checking their files."""
     for engine in engines.engines(root):
         if engine.precision == PRECISION and engine.folder.name.startswith(fingerprint):
-            found = _read(engine.folder, engine.model)
-            if found.facts:
-                yield found
+            read = _read(engine.folder, engine.model, engine.runtime)
+            if read.facts:
+                yield read
 
 
 def install(root: Path, manifest: Manifest, made: Path, facts: dict[str, Any]) -> Path:
@@ -74,15 +89,17 @@ def _copy(made: Path, draft: Path) -> None:
         shutil.copyfile(made / name, draft / name)
 
 
-def _read(folder: Path, model: str) -> TunedEngine:
+def _read(folder: Path, model: str, runtime: str) -> TunedEngine:
     content = engines.facts(folder)
-    facts, digest = content["facts"], content["files"].get("image.bin", "")[:_DIGITS]
-    return TunedEngine(folder, model, str(facts.get("reference", "fp32")), digest, facts)
+    facts = content["facts"]
+    digests = "".join(str(content["files"].get(name, "")) for name in FILES)
+    digest = hashlib.sha256(digests.encode()).hexdigest()[:_DIGITS]
+    return TunedEngine(folder, model, runtime, str(facts.get("reference", "fp32")), digest, facts)
 
 
 def _why_not(folder: Path, manifest: Manifest) -> str:
     installed = next(
-        (each for each in engines.engines(folder.parent) if each.folder == folder), None
+        (engine for engine in engines.engines(folder.parent) if engine.folder == folder), None
     )
     if installed is None:
         return f"{manifest.model} has no {PRECISION} engine here: one is made from your own images."

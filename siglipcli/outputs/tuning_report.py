@@ -14,20 +14,22 @@ __all__ = ["line", "rows"]
 
 def rows(facts: Mapping[str, Any]) -> Iterator[list[str]]:
     """Yield name and value of each figure."""
+    if outdated := _outdated(facts):
+        yield ["state", outdated]
     agreement = facts["agreement"]
     left = f", {len(facts['left'])} of {facts['layers']} layers at {facts['reference']}"
     yield ["images", f"{facts['drawn']:,} drawn, {agreement['images']:,} kept back for the check"]
     yield ["quantization", f"SmoothQuant alpha {facts['alpha']:g}{left if facts['left'] else ''}"]
     cosines = f"{agreement['median_cosine']:.5f} median, {agreement['lowest_cosine']:.4f} lowest"
     yield ["cosine", f"{cosines}, to {facts['reference']}"]
-    for each in agreement["sets"]:
-        name = visible(each["set"])
+    for result in agreement["sets"]:
+        name = visible(result["set"])
         yield [
             f"{name}: logits move",
-            f"{each['logit_move']:.3f} median, {each['logit_move_99']:.3f} at 99 %",
+            f"{result['logit_move']:.3f} median, {result['logit_move_99']:.3f} at 99 %",
         ]
-        yield [f"{name}: same best label", _share(each["best_label"])]
-        yield [f"{name}: same tags", _share(each["tags"])]
+        yield [f"{name}: same best label", _proportion(result["best_label"])]
+        yield [f"{name}: same tags", _proportion(result["tags"])]
     rates = f"{facts['rate_before']:,.3g} before, {facts['rate_after']:,.3g} after"
     yield ["images a second", f"{rates}: {_speedup(facts):.2f} times as fast"]
     yield ["measured", f"{facts['date']} on {visible(facts['processor'])}"]
@@ -37,20 +39,29 @@ def rows(facts: Mapping[str, Any]) -> Iterator[list[str]]:
 
 def line(facts: Mapping[str, Any]) -> str:
     """Say the most important of it in a line."""
-    shares = [each["best_label"] for each in facts["agreement"]["sets"]]
-    worst = min(shares, key=lambda each: each["low"])
+    if outdated := _outdated(facts):
+        return outdated
+    labels = [result["best_label"] for result in facts["agreement"]["sets"]]
+    worst = min(labels, key=lambda part: part["low"])
     accepted = "; accepted below its floors" if facts["missed"] else ""
     return (
         f"{_speedup(facts):.2f} times as fast as {facts['reference']}, same best label for"
-        f" {_share(worst)}, tuned {facts['date']}{accepted}"
+        f" {_proportion(worst)}, tuned {facts['date']}{accepted}"
     )
+
+
+def _outdated(facts: Mapping[str, Any]) -> str:
+    """Say that another version made the engine; "" where it can be used, or was only just made."""
+    if facts.get("is_usable", True):
+        return ""
+    return f"made with {str(facts['runtime']).replace('openvino', 'OpenVINO')}, to be made again"
 
 
 def _speedup(facts: Mapping[str, Any]) -> float:
     return float(facts["rate_after"] / facts["rate_before"])
 
 
-def _share(share: Mapping[str, Any]) -> str:
+def _proportion(part: Mapping[str, Any]) -> str:
     """Write `98.6 % (96.5–99.6) of 280`."""
-    low, high = 100 * share["low"], 100 * share["high"]
-    return f"{100 * share['same'] / share['of']:.1f} % ({low:.1f}–{high:.1f}) of {share['of']:,}"
+    low, high = 100 * part["low"], 100 * part["high"]
+    return f"{100 * part['same'] / part['of']:.1f} % ({low:.1f}–{high:.1f}) of {part['of']:,}"

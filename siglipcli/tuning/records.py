@@ -7,7 +7,7 @@ from typing import Any
 
 from siglipcli.errors import UsageError
 
-__all__ = ["FEWEST", "Agreement", "Floors", "SetAgreement", "Share", "Tuning", "TuningOptions"]
+__all__ = ["FEWEST", "Agreement", "Floors", "Proportion", "SetAgreement", "Tuning", "TuningOptions"]
 
 FEWEST = 64
 """Images that tuning needs at least."""
@@ -19,12 +19,21 @@ _MOST_MINUTES = 24 * 60
 class Floors:
     """What an int8 engine has to hold on the images kept back, against the engine that it was made from.
 
-    `best_label` is of the lower bound of the interval.
+    `best_label` is of the lower bound of the interval. Raises UsageError for numbers out of bounds.
     """
 
     median_cosine: float = 0.999
     lowest_cosine: float = 0.99
     best_label: float = 0.97
+
+    def __post_init__(self) -> None:
+        for cosine in (self.median_cosine, self.lowest_cosine):
+            if not -1 <= cosine <= 1:  # nor NaN
+                raise UsageError(f"a floor of {cosine} for a cosine: give from -1 to 1")
+        if not 0 < self.best_label < 1:  # no number of images shows 1
+            raise UsageError(
+                f"a floor of {self.best_label} for the best label: give between 0 and 1"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class TuningOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Proportion:
     """How many `same` of how many, and the 95 % interval of their part: Clopper and Pearson's."""
 
     same: int
@@ -73,32 +82,38 @@ class SetAgreement:
     set: str
     logit_move: float
     logit_move_99: float
-    best_label: Share
-    tags: Share
+    best_label: Proportion
+    tags: Proportion
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What int8 changes on images: cosines of the embeddings to the exact ones, and the label sets' results."""
+    """What int8 changes on images: cosines of the embeddings to the exact ones, and the label sets' results.
+
+    `images` were compared; `non_finite` others have no finite embedding at int8.
+    """
 
     images: int
     median_cosine: float
     lowest_cosine: float
     sets: tuple[SetAgreement, ...]
+    non_finite: int = 0
 
     def missed(self, floors: Floors) -> tuple[str, ...]:
         """Say which floors are not held."""
         words = []
-        if self.median_cosine < floors.median_cosine:
+        if self.non_finite:
+            words.append(f"the embeddings of {self.non_finite:,} images are not finite")
+        if not self.median_cosine >= floors.median_cosine:  # NaN misses every floor
             words.append(f"median cosine {self.median_cosine:.5f}, under {floors.median_cosine:g}")
-        if self.lowest_cosine < floors.lowest_cosine:
+        if not self.lowest_cosine >= floors.lowest_cosine:
             words.append(f"lowest cosine {self.lowest_cosine:.4f}, under {floors.lowest_cosine:g}")
-        for each in self.sets:
-            share = each.best_label
-            if share.low < floors.best_label:
+        for result in self.sets:
+            same = result.best_label
+            if not same.low >= floors.best_label:
                 words.append(
-                    f"best label of {each.set} the same for {share.same:,} of {share.of:,} images, which"
-                    f" shows {share.low:.1%} and not {floors.best_label:.0%}"
+                    f"best label of {result.set} the same for {same.same:,} of {same.of:,} images, which"
+                    f" shows {same.low:.1%} and not {floors.best_label:.0%}"
                 )
         return tuple(words)
 

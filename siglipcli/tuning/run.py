@@ -5,36 +5,32 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
-from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from siglipcli import machine, pipeline
+from siglipcli import machine
 from siglipcli.arguments import as_images, as_label_sets
 from siglipcli.encoders import timing, workshop
-from siglipcli.errors import UsageError
-from siglipcli.tuning import check
+from siglipcli.errors import DeviceError, UsageError
+from siglipcli.results import Failure
+from siglipcli.tuning import check, reading
 from siglipcli.tuning.draw import draw
 from siglipcli.tuning.records import FEWEST, Tuning, TuningOptions
 from siglipcli.tuning.search import Sample, search
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
     from siglipcli.api import Classifier
     from siglipcli.arguments import Labels
-    from siglipcli.encoders import Encoder
     from siglipcli.encoders.workshop import Candidate, Workshop
-    from siglipcli.pipeline import Batch
-    from siglipcli.results import Source
     from siglipcli.scoring import LabelEmbeddings
-    from siglipcli.tuning.records import Floors
+    from siglipcli.tuning.reading import Parts
+    from siglipcli.tuning.records import Agreement, Floors
 
 __all__ = ["Progress", "needed", "tune"]
 
@@ -43,10 +39,8 @@ Progress: TypeAlias = Callable[[str, float], object]
 
 logger = logging.getLogger("siglipcli")
 
-_KEPT = 3  # one image in so many is kept back, at least
-_CHOOSING = 0.25  # of the others, to choose a recipe by
-_MOST_CHOOSING, _MOST_CALIBRATING, _LEAST_CALIBRATING = 64, 128, 16
-_MOST_OTHERS = _MOST_CHOOSING + _MOST_CALIBRATING
+_LEAST_CALIBRATING = 16
+_READABLE = 2 / 3  # of the images kept back, that have to be readable once more
 _PASSES = 4.0  # runs over the images that quantization takes, about
 _PART = 0.2  # of the budget, for one quantization
 _MEASURING = 4.0  # seconds for the rates, at least
@@ -55,7 +49,7 @@ _MEASURING = 4.0  # seconds for the rates, at least
 def needed(floors: Floors) -> int:
     """Return how many images it takes to show the floor of the best label, where it never changes."""
     kept = math.ceil(math.log((1 - check.CONFIDENCE) / 2) / math.log(floors.best_label))
-    return min(_KEPT * kept, kept + _MOST_OTHERS)
+    return min(reading.KEPT * (kept - 1) + 1, kept + reading.MOST_OTHERS)
 
 
 def tune(
@@ -73,29 +67,18 @@ def tune(
     are read. Where the floors are missed, nothing is installed unless `options.accept`. `quantize` names the
     function that does it, "module:name", in place of `siglipcli.encoders.quantize.quantize`.
 
-    Raises MissingExtraError without NNCF, UsageError (code `few_images`) for fewer than 64 images that can be
-    read, DeviceError for a classifier that does not run on OpenVINO or where quantization fails, OSError.
+    Raises MissingExtraError without NNCF, UsageError (code `few_images`) for fewer than 64 different images that
+    can be read, or where a third of those kept back cannot be read again, DeviceError for a classifier that does
+    not run on OpenVINO or where quantization fails, OSError.
     """
     workshop.need_library()
     options = options or TuningOptions()
-    sets = [classifier.encode_labels(each) for each in as_label_sets(labels)]
+    sets = [classifier.encode_labels(label_set) for label_set in as_label_sets(labels)]
     return _Tuner(classifier, sets, options, progress or _silent, quantize).run(images)
 
 
 def _silent(_words: str, _part: float) -> None:
     pass
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    """Images drawn: `rest` to tune on, `kept` back with their exact embeddings, float32[n, d]."""
-
-    rest: _Recorded
-    kept: list[Source]
-    exact: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.rest.pixels) + len(self.kept)
 
 
 class _Tuner:
@@ -121,13 +104,11 @@ class _Tuner:
     def run(self, images: Any) -> Tuning:
         """Draw, tune, check, install."""
         self._say("drawing images")
-        drawn = self._draw(images)
-        choosing = min(max(round(_CHOOSING * len(drawn.rest.pixels)), 1), _MOST_CHOOSING)
-        pixels, exact = drawn.rest.pixels, drawn.rest.vectors
-        sample = Sample(pixels[:choosing], exact[:choosing], self._sets, self._encoder.head)
-        with workshop.opened(self._encoder, pixels[choosing:], self._quantize) as bench:
-            count = min(self._calibrating(drawn.rest.seconds), len(pixels) - choosing)
-            ending = len(drawn.kept) * drawn.rest.seconds + 2 * _MEASURING
+        parts = self._parts(images)
+        sample = Sample(parts.choosing, parts.choosing_exact, self._sets, self._encoder.head)
+        with workshop.opened(self._encoder, parts.calibrating, self._quantize) as bench:
+            count = min(self._calibrating(parts.seconds), len(parts.calibrating))
+            ending = len(parts.kept) * parts.seconds + 2 * _MEASURING
             chosen = search(
                 lambda recipe: bench.candidate(recipe, count),
                 sample,
@@ -135,24 +116,23 @@ class _Tuner:
                 self._start + self._budget - ending,
                 self._say,
             )
-            result = self._measured(chosen.candidate, drawn, sample.pixels)
+            result = self._measured(chosen.candidate, parts)
             result = replace(result, tries=chosen.tries, calibrated_on=count)
             return self._installed(bench, chosen.candidate, result)
 
-    def _draw(self, images: Any) -> _Drawn:
-        """Draw images, and encode them with the engine of now. Raises UsageError where they are too few."""
+    def _parts(self, images: Any) -> Parts:
+        """Draw images, encode and divide them. Raises UsageError where they are too few."""
         drawn, there = draw(as_images(images), self._options.images, self._options.seed)
-        _require(len(drawn), there, 0)
+        _require(len(drawn), there)
         self._warn_of_few(len(drawn))
-        count = max(len(drawn) // _KEPT, len(drawn) - _MOST_OTHERS)
-        rest = _Recorded(self._encoder, drawn[count:])
-        rest.run(self._classifier, self._say)
-        words = "encoding images to check with"
-        kept = list(self._counted(self._classifier.batches(drawn[:count]), words, count))
-        sources = [source for batch in kept for source in batch.sources]
-        unread = rest.failed + count - len(sources)
-        _require(len(drawn) - unread, there, unread)
-        return _Drawn(rest, sources, np.concatenate([each.vectors for each in kept if each.stored]))
+        words = "encoding images"
+        parts = reading.divided(
+            drawn, self._encoder, self._classifier.load_options, self._counting(words, len(drawn))
+        )
+        _require(len(parts), there, parts.failed, parts.copies)
+        if len(parts) < len(drawn):
+            self._warn_of_few(len(parts))
+        return parts
 
     def _warn_of_few(self, count: int) -> None:
         """Say before the work that it cannot hold a floor."""
@@ -165,27 +145,44 @@ class _Tuner:
             )  # fmt: skip
 
     def _calibrating(self, seconds: float) -> int:
-        """Return how many images to quantize on, where encoding one takes so many seconds."""
-        fitting = int(_PART * self._budget / (_PASSES * seconds))
-        return min(max(fitting, _LEAST_CALIBRATING), _MOST_CALIBRATING)
+        """Return how many images to quantize on at most, where encoding one takes so many seconds."""
+        return max(int(_PART * self._budget / (_PASSES * seconds)), _LEAST_CALIBRATING)
 
-    def _measured(self, candidate: Candidate, drawn: _Drawn, pixels: NDArray[np.uint8]) -> Tuning:
+    def _compared(self, candidate: Candidate, parts: Parts) -> Agreement:
+        """Compare embeddings of the images kept back that are as they were when they were read first.
+
+        Raises UsageError where too few are, DeviceError where the candidate's embeddings are not finite.
+        """
+        kept = {image.source.name: image for image in parts.kept}
+        sources = [image.source for image in parts.kept]
+        exact, quantized, non_finite = [], [], 0
+        counting = self._counting("comparing on images kept back", len(kept))
+        options = self._classifier.load_options
+        for item in reading.encoded(sources, candidate.encoder, options, counting):
+            if isinstance(item, Failure):
+                non_finite += item.kind == "non_finite"
+            elif item.digest == kept[item.source.name].digest:
+                exact.append(kept[item.source.name].exact)
+                quantized.append(item.vector)
+        _require_kept(len(exact) + non_finite, len(kept))
+        if not exact:
+            raise DeviceError("quantization failed: no embedding is finite", code="tuning")
+        rows = np.stack(exact), np.stack(quantized)
+        return check.agreement(*rows, self._sets, self._encoder.head, non_finite=non_finite)
+
+    def _measured(self, candidate: Candidate, parts: Parts) -> Tuning:
         """Compare on the images kept back, and measure the speed."""
-        batches = pipeline.batches(drawn.kept, candidate.encoder, self._classifier.load_options)
-        words = "comparing on images kept back"
-        vectors = [each.vectors for each in self._counted(batches, words, len(drawn.kept))]
-        result = check.agreement(
-            drawn.exact, np.concatenate(vectors), self._sets, self._encoder.head
-        )
+        result = self._compared(candidate, parts)
         self._say("measuring images a second")
-        before, after = timing.rates([self._encoder, candidate.encoder], pixels, _MEASURING)
+        encoders = [self._encoder, candidate.encoder]
+        before, after = timing.rates(encoders, parts.choosing, _MEASURING)
         return Tuning(
             model=self._encoder.name,
             reference=self._encoder.precision,
             date=datetime.now(timezone.utc).date().isoformat(),
             processor=machine.processor(),
             seed=self._options.seed,
-            drawn=len(drawn),
+            drawn=len(parts),
             calibrated_on=0,
             tries=0,
             alpha=candidate.recipe.alpha,
@@ -206,65 +203,29 @@ class _Tuner:
             bench.install(candidate, result.to_dict())
         return result
 
-    def _counted(self, batches: Iterable[Batch], words: str, total: int) -> Iterator[Batch]:
-        done = 0
-        for batch in batches:
-            yield batch
-            done += len(batch.items)
-            self._say(f"{words}: {done:,} of {total:,}")
+    def _counting(self, words: str, total: int) -> Callable[[int], None]:
+        return lambda done: self._say(f"{words}: {done:,} of {total:,}")
 
     def _say(self, words: str) -> None:
         self._progress(words, min((perf_counter() - self._start) / self._budget, 1.0))
 
 
-class _Recorded:
-    """An encoder that keeps the pixels and vectors that pass it, in step with each other."""
-
-    def __init__(self, encoder: Encoder, sources: Sequence[Source]) -> None:
-        self._encoder = encoder
-        self._sources = sources
-        self._lock = Lock()
-        self._rows: list[tuple[NDArray[np.uint8], NDArray[np.float32]]] = []
-        self.seconds = 0.0
-        """What one image takes."""
-        self.failed = 0
-
-    def run(self, classifier: Classifier, say: Callable[[str], None]) -> None:
-        """Encode the sources."""
-        start = perf_counter()
-        done = 0
-        for batch in pipeline.batches(self._sources, self, classifier.load_options):
-            done += len(batch.items)
-            self.failed += len(batch.failures)
-            say(f"encoding images to tune on: {done:,} of {len(self._sources):,}")
-        self.seconds = (perf_counter() - start) / max(done, 1)
-
-    def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Do what the encoder does, and keep both."""
-        vectors = self._encoder.encode_images(pixels)
-        with self._lock:
-            self._rows.append((pixels, vectors))
-        return vectors
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._encoder, name)
-
-    @property
-    def pixels(self) -> NDArray[np.uint8]:
-        """uint8[n, size, size, 3]."""
-        return np.concatenate([pixels for pixels, _ in self._rows])
-
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """float32[n, d], unit rows."""
-        return np.concatenate([vectors for _, vectors in self._rows])
-
-
-def _require(readable: int, there: int, unread: int) -> None:
-    if readable < FEWEST:
-        cannot = f", {unread:,} of which cannot be read" if unread else ""
+def _require(usable: int, there: int, unread: int = 0, copies: int = 0) -> None:
+    if usable < FEWEST:
+        words = [f", {unread:,} of which cannot be read"] if unread else []
+        words += [f", {copies:,} of which are copies of others"] if copies else []
         raise UsageError(
-            f"tuning needs at least {FEWEST} images, and there are {there:,}{cannot}",
+            f"tuning needs at least {FEWEST} images, and there are {there:,}{''.join(words)}",
+            code="few_images",
+            images=usable,
+        )
+
+
+def _require_kept(readable: int, kept: int) -> None:
+    if readable < _READABLE * kept:
+        raise UsageError(
+            f"only {readable:,} of the {kept:,} images kept back for the check could be read again unchanged;"
+            " tune again when they stay in place",
             code="few_images",
             images=readable,
         )

@@ -7,6 +7,7 @@ then, with the best of these, more and more layers left at higher precision. The
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -69,11 +70,12 @@ def search(
     sample: Sample,
     floors: Floors,
     until: float,
-    said: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Chosen:
     """Try recipes until one holds the floors, or the next would not end by `until` (of `perf_counter`).
 
-    At least one is tried; where none holds, the one of the highest median cosine is taken. `said` hears of each.
+    At least one is tried; where none holds, the one of the highest median cosine is taken. `report`
+    is called with each in words.
     """
     tried: list[tuple[float, Candidate]] = []
     longest = 0.0
@@ -81,7 +83,7 @@ def search(
         start = perf_counter()
         if tried and start + longest > until:
             break
-        said(_words(recipe))
+        report(_words(recipe))
         candidate = make(recipe)
         result = sample.agreement(candidate)
         longest = max(longest, perf_counter() - start)
@@ -105,7 +107,7 @@ def _recipes(tried: list[tuple[float, Candidate]]) -> Iterator[Recipe]:
 
 
 def _best(tried: list[tuple[float, Candidate]]) -> Candidate:
-    return max(tried, key=lambda each: each[0])[1]
+    return max(tried, key=lambda one: -1.0 if math.isnan(one[0]) else one[0])[1]
 
 
 def _left(layers: Layers, part: float) -> tuple[str, ...]:
@@ -118,7 +120,7 @@ def _holds(result: Agreement, floors: Floors) -> bool:
     return (
         result.median_cosine >= floors.median_cosine
         and result.lowest_cosine >= floors.lowest_cosine
-        and all(each.best_label.value >= aim for each in result.sets)
+        and all(one.best_label.value >= aim for one in result.sets)
     )
 
 
