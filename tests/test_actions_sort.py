@@ -709,3 +709,17 @@ def test_on_macos_all_metadata_is_copied(tmp_path: Path) -> None:
     placing.copy_mac_metadata(tmp_path / "a", tmp_path / "b", library)
     a, b = (os.fsencode(tmp_path / name) for name in "ab")
     library.copyfile.assert_called_once_with(a, b, None, 7)
+
+
+def test_an_image_that_was_replaced_since_it_was_scored_stays(photos: Path, into: Path) -> None:
+    """Its label is another image's; the others are placed, also where two names are one file."""
+    files = [write(photos / name) for name in ("a.jpg", "b.jpg")]
+    os.link(files[1], photos / "c.jpg")
+    files.append(photos / "c.jpg")
+    states = {str(file): steps.state(file) for file in files}
+    write(photos / "new", "other")
+    (photos / "new").replace(files[0])
+    into.mkdir()
+    with journal.opened(into / journal.NAME) as book:
+        plan = Plan(Layout(into, "link"), [scored(file) for file in files], None, states)
+        assert kinds(list(moving.apply(plan, book))) == ["changed", "placed", "placed"]

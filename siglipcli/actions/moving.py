@@ -6,7 +6,7 @@ the ending, or the one's sidecar would be taken for the other's.
 """
 
 # Names stay the strings that were typed: Path would drop their `./`, and resolve would follow links.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH114, PTH118, PTH119, PTH120, PTH206, PTH208
+# ruff: noqa: PTH100, PTH110, PTH113, PTH114, PTH118, PTH119, PTH120, PTH208
 
 from __future__ import annotations
 
@@ -93,14 +93,16 @@ class Placement:
 
 
 class Plan:
-    """Decides for each result of a run, in order, where its group goes."""
+    """Decides for each result of a run, in order, where its group goes; `states`: of images when they were read."""
 
     def __init__(self, layout: Layout, results: Sequence[Prediction | Failure],
-                 origins: dict[str, Entry] | None = None) -> None:  # fmt: skip
+                 origins: dict[str, Entry] | None = None,
+                 states: dict[str, steps.State] | None = None) -> None:  # fmt: skip
         self.layout = layout
         self.results = results
         self._companions = Companions()
         self._occupied = _Occupied(layout.into, origins or {})
+        self._states = states or {}
         self._scored = {os.path.abspath(r.file) for r in results if isinstance(r, Prediction)}
 
     def __iter__(self) -> Iterator[Placement | Failure]:
@@ -137,6 +139,8 @@ class Plan:
         if self.layout.action in {"move", None} and os.path.islink(result.file):
             message = "A symbolic link: what it leads to can be sorted where that is."
             return Failure(result.file, "link", message)
+        if self._states.get(result.file, state := steps.state(result.file)) != state:
+            return Failure(result.file, "changed", "It has changed since it was scored; it stays.")
         group = self._group(result.file, leader)
         if link := self._link_in(group):
             name = visible(os.path.basename(link))
@@ -152,7 +156,7 @@ class Plan:
     def _link_in(self, group: Sequence[str]) -> str | None:
         """Return a link that would lead nowhere once it is moved, or leads nowhere already."""
         moves = self.layout.action in {"move", None}
-        links = (p for p in group[:-1] if os.path.islink(p))
+        links = filter(os.path.islink, group[:-1])
         return next((p for p in links if moves or not os.path.exists(p)), None)
 
     def _group(self, file: str, leader: str) -> list[str]:
@@ -322,7 +326,7 @@ def _intend(placed: Sequence[Placement], layout: Layout, journal: Journal) -> di
         except OSError as error:
             lost[id(item)] = failed(item.file, error)
             continue
-        entries += _new_folders(os.path.dirname(item.target), layout.into, folders)
+        entries += steps.new_folders(os.path.dirname(item.target), layout.into, folders)
         entries += done
     journal.intend(entries)
     return lost
@@ -331,19 +335,6 @@ def _intend(placed: Sequence[Placement], layout: Layout, journal: Journal) -> di
 def _step(layout: Layout, source: str, target: str, group: int) -> Entry:
     below = os.path.relpath(target, layout.into)
     return steps.step(layout.action or "", source, below, group)
-
-
-def _new_folders(folder: str, into: Path, known: set[str]) -> list[Entry]:
-    """Return the steps that make a folder and those above it, up to the destination."""
-    below = os.path.relpath(folder, into)
-    parts = [] if below == os.curdir else below.split(os.sep)
-    entries: list[Entry] = []
-    for depth in range(len(parts)):
-        place = os.path.join(*parts[: depth + 1])
-        if place not in known and not os.path.isdir(into / place):
-            entries.append(Entry(FOLDER, place))
-        known.add(place)
-    return entries
 
 
 def _done(item: Placement, plan: Plan, journal: Journal) -> Placement | Failure:

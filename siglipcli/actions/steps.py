@@ -5,6 +5,9 @@ first and the last 256 KiB, where formats keep what tools edit in place. Reading
 would take as long as a copy, for a move that takes none.
 """
 
+# Names stay the strings that were typed.
+# ruff: noqa: PTH118, PTH206
+
 from __future__ import annotations
 
 import hashlib
@@ -12,13 +15,25 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from siglipcli.actions.journal import Entry
+from siglipcli.actions.journal import FOLDER, Entry
 from siglipcli.files import has_own_ctime, stamp
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["info", "is_like", "is_original", "is_unchanged", "step"]
+__all__ = [
+    "State",
+    "info",
+    "is_like",
+    "is_original",
+    "is_unchanged",
+    "new_folders",
+    "state",
+    "step",
+]
+
+State = tuple[int, int, int]
+"""A file's size in bytes, mtime in ns, and inode."""
 
 _WHOLE, _END = 1 << 20, 1 << 18  # bytes
 _FINE, _COARSE = 100, 2_000_000_000  # ns: what NTFS and FAT round times to
@@ -32,6 +47,25 @@ def step(kind: str, source: str, below: str, group: int) -> Entry:
     origin = os.path.abspath(source)  # noqa: PTH100  # the name, not where it leads
     mode = stat.S_IMODE(state.st_mode)
     return Entry(kind, below, origin, group, size, mtime, ctime, inode, mode, digest)
+
+
+def new_folders(folder: str, into: Path, known: set[str]) -> list[Entry]:
+    """Return the steps that make a folder and those above it, up to the destination."""
+    below = os.path.relpath(folder, into)
+    parts = [] if below == os.curdir else below.split(os.sep)
+    entries: list[Entry] = []
+    for depth in range(len(parts)):
+        place = os.sep.join(parts[: depth + 1])
+        if place not in known and not (into / place).is_dir():
+            entries.append(Entry(FOLDER, place))
+        known.add(place)
+    return entries
+
+
+def state(file: str | Path) -> State:
+    """Return what another file, or other content, at this path would change. Raises OSError."""
+    size, mtime, _, inode = stamp(os.stat(file))  # noqa: PTH116
+    return size, mtime, inode  # ctime changes with each link to the file
 
 
 def info(path: Path) -> os.stat_result | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +18,7 @@ from siglipcli.cli.options import InputOptions, ModelOptions, ThresholdOptions, 
 from siglipcli.cli.sort_rows import DONE, Rows, counted, how_back
 from siglipcli.errors import UsageError
 from siglipcli.outputs.output import open_output
+from siglipcli.results import Source
 from siglipcli.terminal import signals
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
@@ -25,9 +28,10 @@ from siglipcli.terminal.values import words
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from siglipcli.actions.moving import Layout
+    from siglipcli.actions.steps import State
     from siglipcli.labels import LabelSet
     from siglipcli.results import Failure, Prediction
 
@@ -98,9 +102,12 @@ def sort(
     layout_of = _layout(options, into)
     sets = setup.label_sets(labels, terminal)
     layout = layout_of(sets)
-    results, sources, failed = _results(inputs, into, sets, labels, threshold, engine, terminal)
+    states: dict[str, State] = {}
+    results, sources, failed = _results(
+        inputs, into, sets, labels, threshold, engine, terminal, states
+    )
     rows = Rows(options.output_format, layout.action)
-    _place(results, layout, rows)
+    _place(results, layout, rows, states)
     _report(sources, terminal, alone=options.alone)
     terminal.note(rows.summary(into))
     if failed or rows.counts["failed"]:
@@ -150,6 +157,7 @@ def _results(
     threshold: ThresholdOptions,
     engine: ModelOptions,
     terminal: Terminal,
+    states: dict[str, State],
 ) -> tuple[list[Prediction | Failure], Inputs, int]:
     """Score all images; none is touched before the last one has its result."""
     from siglipcli.scoring import ScoringOptions
@@ -163,11 +171,27 @@ def _results(
         with terminal.waiting("encoding labels") as progress:
             embedded = [classifier.encode_labels(label_set, progress) for label_set in sets]
         with terminal.progress(sources.total) as counted:
-            stream = classifier.classify(sources.stream(), embedded, scoring)
+            inputs_read = sources.stream()
+            if isinstance(inputs_read, Iterator):  # not embeddings of an earlier run
+                inputs_read = _noted(inputs_read, states)
+            stream = classifier.classify(inputs_read, embedded, scoring)
             results = list(tally.adding(counted(stream)))
         tally.require_inputs(sources.report, None, terminal, allow_empty=False)
         tally.report(terminal)
     return results, sources, tally.failed
+
+
+def _noted(
+    items: Iterable[Source | Failure], states: dict[str, State]
+) -> Iterator[Source | Failure]:
+    """Pass inputs on, and note the state of each before it is read."""
+    from siglipcli.actions import steps
+
+    for item in items:
+        if isinstance(item, Source):
+            with suppress(OSError):  # its row will say why
+                states[item.name] = steps.state(item.name)
+        yield item
 
 
 def _report(sources: Inputs, terminal: Terminal, *, alone: bool) -> None:
@@ -193,21 +217,23 @@ def _placed(into: Path) -> Callable[[str], bool]:
     return lambda path: bool(placed) and os.path.abspath(path) in placed  # noqa: PTH100
 
 
-def _place(results: list[Prediction | Failure], layout: Layout, rows: Rows) -> None:
+def _place(
+    results: list[Prediction | Failure], layout: Layout, rows: Rows, states: dict[str, State]
+) -> None:
     from siglipcli.actions import journal, moving, recovery
 
     with open_output(None) as stream, signals.put_away():
         path = layout.into / journal.NAME
         if layout.action is None:
             origins = journal.origins(journal.read(path), layout.into)
-            rows.write(moving.Plan(layout, results, origins), stream)
+            rows.write(moving.Plan(layout, results, origins, states), stream)
             return
         is_made = _make(layout.into)
         with journal.opened(path) as book:
             signals.describe(lambda: f"interrupted: {rows.so_far()}; {how_back(layout.into)}")
             recovery.recover(book)
             origins = journal.origins(book.runs, layout.into)
-            plan = moving.Plan(layout, results, origins)
+            plan = moving.Plan(layout, results, origins, states)
             rows.write(moving.apply(plan, book, made=is_made), stream)
 
 
