@@ -65,8 +65,8 @@ IMPORTS: dict[str, set[str]] = {
         "python_multipart", "scoring", "starlette", "store", "uvicorn",
     },
     "batch": {
-        "api", "arguments", "embedding_files", "fsspec", "inputs", "numpy", "outputs", "pipeline", "pyarrow", "ray", "rich", "scoring",
-        "terminal",
+        "api", "arguments", "embedding_files", "fsspec", "inputs", "labels", "numpy", "outputs", "pipeline", "pyarrow", "ray", "rich",
+        "scoring", "terminal",
     },
     "terminal": {"rich", "typer"},
     "cli": {

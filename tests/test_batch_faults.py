@@ -139,6 +139,16 @@ def test_two_int8_engines_do_not_mix() -> None:
         Worker(job(fingerprint=checkpoint, tuning="d1"))
 
 
+def test_what_is_said_of_a_model_is_said_of_a_workers_too() -> None:
+    """Calibration and prompts are checked with the model that a worker opened, here or on a cluster."""
+    from siglipcli.batch.ray_run import _described
+
+    labels = LabelSet.from_dict({"labels": ["red", "x q z " * 30]})
+    _, model, _ = _described(job(sets=(labels,)), plan.Inputs(("0.tar",), "tars"))
+    assert (model.name, "-" in model.fingerprint, bool(model.precision)) == ("demo", True, True)
+    assert any(line.startswith("label set labels: ") for line in model.warnings)
+
+
 def test_credentials_in_a_uri_are_refused_for_a_cluster() -> None:
     """A cluster stores and logs what its workers are given."""
     for uri in ("s3://key:secret@bucket/0.tar", "s3://bucket/0.tar?secret_key=x"):
@@ -207,6 +217,13 @@ def test_parts_are_never_read_as_input(output: str, uri: str, is_refused: bool) 
         return
     with pytest.raises(UsageError, match="inside the input"):
         check_output(output, (uri,))
+
+
+def test_an_image_member_is_not_kept_as_text(tmp_path: Path) -> None:
+    """--keep jpg would take the images themselves away."""
+    write(tmp_path, {"0.tar": tar(FEW)})
+    said = run("0.tar", "-o", "out", "--keep", "jpg", status=2).stderr
+    assert "'jpg' is an image" in said
 
 
 def test_names_with_an_underscore_are_left_out_of_parquet_alone(tmp_path: Path) -> None:

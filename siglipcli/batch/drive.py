@@ -35,6 +35,9 @@ class Engine(Protocol):
     def described(self, job: Job, inputs: Inputs) -> dict[str, Any]:
         """Return what the run's rows depend on, from where the model is open."""
 
+    def opened(self, job: Job, inputs: Inputs) -> prepare.Opened:
+        """Return which model the workers have."""
+
     def outcomes(self, job: Job, shards: Sequence[Shard], progress: Progress) -> Iterator[Outcome]:
         """Yield what becomes of each shard, as it ends."""
 
@@ -50,6 +53,11 @@ class LocalEngine:
     def described(self, job: Job, inputs: Inputs) -> dict[str, Any]:
         """Return what the run's rows depend on."""
         return prepare.described(job, inputs, self.worker)
+
+    def opened(self, job: Job, inputs: Inputs) -> prepare.Opened:
+        """Return which model is open."""
+        del inputs
+        return prepare.opened(job, self.worker)
 
     def outcomes(self, job: Job, shards: Sequence[Shard], progress: Progress) -> Iterator[Outcome]:
         """Yield what becomes of each shard, as it ends."""
@@ -89,7 +97,7 @@ class Run:
     def outcomes(self, work: Work, progress: Progress) -> Iterator[Outcome]:
         """Do the work, and yield what becomes of each shard. Raises what ends the whole run."""
         for outcome in self.engine.outcomes(self.job, work.todo, progress):
-            if outcome.status == "there":
+            if outcome.status == "present":
                 self._present.append(outcome.shard)
             else:
                 self.here.add(outcome)

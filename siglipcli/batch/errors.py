@@ -36,8 +36,8 @@ def storage_error(name: str, error: Exception, *, is_final: bool | None = None) 
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     missing = isinstance(error, FileNotFoundError) or bool(_MISSING.search(text))
     forbidden = isinstance(error, PermissionError) or bool(_FORBIDDEN.search(text))
-    said = cleaned(text) or type(error).__name__
-    why = "there is no such file" if missing else "no permission" if forbidden else said
+    reason = cleaned(text) or type(error).__name__
+    why = "there is no such file" if missing else "no permission" if forbidden else reason
     return StorageError(
         f"{name}: {why}.",
         is_missing=missing,

@@ -92,10 +92,10 @@ def _walk(root: str, end: str, below: str, storage: Storage, chooser: Chooser) -
             yield from _walk(root, end, f"{name}/", storage, chooser)
 
 
-def extend(found: Iterable[str], folder: Folder, shard_size: int) -> int:
-    """Store what of `found`, a walk, the run's listing does not have yet. Return how many paths these are."""
+def extend(files: Iterable[str], folder: Folder, shard_size: int) -> int:
+    """Store what of `files`, a walk, the run's listing does not have yet. Return how many paths these are."""
     pa, _, parquet = libraries()
-    new = _without(found, _known(folder))
+    new = _without(files, _known(folder))
     first = list(islice(new, shard_size))
     if not first:
         return 0
@@ -116,10 +116,10 @@ def extend(found: Iterable[str], folder: Folder, shard_size: int) -> int:
     return stored
 
 
-def _without(found: Iterable[str], known: Iterator[list[str]]) -> Iterator[str]:
-    """Yield what is in `found` and not in `known`; both are in order."""
+def _without(files: Iterable[str], known: Iterator[list[str]]) -> Iterator[str]:
+    """Yield what is in `files` and not in `known`; both are in order."""
     other = next(known, None)
-    for path in found:
+    for path in files:
         key = _key(path)
         while other is not None and other < key:
             other = next(known, None)
@@ -142,9 +142,9 @@ def _stored(folder: Folder, name: str) -> Iterator[list[str]]:
             yield from (os.fsdecode(path).split("/") for path in batch.column(0).to_pylist())
 
 
-def new_shards(found: Iterable[str], folder: Folder, shard_size: int) -> Iterator[Shard]:
+def new_shards(files: Iterable[str], folder: Folder, shard_size: int) -> Iterator[Shard]:
     """Yield the shards that `extend` would add, and store nothing."""
-    number, new = len(_listings(folder)), _without(found, _known(folder))
+    number, new = len(_listings(folder)), _without(files, _known(folder))
     for index in count():
         size = sum(1 for _ in islice(new, shard_size))
         if not size:

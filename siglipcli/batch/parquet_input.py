@@ -76,7 +76,7 @@ def image_column(schema: Any, name: str | None, uri: str) -> str:
             )
         return name
     raw: list[str] = [column for column in usable if _is_binary(schema.field(column).type)]
-    likely = [each for each in _LIKELY if each in usable] or (raw if len(raw) == 1 else [])
+    likely = [column for column in _LIKELY if column in usable] or (raw if len(raw) == 1 else [])
     if likely:
         return likely[0]
     raise UsageError(

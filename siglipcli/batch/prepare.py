@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from siglipcli.batch import braces, embedding_input, listing, manifest, parquet_input, part_writer
+from siglipcli.batch import (
+    braces,
+    embedding_input,
+    listing,
+    manifest,
+    parquet_input,
+    part_writer,
+    tar_input,
+)
 from siglipcli.batch.patterns import fixed_part, has_pattern, reaches
 from siglipcli.batch.storage import Folder, Storage
 from siglipcli.batch.uris import LOCAL, identity, redacted, split, with_credentials
 from siglipcli.errors import StorageError, UsageError
+from siglipcli.labels.model_view import ModelView, capped, prompts, text_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,13 +28,17 @@ if TYPE_CHECKING:
     from siglipcli.batch.shards import Job, Shard
     from siglipcli.batch.worker import Worker
 
-__all__ = ["begin", "check_for_cluster", "check_output", "check_plan", "check_schemes"]
-__all__ += ["completed", "described", "for_cluster", "planned"]
+__all__ = ["Opened", "begin", "check_for_cluster", "check_output", "check_plan", "check_schemes"]
+__all__ += ["check_sight", "completed", "described", "for_cluster", "opened", "planned"]
+
+_WARNINGS = 3  # of one kind, in one set
 
 
 def completed(job: Job, inputs: Inputs) -> Job:
     """Return the job with the columns that its first Parquet file has. Raises UsageError, StorageError."""
     part_writer.kept_names(job)
+    if job.kind == "tars":
+        tar_input.check_keep(job.keep)
     if job.kind == "files" and job.keep:
         raise UsageError("loose files have nothing beside them to keep", code="nothing_to_keep")
     if job.kind not in {"parquet", "embeddings"}:
@@ -150,6 +163,28 @@ def described(job: Job, inputs: Inputs, worker: Worker) -> dict[str, Any]:
         if schema is not None:
             embedding_input.check(schema, uri, encoder)
     return manifest.facts(job, encoder, worker.width, inputs.shard_size)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The model of a run as a worker has it; `warnings` say what it does not read of the labels' prompts."""
+
+    name: str
+    fingerprint: str
+    precision: str
+    warnings: tuple[str, ...]
+
+
+def opened(job: Job, worker: Worker) -> Opened:
+    """Return which model a worker has open."""
+    encoder = worker.classifier.encoder
+    view = ModelView(encoder.tokenizer)
+    warnings = tuple(
+        f"label set {labels.name}: {line}"
+        for labels in job.sets
+        for line in capped(text_warnings(prompts(labels), view), _WARNINGS)
+    )
+    return Opened(encoder.name, encoder.fingerprint, encoder.precision, warnings)
 
 
 def begin(job: Job, inputs: Inputs, facts: dict[str, Any]) -> Iterator[Shard]:

@@ -50,22 +50,31 @@ class RayEngine:
     workers: int = 1
     counts_images: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    _model: prepare.Opened | None = None
 
     def described(self, job: Job, inputs: Inputs) -> dict[str, Any]:
-        """Open the model on one worker, and return what the run's rows depend on. Raises what that raises."""
+        """Open the model on one worker, once, and return what the run's rows depend on. Raises what that raises."""
+        if self.facts:
+            return self.facts
         ray = _library()
         processors, gpus = self.resources
         task = ray.remote(num_cpus=processors, num_gpus=gpus)(_described)
         with _translated():
-            facts, error, version = ray.get(task.remote(_for_workers(job, self.resources), inputs))
+            facts, result, version = ray.get(task.remote(_for_workers(job, self.resources), inputs))
         if version != __version__:
             raise UsageError(
                 f"the cluster has siglipcli {version}, and this machine {__version__}. Install the same on both."
             )
-        if error is not None:
-            raise error
-        self.facts = dict(facts)
+        if isinstance(result, SiglipError):
+            raise result
+        self.facts, self._model = dict(facts), result
         return self.facts
+
+    def opened(self, job: Job, inputs: Inputs) -> prepare.Opened:
+        """Return which model the workers have. Raises what opening it on one raises."""
+        self.described(job, inputs)
+        assert self._model is not None
+        return self._model
 
     def outcomes(self, job: Job, shards: Sequence[Shard], progress: Progress) -> Iterator[Outcome]:
         """Yield what becomes of each shard, as it ends."""
@@ -143,8 +152,8 @@ def _translated() -> Iterator[None]:
         yield
     except _library().exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        said = cleaned(lines[-1]) if lines else type(error).__name__
-        raise DeviceError(f"the cluster could not go on: {said}.") from error
+        reason = cleaned(lines[-1]) if lines else type(error).__name__
+        raise DeviceError(f"the cluster could not go on: {reason}.") from error
 
 
 def _library() -> Any:
@@ -192,12 +201,15 @@ def _for_workers(job: Job, resources: tuple[float, float]) -> Job:
     return replace(job, load_options=replace(job.load_options, workers=threads))
 
 
-def _described(job: Job, inputs: Inputs) -> tuple[dict[str, Any], SiglipError | None, str]:
+def _described(
+    job: Job, inputs: Inputs
+) -> tuple[dict[str, Any], prepare.Opened | SiglipError, str]:
     """On a worker: open the model. An error comes back as a value, as Ray would wrap it."""
     try:
         worker = Worker(job)
         with worker.classifier:
-            return prepare.described(job, inputs, worker), None, __version__
+            opened = prepare.opened(job, worker)
+            return prepare.described(job, inputs, worker), opened, __version__
     except SiglipError as error:
         return {}, error, __version__
 

@@ -104,7 +104,7 @@ class Outcome:
     """What became of a shard.
 
     `status`: `done`, `incomplete` (a part with the rows before a cut), `failed` (no part; `reason` says why) or
-    `there` (its part was there already). `failures` counts rows without a result by kind.
+    `present` (its part was there already). `failures` counts rows without a result by kind.
     """
 
     shard: str
@@ -118,7 +118,7 @@ class Outcome:
     @property
     def is_good(self) -> bool:
         """Whether every row of it has a result."""
-        return self.status in {"done", "there"} and not self.failures
+        return self.status in {"done", "present"} and not self.failures
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""

@@ -178,10 +178,10 @@ class Storage:
         place = self.at(uri)
         selector = fs.FileSelector(place.path.rstrip("/") or ".", allow_not_found=True)
         with translated(uri):
-            found = place.fs.get_file_info(selector)
+            infos = place.fs.get_file_info(selector)
         entries = [
             Entry(info.base_name, info.type == fs.FileType.Directory, info.size or 0)
-            for info in found
+            for info in infos
             if info.base_name
         ]
         return sorted(entries, key=lambda entry: entry.name)
@@ -192,8 +192,8 @@ class Storage:
         place = self.at(uri)
         selector = fs.FileSelector(place.path.rstrip("/") or ".", allow_not_found=True)
         with translated(uri):
-            found = place.fs.get_file_info(selector)
-        return (info.base_name for info in found if info.type == fs.FileType.File)
+            infos = place.fs.get_file_info(selector)
+        return (info.base_name for info in infos if info.type == fs.FileType.File)
 
 
 class Folder:

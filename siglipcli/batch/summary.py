@@ -46,7 +46,7 @@ class Counts:
         ids = iter(shards)
         with ThreadPoolExecutor(_FOOTERS, thread_name_prefix="siglip-footers") as pool:
             while chunk := list(islice(ids, _CHUNK)):
-                for counts in pool.map(lambda each: _footer(output, each), chunk):
+                for counts in pool.map(lambda shard: _footer(output, shard), chunk):
                     self.shards["incomplete" if counts["incomplete"] else "done"] += 1
                     self.rows += counts["rows"]
                     self.failures.update(counts["failures"])

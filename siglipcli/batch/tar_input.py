@@ -19,7 +19,7 @@ from siglipcli.batch.errors import libraries
 from siglipcli.batch.rows import Row
 from siglipcli.batch.storage import translated
 from siglipcli.batch.uris import split
-from siglipcli.errors import StorageError
+from siglipcli.errors import StorageError, UsageError
 from siglipcli.inputs import IMAGE_ENDINGS
 from siglipcli.results import Failure
 from siglipcli.text import utf8, visible
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from siglipcli.batch.shards import Job, Shard
 
-__all__ = ["ENDINGS", "rows"]
+__all__ = ["ENDINGS", "check_keep", "rows"]
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tar.zstd")
 """What a tar's name ends in."""
@@ -82,6 +82,13 @@ class _Raw:
 
     def close(self) -> None:
         self.closed = True
+
+
+def check_keep(keep: tuple[str, ...]) -> None:
+    """Raise UsageError for a member to keep that is the image itself: only texts are kept beside it."""
+    for name in keep:
+        if name.lower() in _EXTENSIONS:
+            raise UsageError(f"the member {name!r} is an image, and only texts are kept beside it.")
 
 
 def rows(job: Job, shard: Shard) -> Iterator[Row]:

@@ -34,8 +34,8 @@ def split(uri: str) -> tuple[str, str, str, str]:
         more, _, path = path.rpartition("@")
         name, _, path = path.partition("/")
         authority = f"{authority}/{more}@{name}"
-    found = _QUERY.search(path)
-    return scheme, authority, path[: found.start()] if found else path, found[1] if found else ""
+    end = _QUERY.search(path)
+    return scheme, authority, path[: end.start()] if end else path, end[1] if end else ""
 
 
 def _is_half(scheme: str, authority: str) -> bool:

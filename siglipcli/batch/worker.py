@@ -66,7 +66,7 @@ class Worker:
         self.classifier = classifier or Classifier(job.spec, job.load_options, keep_towers=False)
         encoder = self.classifier.encoder
         _check_model(job, encoder)
-        self._labels = [self.classifier.encode_labels(each) for each in job.sets]
+        self._labels = [self.classifier.encode_labels(labels) for labels in job.sets]
         self.width = self._labels[0].vectors.shape[1]
         self._facts = provenance(encoder, job.sets)
         self.output = Folder(job.output, job.storage)
@@ -81,7 +81,7 @@ class Worker:
         """
         start = time.perf_counter()
         if not shard.again and self.output.has(part_name(shard.id)):
-            return Outcome(shard.id, "there", where=shard.where)
+            return Outcome(shard.id, "present", where=shard.where)
         run = self.job.run
         begun = attempts.count(self.output, shard.id, run)
         if begun >= attempts.MOST:

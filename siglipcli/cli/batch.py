@@ -120,7 +120,7 @@ def batch(
     Exit status: 0 all images scored; 1 some images or shards failed, the output says which;
     2 usage or labels; 3 could not go on.
     """
-    from siglipcli.batch.drive import LocalEngine, Run
+    from siglipcli.batch.drive import Run
 
     terminal = Terminal(verbosity, rows_on_screen=False)
     sources = _sources(inputs, output, cluster)
@@ -132,10 +132,11 @@ def batch(
         _print_plan(job, sources, run, cluster)
         return
     with _opened(job, cluster, terminal) as engine_here:
-        if isinstance(engine_here, LocalEngine):
-            encoder = engine_here.worker.classifier.encoder
-            label_sets.check_calibration(sets, encoder, terminal.note, strict=labels.strict)
-            label_sets.warn_of_prompts(sets, encoder, terminal)
+        with terminal.waiting("opening the model"):
+            model = engine_here.opened(job, sources)
+        label_sets.check_calibration(sets, model, terminal.note, strict=labels.strict)
+        for line in model.warnings:
+            terminal.note(line)
         is_good = _run(Run(job, sources, engine_here), run, terminal)
     if not is_good:
         raise typer.Exit(ExitStatus.SOME_INPUTS_FAILED)

@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -114,8 +114,19 @@ def watched_texts(texts: Iterable[str], encoder: Encoder, terminal: Terminal) ->
         yield from chunk
 
 
+class _Model(Protocol):
+    """What is asked of an encoder here, which may be open on another machine."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+
+
 def check_calibration(
-    sets: Iterable[LabelSet], encoder: Encoder, note: Callable[[str], None], *, strict: bool
+    sets: Iterable[LabelSet], encoder: _Model, note: Callable[[str], None], *, strict: bool
 ) -> None:
     """Say where thresholds were fitted on another model or precision; with `strict`, raise LabelError."""
     for label_set in sets:
