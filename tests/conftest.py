@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -24,6 +25,11 @@ LONGEST = (
 )  # fmt: skip
 """Files that take a minute or so: they come first, or one process would end long after the other."""
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
+
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # in the background; tests send it to programs
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("plain", deadline=None)  # nothing is timed in a test
 settings.load_profile("plain")

@@ -74,13 +74,20 @@ def wait_until(true: Callable[[], bool]) -> bool:
     return true()
 
 
+ELSEWHERE: set[threading.Thread] = set()
+"""Threads of sessions that other tests of the same process have left open."""
+
+
 def working() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("siglip")]
+    alive = set(threading.enumerate()) - ELSEWHERE
+    return [thread.name for thread in alive if thread.name.startswith("siglip")]
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_working() -> Iterator[None]:
     """However a run ends, its threads end."""
+    ELSEWHERE.clear()
+    ELSEWHERE.update(threading.enumerate())
     yield
     assert wait_until(lambda: not working()), working()
 

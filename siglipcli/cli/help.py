@@ -64,7 +64,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "serve": ("siglip serve --model demo", "siglip serve --labels animals --api-key-file keys --host 0.0.0.0"),
     "batch": (
         "siglip batch 'tars/{00000..00999}.tar' --labels animals --output tags",
-        "siglip batch s3://bucket/photos.parquet -l animals -o s3://bucket/tags --ray auto",
+        "siglip batch s3://bucket/a.parquet -l animals -o s3://bucket/tags --ray auto",
     ),
     "tag": (
         "siglip tag photos --labels animals --dry-run",
