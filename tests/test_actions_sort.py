@@ -474,10 +474,10 @@ def test_each_step_is_in_the_journal_before_it_is_done(photos: Path, into: Path)
             pass
 
 
-def test_a_run_that_was_killed_between_copy_and_removal_is_finished(
+def test_a_run_that_was_killed_between_copy_and_removal_is_begun_anew(
     photos: Path, into: Path
 ) -> None:
-    """The file is in two places for a moment: the next run removes the first, an undo the second."""
+    """The file is in two places for a moment: the next run places the listed one, an undo removes the other."""
     file = write(photos / "a.jpg", "content")
     before = tree(photos)
     for is_undo in (False, True):
@@ -489,6 +489,8 @@ def test_a_run_that_was_killed_between_copy_and_removal_is_finished(
         (into / "cat" / placing.PART).write_text("half")
         if not is_undo:
             place(into, [])
+            assert (names(photos), names(into)) == (["a.jpg"], [])
+            assert kinds(place(into, [scored(file)])) == ["placed"]
             assert (names(photos), names(into)) == ([], ["cat/a.jpg"])
         take_back(into)
         assert tree(photos) == before

@@ -1,4 +1,4 @@
-"""A run that was killed: the step at which it stopped is finished, the group of which only a part came in goes back."""
+"""A run that was killed: the step at which it stopped is undone, and so is the group of which only a part came in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _UNCERTAIN = 1_000
 def recover(journal: Journal) -> None:
     """Leave no file in two places or in part, and each group of the last run in one place.
 
-    The next run may have other labels: a sidecar that came in would be separated from its image.
+    The next run has listed and scored its images before, and may have other labels: a file that was half
+    moved stays where it was listed, and a sidecar that came in goes back to its image.
     """
     if not journal.runs:
         return
@@ -44,7 +45,7 @@ def _is_partial(group: list[Entry], into: Path) -> bool:
 
 
 def _is_done(entry: Entry, target: Path) -> bool | None:
-    """Whether a step is done, a half of a move being finished; None where its file is gone altogether."""
+    """Whether a step is done, a half of a move being taken back; None where its file is gone altogether."""
     source = Path(entry.source)
     there, here = steps.info(target), steps.info(source)
     if there is None:
@@ -58,6 +59,6 @@ def _is_done(entry: Entry, target: Path) -> bool | None:
         and placing.is_spare(source, target)
     ):
         with suppress(OSError):  # then it stays in two places, and an undo makes one of them
-            source.unlink()
-        return True
+            target.unlink()
+        return False
     return steps.is_unchanged(entry, target)
