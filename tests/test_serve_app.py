@@ -360,17 +360,6 @@ def test_a_client_that_does_not_read_is_cut(running: Running) -> None:
         wait_for(lambda: not running.server.server_state.connections)
 
 
-def test_a_body_that_keeps_coming_is_read_beyond_the_first_seconds(running: Running) -> None:
-    """What arrives fast enough is no slow body, however long it takes in all."""
-
-    def chunks() -> Iterator[bytes]:
-        for _ in range(4):
-            time.sleep(0.2)
-            yield b"x" * 25_000
-
-    assert running.send("POST", "/count", chunks())[2] == 100_000
-
-
 def test_a_slow_client_keeps_nobody_waiting(running: Running) -> None:
     """While hundreds of connections send nothing, a request is served at once."""
     idle = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(300)]
