@@ -41,7 +41,9 @@ def _settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     while STARTED:  # what a failed test leaves behind
         process = STARTED.pop()
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stderr:
+            process.stderr.close()
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
