@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 LONGEST = (
+    *("test_batch_ray", "test_tuning"),
     *("test_parity", "test_openvino_runtime", "test_faults_model", "test_review", "test_html_report_browser"),
     *("test_faults_output", "test_faults_images", "test_cli_signals", "test_store_runs", "test_cli_process"),
 )  # fmt: skip
