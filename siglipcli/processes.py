@@ -16,6 +16,7 @@ __all__ = [
     "end_with_parent",
     "how_it_ended",
     "import_paths",
+    "is_running",
     "is_stopped",
     "private_streams",
     "python_flags",
@@ -25,6 +26,19 @@ NO_CONSOLE = 0
 """Popen's `creationflags` for a process without a window of its own."""
 if sys.platform == "win32":
     NO_CONSOLE = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this machine has that number; always true on Windows, which has no signal that only asks."""
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def can_start_python() -> bool:

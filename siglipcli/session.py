@@ -14,7 +14,6 @@ import numpy as np
 from siglipcli import machine, pipeline
 from siglipcli.encoders import open_encoder
 from siglipcli.errors import ModelError
-from siglipcli.online import Online
 from siglipcli.pipeline import LoadOptions
 from siglipcli.resources import Resources
 from siglipcli.store import Entry, text_digest
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from siglipcli.encoders import Encoder, ModelSpec
     from siglipcli.encoders.checkpoint import Progress
     from siglipcli.images.decoders import DecoderPool
+    from siglipcli.online import Online
     from siglipcli.results import Failure, Source
     from siglipcli.store import Space, Store
 
@@ -124,6 +124,8 @@ class Session:
         `heard` is called with how many images of a batch have an embedding: with 0 where the model gave
         values that are not finite for all of them.
         """
+        from siglipcli.online import Online  # only a server needs it
+
         self._resources.check()
         options = self.load_options
         space = self._space(self.encoder.fingerprint, _pixels_name(options))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import pytest
+
 Images = dict[str, bytes]
 
 
@@ -78,6 +80,21 @@ def scores(row: dict[str, Any]) -> dict[str, tuple[float, float, float, bool]]:
         each["label"]: (each["score"], each["softmax"], each["logit"], each["tag"])
         for each in row["labels"]
     }
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write files into a folder, made where it is not there, and return it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def store_credentials(patch: pytest.MonkeyPatch) -> None:
+    """Give clients of an object store what they ask for, and no way to ask elsewhere."""
+    patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
 @contextmanager

@@ -65,7 +65,7 @@ IMPORTS: dict[str, set[str]] = {
         "python_multipart", "scoring", "starlette", "store", "uvicorn",
     },
     "batch": {
-        "api", "arguments", "embedding_files", "fsspec", "inputs", "labels", "numpy", "outputs", "pipeline", "pyarrow", "ray", "rich",
+        "api", "arguments", "embedding_files", "fsspec", "inputs", "labels", "numpy", "outputs", "pipeline", "processes", "pyarrow", "ray", "rich",
         "scoring", "terminal",
     },
     "terminal": {"rich", "typer"},

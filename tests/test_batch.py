@@ -21,9 +21,11 @@ from batch_inputs import (
     s3_server,
     scores,
     shards,
+    store_credentials,
     table,
     tar,
     upload,
+    write,
 )
 from pyarrow import parquet
 from settings import settle
@@ -54,9 +56,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def store() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        store_credentials(patch)
         with s3_server() as query:
             yield query
 
@@ -71,13 +71,6 @@ def run(*arguments: str | Path, labels: list[str] = LABELS, status: int = 0) -> 
     result = CliRunner().invoke(app, ["batch", *map(str, arguments), *labels])
     assert result.exit_code == status, result.output
     return result
-
-
-def write(folder: Path, files: dict[str, bytes]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
-    return folder
 
 
 def summary(output: Path) -> dict[str, Any]:

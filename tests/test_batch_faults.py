@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from batch_inputs import drawings, rows_of, s3_server, table, tar, upload
+from batch_inputs import drawings, rows_of, s3_server, store_credentials, table, tar, upload, write
 from pyarrow import parquet
 from settings import settle
 from typer.testing import CliRunner
@@ -46,9 +46,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def store() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        store_credentials(patch)
         with s3_server() as query:
             yield query
 
@@ -63,12 +61,6 @@ def run(*arguments: str, status: int = 0) -> Result:
     result = CliRunner().invoke(app, ["batch", *arguments, *LABELS])
     assert result.exit_code == status, result.output
     return result
-
-
-def write(folder: Path, files: dict[str, bytes]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        (folder / name).write_bytes(data)
 
 
 def job(kind: str = "tars", **facts: Any) -> Job:

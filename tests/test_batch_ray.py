@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from batch_inputs import drawings, rows_of, s3_server, shards, tar, upload
+from batch_inputs import drawings, rows_of, s3_server, shards, store_credentials, tar, upload
 from settings import settle
 
 if TYPE_CHECKING:
@@ -31,9 +31,7 @@ STARTED: list[subprocess.Popen[str]] = []
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     settle(monkeypatch, tmp_path, tmp_path / "cache")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    store_credentials(monkeypatch)
     monkeypatch.setenv("SIGLIP_PROGRESS", "none")
     root = str(Path(__file__).parents[1])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))

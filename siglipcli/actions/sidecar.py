@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from siglipcli import processes
 from siglipcli.actions import placing
 from siglipcli.errors import ImageError
 from siglipcli.files import Stamp, delete, replacing, stamp
@@ -30,9 +31,8 @@ __all__ += ["removed", "sweep"]
 _ENDINGS = (".xmp", ".XMP")
 _RANKS = {name: at for at, name in enumerate((*sorted(RAW_ENDINGS), *IMAGE_ENDINGS))}
 _DRAFT = ".siglip-draft-"
-_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[
-    :8
-]  # pids of another machine mean nothing here
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+"""Stands in a draft's name: the pids of another machine mean nothing here."""
 
 
 class FileChangedError(Exception):
@@ -186,18 +186,6 @@ def sweep(folder: Path) -> None:
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             pid = entry.name.removeprefix(start)
-            if pid != entry.name and pid.isdigit() and not _is_running(int(pid)):
+            if pid != entry.name and pid.isdigit() and not processes.is_running(int(pid)):
                 with suppress(OSError):
                     Path(entry.path).unlink()
-
-
-def _is_running(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # os.kill would end it there
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -6,12 +6,12 @@ import json
 import os
 import secrets
 import socket
-import sys
 import time
 from contextlib import suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
+from siglipcli import processes
 from siglipcli.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "Lease"]
 
 NAME = "_driver.json"
-_BEAT, _FRESH = (
-    20.0,
-    90.0,
-)  # seconds between two signs of life; a driver without one for so long is gone
+_BEAT = 20.0
+"""Seconds between two signs of life."""
+_FRESH = 90.0
+"""Seconds without one, after which a driver is gone."""
 
 
 class Lease:
@@ -90,12 +90,4 @@ def _is_fresh(note: dict[str, Any]) -> bool:
 def _is_alive(pid: int) -> bool:
     if pid in {0, os.getpid()}:  # a container's first process has one number in every life
         return False
-    if sys.platform == "win32":  # no signal there that only asks
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    return processes.is_running(pid)

@@ -187,7 +187,7 @@ class _Fitting:
     """All labels fitted to scores after one shift."""
 
     def __init__(self, scored: Scored, truth: Bools, aim: Aim, shift: float) -> None:
-        self._aim, self._shift, self._truth = aim, shift, truth
+        self._aim, self._truth = aim, truth
         self._weights = scored.weights
         self._moved = Moved.of(scored, aim.threshold, shift)
         labels = scored.labels.labels
