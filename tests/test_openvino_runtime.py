@@ -241,6 +241,30 @@ def test_a_tower_that_was_let_go_still_answers(cache: Path) -> None:
     np.testing.assert_allclose(held.run(pixels), expected, atol=1e-6)
 
 
+SIGNALLED = """
+import signal, sys, threading
+from pathlib import Path
+import numpy as np
+from siglipcli.encoders import ModelSpec, open_encoder
+
+encoders = [open_encoder(ModelSpec("demo", "cpu", "openvino", "fp32", Path(sys.argv[1]), offline=True))]
+encoders[0].encode_texts(["a photo of a cat."])
+thread = threading.Thread(target=encoders.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_another_thread_closed_the_model(cache: Path) -> None:
+    """A process whose model was let go in another thread handles a signal, and does not crash."""
+    run = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(cache)], check=False, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout) == (0, "handled\n"), run.stderr
+
+
 def test_openvino_that_cannot_run_is_said(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken installation is an error with the way out, not a bug."""
 
@@ -248,7 +272,7 @@ def test_openvino_that_cannot_run_is_said(cache: Path, monkeypatch: pytest.Monke
         raise ImportError("libtbb.so.12: cannot open shared object file")
 
     found = encoder("openvino", "fp32", cache)
-    monkeypatch.setattr("siglipcli.encoders.openvino_runtime.library", broken)
+    monkeypatch.setattr("siglipcli.encoders.openvino_runtime.core", broken)
     with pytest.raises(DeviceError, match="libtbb") as caught:
         found.encode_texts(PROMPTS)
     assert "--runtime torch" in with_remedy(caught.value)

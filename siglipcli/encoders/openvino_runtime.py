@@ -12,7 +12,7 @@ import logging
 import sys
 import threading
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
@@ -61,6 +61,17 @@ def library() -> Any:
     # Bindings are made ready at their first use: two threads at once can make that a deadlock.
     openvino.Tensor(np.zeros(1, np.uint8)).data  # noqa: B018
     return openvino
+
+
+@cache
+def core() -> Any:
+    """Return OpenVINO's core, one that is kept until the process ends.
+
+    Its CPU plugin gives the thread that loads it an alternate signal stack (OpenVINO 2026), and takes
+    that away from the wrong thread where another one lets the last model go: the next signal would
+    crash the process.
+    """
+    return library().Core()
 
 
 def version() -> str:
@@ -323,9 +334,8 @@ def _compile(folder: Path, model: str, tower: str, precision: str, count: int) -
     }
     graph = str(folder / f"{tower}.xml")
     try:
-        core = library().Core()
         with _ready(folder, model, blobs) as usable:
-            return core.compile_model(graph, "CPU", options | cached if usable else options)
+            return core().compile_model(graph, "CPU", options | cached if usable else options)
     except (ImportError, OSError, RuntimeError) as error:
         raise DeviceError(
             f"OpenVINO cannot run the model: {error}", code="openvino", reason=error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siglipcli import files
-from siglipcli.encoders.openvino_runtime import library
+from siglipcli.encoders.openvino_runtime import core, library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,11 +62,11 @@ def quantize(
     """
     openvino = library()
     images = np.load(pixels, mmap_mode="r")[:count]
-    model = openvino.Core().read_model(graph)
+    model = core().read_model(graph)
     ordered = _layers(model)
     with _without_torch():
         quantized = _quantized(model, images, recipe)
-    errors = _errors(openvino, quantized, images[:_RANKED_ON])
+    errors = _errors(quantized, images[:_RANKED_ON])
     note = {
         "every": ordered,
         "ends": _ends(ordered),
@@ -136,13 +136,13 @@ def _ends(ordered: list[str]) -> list[str]:
     return list(dict.fromkeys([*ordered[:1], *pool, *ordered[-1:]]))
 
 
-def _errors(openvino: Any, model: Any, images: NDArray[np.uint8]) -> dict[str, float]:
+def _errors(model: Any, images: NDArray[np.uint8]) -> dict[str, float]:
     """Return layer → the error of its quantized input on images, as a part of the input's power."""
     probed = model.clone()
     nodes = list(_quantizers(probed))
     for _, node in nodes:
         probed.add_outputs([node.input_value(0), node.output(0)])
-    compiled = openvino.Core().compile_model(probed, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(probed, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     noise, power = np.zeros(len(nodes)), np.zeros(len(nodes))
     for image in images:
         rows = list(compiled(image[None]).values())[-2 * len(nodes) :]
