@@ -61,7 +61,7 @@ IMPORTS: dict[str, set[str]] = {
     "diagnosis": {"encoders", "outputs"},
     "kept": {"encoders", "store"},
     "serve": {
-        "demo", "digits", "embeddings", "images", "labels", "numpy", "online", "outputs", "prometheus_client",
+        "anyio", "demo", "digits", "embeddings", "images", "labels", "numpy", "online", "outputs", "prometheus_client",
         "python_multipart", "scoring", "starlette", "store", "uvicorn",
     },
     "batch": {

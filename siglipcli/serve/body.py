@@ -14,7 +14,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import anyio
+
 from siglipcli.serve.errors import ApiError
+from siglipcli.serve.threads import BYTES, beside
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -30,7 +33,6 @@ MAX_DEPTH = 64
 MAX_ITEMS = 200_000  # commas, colons and brackets, of texts too
 MAX_DIGITS = 64  # of a number
 _SLOWEST = 250_000  # bytes a second, beyond the first seconds
-_INLINE = 100_000  # bytes that are parsed on the event loop
 _PIECE = 1 << 16  # bytes of a form that are parsed before other requests have their turn
 _LONE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG_NUMBER = "a number with more than {} digits"
@@ -65,21 +67,19 @@ async def read_body(request: Request, settings: ServeSettings, limit: int | None
 async def _received(request: Request, settings: ServeSettings, limit: int) -> bytes:
     memory: RequestMemory = request.app.state.memory
     parts: list[bytes] = []
-    size, stream = 0, request.stream()
-    pace = Pace(settings, asyncio.get_running_loop().time)
-    while True:
-        try:
-            chunk = await asyncio.wait_for(anext(stream), pace.left())
-        except StopAsyncIteration:
-            return b"".join(parts)
-        except asyncio.TimeoutError:
-            raise _too_slow() from None
-        pace.took(len(chunk))
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        memory.add(len(chunk))
-        parts.append(chunk)
+    size = 0
+    pace = Pace(settings, anyio.current_time)
+    with anyio.move_on_after(pace.left()) as scope:
+        async for chunk in request.stream():
+            pace.took(len(chunk))
+            scope.deadline = anyio.current_time() + pace.left()
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            memory.add(len(chunk))
+            parts.append(chunk)
+        return b"".join(parts)
+    raise _too_slow()
 
 
 class Pace:
@@ -127,7 +127,7 @@ async def read_json(request: Request, settings: ServeSettings) -> dict[str, Any]
     if kind != "application/json" and not kind.endswith("+json"):
         raise ApiError(415, "Send JSON, as application/json.", code="content_type")
     body = await read_body(request, settings)
-    parsed = parse_json(body) if len(body) < _INLINE else await asyncio.to_thread(parse_json, body)
+    parsed = await beside(lambda: parse_json(body), len(body), BYTES)
     if not isinstance(parsed, dict):
         raise _bad("the body is not an object")
     return parsed

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from siglipcli.serve.image_vectors import ImageVectors
 from siglipcli.serve.label_vectors import LabelVectors
 from siglipcli.serve.memory import RequestMemory
 from siglipcli.serve.metrics import Metrics
+from siglipcli.serve.threads import BYTES, VALUES, beside
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
@@ -171,13 +173,11 @@ class Engine:
     async def _read_image(
         self, reference: str, name: str, turns: asyncio.Semaphore
     ) -> bytes | Failure:
-        arguments = reference, self.settings, name
         if references.is_url(reference):
             image = await self._fetcher.fetch(reference, name, turns)
-        elif len(reference) < references.INLINE:
-            image = references.decoded(*arguments)
         else:
-            image = await asyncio.to_thread(references.decoded, *arguments)
+            decode = partial(references.decoded, reference, self.settings, name)
+            image = await beside(decode, len(reference), BYTES)
         if isinstance(image, bytes):
             self.memory.add(len(image))
         return image
@@ -215,7 +215,8 @@ class Engine:
     ) -> list[Prediction | Failure]:
         labels = [await self._label_vectors.label_set(label_set) for label_set in label_sets]
         results = await self._embedded(images)
-        return await asyncio.to_thread(self._ranked, results, labels, options)
+        count = len(results) * sum(len(bank.vectors) for bank in labels)
+        return await beside(partial(self._ranked, results, labels, options), count, VALUES)
 
     def _ranked(
         self,
@@ -327,6 +328,8 @@ class Engine:
 
 async def _all(work: Sequence[Awaitable[T]]) -> list[T]:
     """Wait for all, or cancel the rest where one raises."""
+    if len(work) == 1:
+        return [await work[0]]
     tasks: list[asyncio.Future[T]] = [asyncio.ensure_future(item) for item in work]
     try:
         return await asyncio.gather(*tasks)

@@ -13,6 +13,7 @@ from siglipcli.embeddings import Embedded
 from siglipcli.online import QueueTimeoutError
 from siglipcli.results import Failure, Source
 from siglipcli.serve.cache import Cache
+from siglipcli.serve.threads import beside
 from siglipcli.store import content_digest
 
 if TYPE_CHECKING:
@@ -83,11 +84,7 @@ class ImageVectors:
         return replace(result, source=Source(name, b""))
 
     async def _get(self, data: bytes, owner: Hashable) -> Result:
-        digest = (
-            content_digest(data)
-            if len(data) < _INLINE
-            else await asyncio.to_thread(content_digest, data)
-        )
+        digest = await beside(lambda: content_digest(data), len(data), _INLINE)
         end = time.monotonic() + self._settings.queue_seconds
         while True:
             if known := self._known.get(digest):

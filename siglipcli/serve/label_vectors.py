@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from siglipcli import scoring
 from siglipcli.online import QueueTimeoutError
 from siglipcli.serve.cache import Cache
+from siglipcli.serve.threads import VALUES, beside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,10 +53,12 @@ class LabelVectors:
         """Return a label set with its prompts encoded, as `Classifier.encode_labels` does."""
         if known := self._sets.get(labels):
             return known
-        vectors = await self._vectors([text for label in labels.labels for text in label.prompts])
-        embedded = await asyncio.to_thread(
+        prompts = [text for label in labels.labels for text in label.prompts]
+        vectors = await self._vectors(prompts)
+        embed = partial(
             scoring.embed_labels, labels, lambda texts: np.stack([vectors[text] for text in texts])
         )
+        embedded = await beside(embed, len(prompts), VALUES)
         self._sets.put(labels, embedded, embedded.vectors.nbytes)
         return embedded
 

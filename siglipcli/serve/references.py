@@ -13,10 +13,7 @@ from siglipcli.results import Failure
 if TYPE_CHECKING:
     from siglipcli.serve.settings import ServeSettings
 
-__all__ = ["INLINE", "decoded", "is_url", "too_large"]
-
-INLINE = 100_000
-"""Characters that are decoded on the event loop: 0.1 ms."""
+__all__ = ["decoded", "is_url", "too_large"]
 
 _MOST_PERCENT = 200_000
 """Characters of a data: URI that is not base64: unquoting them takes 75 bytes of memory for each."""
