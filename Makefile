@@ -3,19 +3,25 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all stress coverage check browser fuzz bench simulate format docs clean
+.PHONY: demo test full test-all stress coverage check browser fuzz bench simulate format docs clean
 
 demo: $(VENV)/installed
 	@$(BIN)/siglip demo --format table
 
+PYTEST = $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/developed browser
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not full and not stress"
+
+# The tests that take long: the full-size architecture, a cluster, engines built anew.
+full: $(VENV)/developed browser
+	$(PYTEST) -m full
 
 check: $(VENV)/developed browser
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	SIGLIP_NEED_BROWSER=1 SIGLIP_NEED_TOOLS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	SIGLIP_NEED_BROWSER=1 SIGLIP_NEED_TOOLS=1 $(PYTEST)
 
 # The oldest Python that is supported, and the newest that is here, each in a venv of its own: .venv-3.10, …
 PYTHONS ?= $(shell for minors in "10" "14 13 12"; do for minor in $$minors; do \

@@ -692,6 +692,7 @@ def asked(chrome: Chrome) -> tuple[str, str]:
     return label, at(chrome, "#judge-name").text
 
 
+@pytest.mark.full
 def test_tags_are_reviewed_by_keyboard_and_saved(page: Chrome, tmp_path: Path) -> None:
     """✓ and ✗ by Y and N, U takes one back; the saved file has verdicts, reasons and weights."""
     page.execute_cdp_cmd(

@@ -114,6 +114,7 @@ def classify(cache: Path, *labels: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
+@pytest.mark.full
 def test_a_warm_run_imports_no_torch(tmp_path: Path) -> None:
     """Nor does the first one, which says that it prepares the model: another process does that."""
     first = classify(tmp_path, "red circle")
@@ -139,6 +140,7 @@ def test_a_damaged_blob_is_compiled_again(own: Path) -> None:
     np.testing.assert_array_equal(again, expected)
 
 
+@pytest.mark.full
 def test_a_replaced_checkpoint_is_noticed(tmp_path: Path) -> None:
     """Other weights under the same name and of the same size mean another engine."""
     folder = tmp_path / "model"
@@ -278,6 +280,7 @@ def test_openvino_that_cannot_run_is_said(cache: Path, monkeypatch: pytest.Monke
     assert "--runtime torch" in with_remedy(caught.value)
 
 
+@pytest.mark.full
 def test_two_first_runs_at_once_both_answer(tmp_path: Path) -> None:
     """While one compiles, the other waits; neither takes the other's cache from under it."""
     encoder("openvino", "auto", tmp_path)  # builds the engine; nothing is compiled yet
@@ -336,6 +339,7 @@ def test_a_disk_that_fills_up_while_an_engine_is_built(
         convert_towers(checkpoint, "fp32", draft)
 
 
+@pytest.mark.full
 def test_a_build_that_fails_says_why(tmp_path: Path) -> None:
     """Weights that do not fit their config are refused in the words that torch's runtime has for them."""
     folder = tmp_path / "model"
@@ -351,6 +355,7 @@ def test_a_build_that_fails_says_why(tmp_path: Path) -> None:
     assert messages[0] == messages[1]
 
 
+@pytest.mark.full
 def test_an_engine_that_is_cleared_meanwhile_is_built_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -366,6 +371,7 @@ def test_an_engine_that_is_cleared_meanwhile_is_built_again(
     assert caplog.text.count("preparing demo") == 2
 
 
+@pytest.mark.full
 def test_cold_runs_side_by_side_build_one_engine(tmp_path: Path) -> None:
     """One prepares the model, the other waits for it; both give the same scores."""
     with ThreadPoolExecutor(2) as pool:

@@ -82,6 +82,7 @@ def check_better(calibrated: str) -> None:
     assert after > 0.95
 
 
+@pytest.mark.full
 def test_a_review_fits_thresholds_without_a_folder_of_known_images(photos: Path) -> None:
     """60 verdicts in the form that the page saves, and fresh drawings get better tags; comments are kept."""
     path = Path("mine.yaml")

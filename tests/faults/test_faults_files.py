@@ -249,6 +249,7 @@ def _after(run: Any, count: int) -> float:
     return memory(run.pid)
 
 
+@pytest.mark.full
 @linux
 @pytest.mark.parametrize("count", [25_000, pytest.param(1_000_000, marks=pytest.mark.stress)])
 def test_a_million_files(siglip: Siglip, tmp_path: Path, count: int) -> None:

@@ -336,6 +336,7 @@ def test_a_decoder_that_dies(siglip: Siglip, tmp_path: Path, kinds: str) -> None
     assert_none_left(tmp_path)
 
 
+@pytest.mark.full
 @linux_only
 @pytest.mark.parametrize("kinds", ["pGp", "GwGjGwjGp"])
 def test_a_decoder_that_hangs(siglip: Siglip, tmp_path: Path, kinds: str) -> None:

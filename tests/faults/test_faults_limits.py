@@ -204,6 +204,7 @@ def composed(text: str) -> bool:
     return True
 
 
+@pytest.mark.full
 def test_yaml_limits() -> None:
     """Values, aliases and levels are counted exactly, the last one in and the next one out."""
     for over in (0, 1):
@@ -246,6 +247,7 @@ def test_a_header_that_is_too_long(siglip: Siglip, tmp_path: Path, length: int) 
     assert "is not a safetensors file" in done.stderr
 
 
+@pytest.mark.full
 def test_a_header_that_is_just_short_enough(siglip: Siglip, tmp_path: Path) -> None:
     """A table of contents of exactly the limit, padded as the format allows, is read and used."""
     for path in demo.MODEL_DIR.iterdir():

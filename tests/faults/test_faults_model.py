@@ -130,6 +130,7 @@ def test_a_flipped_bit(own: Siglip, tmp_path: Path, truth: list[dict[str, float]
     assert_stopped(own(*run, env=env), WEIGHTS, remedy)
 
 
+@pytest.mark.full
 def test_a_flipped_bit_in_an_engine(own: Siglip, truth: list[dict[str, float]]) -> None:
     """An engine that was damaged is built again, not used."""
     (graph,) = Path(own.env["SIGLIP_CACHE_DIR"]).glob("engines/*/image.bin")
@@ -235,6 +236,7 @@ def poison(weights: Path, key: str, value: float) -> None:
     weights.write_bytes(data)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("key", ["visual.trunk", "logit_bias", "logit_scale"])
 def test_weights_that_are_not_finite(siglip: Siglip, model: Path, key: str) -> None:
     """A NaN among the weights could spoil every score: status 3, naming file and remedy, no rows."""
@@ -279,6 +281,7 @@ TorchEncoder._encode_pixels = encode
 """
 
 
+@pytest.mark.full
 def test_a_device_that_is_too_small(own: Siglip) -> None:
     """Out of device memory: batches are halved, down to one image, and the scores stay."""
     run = ("classify", "--model", "demo", *LABELS, "--all", "--no-cache", "--runtime", "torch")
@@ -336,6 +339,7 @@ def test_two_runs_on_one_store(own: Siglip, tmp_path: Path) -> None:
         assert_same(Done(status, stdout, ""), scores(done))
 
 
+@pytest.mark.full
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.stress)])
 def test_killed_at_random(own: Siglip, tmp_path: Path, kills: int) -> None:
