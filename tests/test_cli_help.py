@@ -45,6 +45,12 @@ def test_examples_are_accepted_by_the_command(example: str) -> None:
     command.make_context("siglip", arguments)
 
 
+def test_an_option_that_groups_share_stands_under_each_ones_own_heading() -> None:
+    """What `models tune` puts under Tuning is an ordinary option of `labels list`, whichever came first."""
+    assert "--format" in help_of(["models", "tune"]).partition("Tuning:")[2]
+    assert "Tuning:" not in help_of(["labels", "list"])
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_help_has_no_python_types_and_no_dialect(name: str) -> None:
     """Metavars are words for people, and the language is the field's."""

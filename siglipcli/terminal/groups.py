@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+from copy import copy
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,21 +44,27 @@ def _spread(parameter: inspect.Parameter, kind: Any) -> list[inspect.Parameter]:
     if not is_dataclass(kind):
         return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind)]
     hints = get_type_hints(kind, include_extras=True)
-    for hint in hints.values():
-        _put_under_heading(hint, getattr(kind, "heading", None))
+    heading = getattr(kind, "heading", None)
     return [
         inspect.Parameter(
-            f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name]
+            f.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=f.default,
+            annotation=_under_heading(hints[f.name], heading),
         )
         for f in fields(kind)
     ]
 
 
-def _put_under_heading(hint: Any, heading: str | None) -> None:
-    """Give an option its group's heading, where it names none itself."""
-    for info in getattr(hint, "__metadata__", ()):
+def _under_heading(hint: Any, heading: str | None) -> Any:
+    """Return an option under its group's heading, where it names none itself; other groups may share it."""
+    infos = [copy(info) for info in getattr(hint, "__metadata__", ())]
+    for info in infos:
         if getattr(info, "rich_help_panel", heading) is None:
             info.rich_help_panel = heading
+    annotated: Any = Annotated
+    parts = (getattr(hint, "__origin__", hint), *infos)
+    return annotated[parts] if infos else hint
 
 
 def _gather(name: str, kind: Any, values: dict[str, Any]) -> Any:
