@@ -19,7 +19,7 @@ from PIL import ExifTags, Image
 from siglipcli.errors import UsageError
 from siglipcli.images.formats import DECODER_ERRORS
 from siglipcli.inputs import expand
-from siglipcli.labels import LabelSet
+from siglipcli.labels import LabelSet, check_names
 from siglipcli.results import Failure, Source
 from siglipcli.scoring import LabelEmbeddings
 
@@ -178,9 +178,9 @@ def as_label_sets(labels: Labels) -> list[LabelSet | LabelEmbeddings]:
         if isinstance(item, str):
             raise TypeError("a list holds the names of labels, or label sets, not both")
     sets = [_label_set(item) for item in items]
-    names = [(item.labels if isinstance(item, LabelEmbeddings) else item).name for item in sets]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"two label sets are called {twice!r}; give one of them another name")
+    check_names(
+        [(item.labels if isinstance(item, LabelEmbeddings) else item).name for item in sets]
+    )
     return sets
 
 

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import os
 import platform
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from siglipcli import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["devices", "files", "program", "tuned"]
+    from siglipcli.api import Classifier
+
+__all__ = ["devices", "encoding", "files", "installation", "program", "tuned"]
 
 _LIBRARIES = (
     "torch", "open-clip-torch", "timm", "openvino", "pillow", "numpy", "tokenizers", "huggingface-hub",
 )  # fmt: skip
+
+
+def installation(cache_dir: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield all of what needs no model: versions, devices, folders, the models here and their int8 engines."""
+    yield from program()
+    yield from devices()
+    yield from files(cache_dir)
+    yield from tuned(cache_dir)
 
 
 def program() -> Iterator[tuple[str, str]]:
@@ -67,3 +78,26 @@ def tuned(cache_dir: Path | None) -> Iterator[tuple[str, str]]:
     for engine in engines.every(cache_folder(cache_dir) / "engines"):
         measured = {"runtime": engine.runtime, "is_usable": engine.runtime == installed}
         yield "int8", f"{engine.model}: {tuning_report.line(engine.facts | measured)}"
+
+
+def encoding(model: str, classifier: Classifier) -> Iterator[tuple[str, str]]:
+    """Encode one image twice, and yield how long each took: the first call reads the weights.
+
+    `model` is how the user calls it. The classifier has no store, or the second embedding would come from it.
+    """
+    from siglipcli.demo import IMAGES
+    from siglipcli.results import Source
+
+    encoder, image = classifier.encoder, min(IMAGES.iterdir())
+    first, again = (
+        _seconds(classifier.session.batches([Source(image.name, image)])) for _ in range(2)
+    )
+    times = f"{again:.3f} s an image, the first {first:.2f} s"
+    yield "encode", f"{model}, {encoder.description}: {times}"
+
+
+def _seconds(work: Iterable[object]) -> float:
+    start = perf_counter()
+    for _ in work:
+        pass
+    return perf_counter() - start

@@ -10,7 +10,9 @@ import base64
 import os
 import re
 
-__all__ = ["and_more", "named", "raw_name", "utf8", "visible"]
+__all__ = ["and_more", "named", "raw_name", "sized", "utf8", "visible"]
+
+_UNITS = {"T": 10**12, "G": 10**9, "M": 10**6, "K": 10**3}
 
 # Control characters, and the format characters that reorder, hide or join text: soft hyphen,
 # zero-width space, direction marks and overrides, line separators, invisible operators, BOM,
@@ -65,3 +67,9 @@ def named(name: str, key: str = "file") -> dict[str, str]:
 def and_more(count: int) -> list[str]:
     """Return the line that ends a list of messages cut short; none where nothing was left out."""
     return [f"{count:,} more like these"] if count > 0 else []
+
+
+def sized(count: int) -> str:
+    """Return a number of bytes as people write it: `2.5 GB`."""
+    unit = next((unit for unit, size in _UNITS.items() if count >= size), "")
+    return f"{count / _UNITS.get(unit, 1):.3g} {unit}B"

@@ -58,7 +58,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "evaluating": {"arguments", "evaluation", "labels", "scoring"},
     "tuning": {"arguments", "encoders", "evaluation", "numpy", "pipeline", "scoring"},
-    "diagnosis": {"encoders", "outputs"},
+    "diagnosis": {"demo", "encoders", "outputs"},
     "kept": {"encoders", "store"},
     "serve": {
         "anyio", "demo", "digits", "embeddings", "images", "labels", "numpy", "online", "outputs", "prometheus_client",
@@ -70,7 +70,7 @@ IMPORTS: dict[str, set[str]] = {
     },
     "terminal": {"rich", "typer"},
     "cli": {
-        "actions", "api", "batch", "demo", "diagnosis", "digits", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",
+        "actions", "api", "batch", "demo", "diagnosis", "embedding_files", "encoders", "evaluation", "images", "inputs", "kept", "labels", "outputs",
         "pipeline", "scoring", "search", "serve", "store", "terminal", "tuning", "typer",
     },
 }  # fmt: skip

@@ -307,7 +307,7 @@ def test_new_refuses_what_is_no_name(name: str) -> None:
 
 def test_new_says_where_it_could_not_write() -> None:
     """A folder that is not there is an error of the output, on one line."""
-    with pytest.raises(OutputError, match=r"write error: gone/x\.yaml: No such file or directory"):
+    with pytest.raises(OutputError, match=r"write error: gone/x\.yaml: its folder does not exist"):
         siglip_labels("new", "pets", "-o", "gone/x.yaml")
 
 

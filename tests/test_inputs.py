@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zoo import ODD_NAMES
 
-from siglipcli.inputs import IMAGE_ENDINGS, Options, Overlooked, expand, listed
+from siglipcli.errors import UsageError
+from siglipcli.inputs import IMAGE_ENDINGS, NamedInputs, Options, Overlooked, expand, listed
 from siglipcli.inputs.pairs import with_raws
 from siglipcli.results import Failure, Prediction, Source
 
@@ -690,3 +691,30 @@ def test_what_is_done_to_a_jpeg_can_be_done_to_its_raw_too(tmp_path: Path) -> No
     assert list(with_raws([Source(jpeg)], lambda path: path == raw)) == [Source(jpeg)]
     failure = Failure(jpeg, "truncated", "It ends.")
     assert list(with_raws([failure, Source(jpeg, b"bytes")])) == [failure, Source(jpeg, b"bytes")]
+
+
+def test_what_a_run_names_and_lists_is_one_stream(tmp_path: Path) -> None:
+    """Named inputs come first, then those of the list; both are counted, and what was passed over is known."""
+    for name in ("a.png", "folder/b.png", "folder/notes.txt", "c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "list").write_bytes(os.fsencode(tmp_path / "c.png") + b"\0")
+    named = NamedInputs(
+        [str(tmp_path / "a.png"), str(tmp_path / "folder")], str(tmp_path / "list"), null=True
+    )
+    names = [Path(source.name).name for source in named.stream() if isinstance(source, Source)]
+    assert names == ["a.png", "b.png", "c.png"]
+    assert named.total() == len(names)
+    assert named.overlooked.named() == "1 .txt"
+    assert NamedInputs(["-"]).total() is None
+
+
+def test_the_output_of_a_run_is_refused_as_its_input(tmp_path: Path) -> None:
+    """A name that leads to the output would be replaced by results of itself."""
+    output = tmp_path / "out.csv"
+    output.touch()
+    named = NamedInputs(
+        [str(tmp_path / ".." / tmp_path.name / "out.csv")], options=Options(skip=output)
+    )
+    with pytest.raises(UsageError, match="is one of the inputs"):
+        list(named.stream())

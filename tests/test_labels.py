@@ -7,6 +7,7 @@ import os
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,13 @@ from siglipcli import labels as labelsets
 from siglipcli.encoders.tokens import Tokenizer
 from siglipcli.errors import CheckpointError, LabelError
 from siglipcli.labels import Calibration, Label, LabelSet, nodes, schema
-from siglipcli.labels.model_view import AnyModelView, ModelView, prompts, text_warnings
+from siglipcli.labels.model_view import (
+    AnyModelView,
+    ModelView,
+    prompts,
+    text_warnings,
+    watched,
+)
 
 PETS = """\
 name: pets
@@ -801,6 +808,26 @@ def test_thresholds_of_another_model_draw_a_warning(
     """The checkpoint and the precision decide; a runtime of the same precision does not."""
     warning = labelsets.parse(FITTED, "x").check_calibration(*encoder)
     assert (warning or "").count(words or "label set") == (words is not None)
+
+
+def test_strictness_makes_an_error_of_that_warning() -> None:
+    """By default a library user is given the warning; with `strict` the set is refused, by a stable code."""
+    fitted, warnings = labelsets.parse(FITTED, "x"), list[str]()
+    model = SimpleNamespace(name="small", fingerprint="xyz-openvino-bf16", precision="bf16")
+    labelsets.check_calibration([fitted, LabelSet.of("cat")], model, warnings.append)
+    assert ["mean nothing for small" in warning for warning in warnings] == [True]
+    with pytest.raises(LabelError) as caught:
+        labelsets.check_calibration([fitted], model, warnings.append, strict=True)
+    assert caught.value.code == "calibrated_elsewhere"
+
+
+def test_a_stream_of_texts_is_passed_on_with_its_warnings() -> None:
+    """Each text comes out; the first warnings of a kind are given, and how many more there are like these."""
+    texts, warnings = [f"C{'+' * n}" for n in range(1, 6)], list[str]()
+    view = AnyModelView(lambda text: text.replace("+", "").lower())
+    assert list(watched(iter(texts), view, warnings.append, 2)) == texts
+    assert warnings[-1].endswith("more like these")
+    assert sum("write it with spaces" in warning for warning in warnings) == 2
 
 
 def test_a_set_that_is_not_calibrated_fits_every_model() -> None:

@@ -17,7 +17,7 @@ from serve_fixture import Server
 from settings import with_engine
 
 from siglipcli.cli import serve
-from siglipcli.cli.label_sets import CalibratedLabelOptions
+from siglipcli.cli.options import CalibratedLabelOptions
 from siglipcli.demo import IMAGES
 from siglipcli.errors import MissingExtraError
 from siglipcli.serve.settings import ServeSettings

@@ -19,7 +19,7 @@ from siglipcli.batch.patterns import fixed_part, has_pattern, reaches
 from siglipcli.batch.storage import Folder, Storage
 from siglipcli.batch.uris import LOCAL, identity, redacted, split, with_credentials
 from siglipcli.errors import StorageError, UsageError
-from siglipcli.labels.model_view import ModelView, capped, prompts, text_warnings
+from siglipcli.labels.model_view import ModelView, set_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,7 +182,7 @@ def opened(job: Job, worker: Worker) -> Opened:
     warnings = tuple(
         f"label set {labels.name}: {line}"
         for labels in job.sets
-        for line in capped(text_warnings(prompts(labels), view), _WARNINGS)
+        for line in set_warnings(labels, view, _WARNINGS)
     )
     return Opened(encoder.name, encoder.fingerprint, encoder.precision, warnings)
 

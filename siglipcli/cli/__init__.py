@@ -8,33 +8,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from siglipcli import __version__
-from siglipcli.cli.help import EXAMPLES, HEADINGS
+from siglipcli.cli.help import EXAMPLES, HEADINGS, read_words
 from siglipcli.cli.remedies import with_remedy
 from siglipcli.terminal.commands import Commands, Group
 from siglipcli.terminal.program import run, translated
 
 __all__ = ["app", "main"]
 
-
-_COMMANDS = {
-    "classify": "Score images against labels.",
-    "search": "Rank images against words or an image.",
-    "score": "Score images with texts, pair by pair.",
-    "embed": "Write embeddings, to be used again.",
-    "sort": "Put images into folders by their labels.",
-    "evaluate": "Measure a label set on images you know.",
-    "calibrate": "Fit thresholds to images you know.",
-    "compare": "Compare two label sets on images you know.",
-    "prompts": "Say which prompts help and which hurt.",
-    "serve": "Serve scores over HTTP.",
-    "batch": "Label very many images, here or on a cluster.",
-    "tag": "Write tags into photos, as keywords.",
-    "demo": "Try it on bundled drawings, with no download.",
-    "labels": "List, show, check and start label sets.",
-    "models": "List the models, look into one, and get its files.",
-    "cache": "Show and manage stored embeddings and engines.",
-    "doctor": "Show what this machine has, and time one encode.",
-}
+_COMMANDS = dict(read_words("commands"))
 
 
 class _Commands(Group):

@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from siglipcli.cli import label_sets, setup
-from siglipcli.cli.help import OPTIONS
+from siglipcli.cli import setup
 from siglipcli.cli.inputs import walking
-from siglipcli.cli.label_sets import CalibratedLabelOptions  # noqa: TC001  # Typer reads the annotations
-from siglipcli.cli.options import DECODING, EngineOptions, TopOptions, WalkOptions, option
+from siglipcli.cli.options import (
+    DECODING,
+    CalibratedLabelOptions,
+    EngineOptions,
+    TopOptions,
+    WalkOptions,
+    argument,
+    option,
+)
 from siglipcli.errors import UsageError
 from siglipcli.terminal import signals
 from siglipcli.terminal.groups import grouped
@@ -39,10 +45,9 @@ class BatchInputOptions(WalkOptions):
 
     heading = "Inputs"
 
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="INPUTS", show_default=False, help=OPTIONS["batch.inputs"]),
-    ] = None
+    inputs: Annotated[list[str] | None, argument("batch.inputs", "INPUTS", show_default=False)] = (
+        None
+    )
     saved: Annotated[str | None, option("batch.saved", "--from", metavar="PARQUET")] = None
     image_column: Annotated[str | None, option("batch.image_column", metavar="NAME")] = None
     keep: Annotated[list[str] | None, option("batch.keep", "--keep", metavar="NAMES")] = None
@@ -121,6 +126,7 @@ def batch(
     2 usage or labels; 3 could not go on.
     """
     from siglipcli.batch.drive import Run
+    from siglipcli.labels import check_calibration
 
     terminal = Terminal(verbosity, rows_on_screen=False)
     sources = _sources(inputs, output, cluster)
@@ -134,7 +140,7 @@ def batch(
     with _opened(job, cluster, terminal) as engine_here:
         with terminal.waiting("opening the model"):
             model = engine_here.opened(job, sources)
-        label_sets.check_calibration(sets, model, terminal.note, strict=labels.strict)
+        check_calibration(sets, model, terminal.note, strict=labels.strict)
         for line in model.warnings:
             terminal.note(line)
         is_good = _run(Run(job, sources, engine_here), run, terminal)

@@ -8,11 +8,8 @@ from pathlib import Path  # noqa: TC003  # Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 from siglipcli.cli import examples, label_sets, setup
-from siglipcli.cli.examples import (  # Typer reads the annotations
-    Examples,
-    OneLabelSet,
-)
-from siglipcli.cli.options import JsonOrTable, LabelOptions, ModelOptions, option
+from siglipcli.cli.examples import Examples
+from siglipcli.cli.options import JsonOrTable, LabelOptions, ModelOptions, OneLabelSet, option
 from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
 from siglipcli.outputs.output import is_same, open_output
@@ -40,8 +37,7 @@ class Fitting:
     """What is fitted, and how carefully."""
 
     min_precision: Annotated[
-        float | None,
-        option("min_precision", metavar="P", callback=probability, show_default=False),
+        float | None, option("min_precision", metavar="P", callback=probability)
     ] = None
     threshold: Annotated[
         float | None,
@@ -56,13 +52,12 @@ class Fitting:
         """Return the library's record of it."""
         from siglipcli.evaluation.calibration import Aim
 
-        shift = not (self.no_shift or is_review)
         return Aim(
             precision=self.min_precision,
             min_examples=self.min_examples,
             folds=self.folds,
             seed=self.seed,
-            shift=shift,
+            shift=not (self.no_shift or is_review),
             threshold=self.threshold,
         )
 
@@ -71,10 +66,7 @@ class Fitting:
 class Target:
     """Where the calibrated set goes."""
 
-    output: Annotated[
-        Path | None,
-        option("calibrated", "--output", "-o", metavar="FILE", show_default=False),
-    ] = None
+    output: Annotated[Path | None, option("calibrated", "--output", "-o", metavar="FILE")] = None
     force: Annotated[bool, option("force_labels", "--force")] = False
 
 
@@ -138,19 +130,15 @@ def calibrate(
 
 def _label_set(options: LabelOptions) -> Written:
     """Read the label set once: it may be a pipe. Raises UsageError."""
-    from siglipcli import labels
     from siglipcli.evaluation.written import Written
-    from siglipcli.labels import rewrite
 
     usage = "calibrate takes one label set: give --labels FILE"
     references = examples.references(options, 1, usage)
     if not references:
-        spot = label_sets.spot_labels(options)
-        return Written(spot, rewrite.plain(spot, options.template), spot.name)
+        return Written.plain(label_sets.spot_labels(options), options.template)
     if options.template:
         raise UsageError("calibrate uses the label set's own templates; --template is for --label")
-    text, file = label_sets.read(references[0])
-    return Written(labels.parse(text, file), text, file)
+    return Written.read(*label_sets.read(references[0]))
 
 
 def _check_output(target: Target, labels: LabelOptions) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from siglipcli import outputs
 from siglipcli.cli import label_sets, output, reporting, setup
 from siglipcli.cli.inputs import Inputs
-from siglipcli.cli.label_sets import CalibratedLabelOptions  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.options import (
+    CalibratedLabelOptions,
     InputOptions,
     ModelOptions,
     OutputOptions,
@@ -20,11 +21,9 @@ from siglipcli.terminal.screen import Terminal, VerbosityOptions
 from siglipcli.terminal.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from siglipcli.labels import LabelSet
     from siglipcli.results import Result
-    from siglipcli.scoring import ScoringOptions
 
 __all__ = ["classify"]
 
@@ -55,10 +54,7 @@ def classify(
     sources = Inputs(inputs, saved, output_options.output)
     tally = Tally(origin=sources.origin)
     with setup.classifier(engine, inputs, terminal) as classifier:
-        label_sets.check_calibration(sets, classifier.encoder, terminal.note, strict=labels.strict)
-        label_sets.warn_of_prompts(sets, classifier.encoder, terminal)
-        with terminal.waiting("encoding labels") as progress:
-            embedded_sets = [classifier.encode_labels(label_set, progress) for label_set in sets]
+        embedded_sets = label_sets.embedded(sets, classifier, terminal, strict=labels.strict)
         scoring = setup.scoring_options(choice)
         with (
             reporting.report(report, sources.named(), sets, scoring, classifier) as page,
@@ -68,30 +64,10 @@ def classify(
                 sources.stream(), embedded_sets, page.scoring if page else scoring
             )
             results = page.passing(results) if page else results
-            header = output.header(
-                output_options, form, classifier.encoder, sets, **_columns(sets, scoring)
-            )
+            columns = outputs.columns(sets, scoring)
+            header = output.header(output_options, form, classifier.encoder, sets, **columns)
             results = tally.adding(counted(results))
             output.write(results, form, output_options, header, tally, sources, terminal)
         sources.report(terminal)
         tally.report(terminal)
     tally.leave()
-
-
-def _columns(sets: Sequence[LabelSet], options: ScoringOptions) -> dict[str, Any]:
-    """Return the names that can occur, and from which score each label is a tag."""
-    from siglipcli.digits import shortest
-    from siglipcli.scoring import thresholds
-
-    limits = {
-        (label_set.name, label.path): limit
-        for label_set in sets
-        for label, limit in zip(
-            label_set.labels, shortest(thresholds(label_set, options)).tolist(), strict=True
-        )
-    }
-    return {
-        "sets": tuple(label_set.name for label_set in sets),
-        "labels": tuple(label for _, label in limits),
-        "thresholds": limits,
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from siglipcli.cli import examples, label_sets, setup
+from siglipcli.cli import examples, setup
 from siglipcli.cli.examples import Examples, Resampling  # noqa: TC001  # Typer reads the annotations
 from siglipcli.cli.options import DocumentOptions, LabelOptions, ModelOptions
 from siglipcli.terminal.groups import grouped
@@ -34,6 +34,7 @@ def compare(
     3 could not go on.
     """
     from siglipcli.evaluation import comparison
+    from siglipcli.labels import check_calibration
     from siglipcli.outputs import bootstrap_report, comparison_report
 
     terminal, tally = Terminal(verbosity, rows_on_screen=False), Tally()
@@ -43,15 +44,12 @@ def compare(
         options, [named.labels for named in sets], document.output, force=document.force
     )
     with setup.classifier(engine, options, terminal) as classifier:
-        label_sets.check_calibration(known.sets, classifier.encoder, terminal.note, strict=False)
+        check_calibration(known.sets, classifier.encoder, terminal.note)
         run = examples.run(classifier, known, tally, terminal)
     with terminal.waiting("comparing"):
         counts = comparison.draw(len(run.collection.sources), resampling.resamples, resampling.seed)
         a, b = run.scored
         result = comparison.compare(a, b, counts)
     setting = bootstrap_report.Setting(run, sets, resampling.resamples, resampling.seed)
-    if as_json:
-        bootstrap_report.write_json(document.output, comparison_report.document(setting, result))
-    else:
-        bootstrap_report.write_tables(document.output, comparison_report.parts(setting, result))
+    bootstrap_report.write(document.output, comparison_report, setting, result, as_json=as_json)
     tally.leave()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from siglipcli import demo as bundled
 from siglipcli.cli.classify import classify
-from siglipcli.cli.label_sets import CalibratedLabelOptions
 from siglipcli.cli.options import (
     CacheDir,
+    CalibratedLabelOptions,
     InputOptions,
     ModelOptions,
     OutputOptions,
@@ -27,17 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-_COMMAND = [
-    "siglip",
-    "classify",
-    "images",
-    "--labels",
-    "labels.yaml",
-    "--model",
-    "demo",
-    "--top",
-    "3",
-]
+_COMMAND = "siglip classify images --labels labels.yaml --model demo --top 3"
 
 
 @grouped
@@ -52,8 +42,8 @@ def demo(
     cache_dir = cache_dir.absolute() if cache_dir else None
     os.chdir(bundled.IMAGES.parent)  # names in the answers are then short
     if not verbosity.quiet:
-        folder, command = str(bundled.IMAGES.parent), [*_COMMAND, *_more(output_options, output)]
-        complain(f"running: cd {shlex.quote(folder)} && {shlex.join(command)}")
+        folder, more = str(bundled.IMAGES.parent), _more(output_options, output)
+        complain(f"running: cd {shlex.quote(folder)} && {shlex.join([*_COMMAND.split(), *more])}")
     classify(
         **vars(InputOptions(paths=["images"]))
         | vars(SavedOptions())

@@ -18,10 +18,7 @@ from siglipcli.terminal.screen import Terminal, VerbosityOptions
 from siglipcli.terminal.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from siglipcli import embedding_files as vectors
-    from siglipcli.embeddings import Batch
+    from collections.abc import Iterator
 
 __all__ = ["embed"]
 
@@ -30,23 +27,8 @@ __all__ = ["embed"]
 class Embedding:
     """What to embed, and where vectors go."""
 
-    text: Annotated[
-        bool,
-        option(
-            "embed.text",
-            "--text",
-        ),
-    ] = False
-    output: Annotated[
-        Path | None,
-        option(
-            "embed.output",
-            "--output",
-            "-o",
-            metavar="FILE",
-            show_default=False,
-        ),
-    ] = None
+    text: Annotated[bool, option("embed.text", "--text")] = False
+    output: Annotated[Path | None, option("embed.output", "--output", "-o", metavar="FILE")] = None
     force: Force = False
     allow_empty: AllowEmpty = False
 
@@ -71,6 +53,7 @@ def embed(
     terminal = Terminal(verbosity, rows_on_screen=output is None)
     texts = _texts(inputs) if embedding.text else None
     sources = None if texts else Inputs(inputs, output=output)
+    report = sources.report if sources else None
     tally = Tally(things="texts" if texts else "images")
     with setup.classifier(engine, inputs, terminal) as classifier:
         encoder = classifier.encoder
@@ -83,15 +66,13 @@ def embed(
         with terminal.progress(sources.total if sources else lambda: None) as counted:
             counting = counted(tally.adding_batches(batches))
             with signals.put_away(), vectors.save(output, about) as sink:
-                _write(counting, sink, _has_failures(output), terminal)
-                tally.require_inputs(
-                    sources.report if sources else None,
-                    output,
-                    terminal,
-                    allow_empty=embedding.allow_empty,
-                )
-        if sources:
-            sources.report(terminal)
+                for batch in counting:
+                    sink.write(batch)
+                    for failure in () if vectors.has_failures(output) else batch.failures:
+                        terminal.failed(failure)
+                tally.require_inputs(report, output, terminal, allow_empty=embedding.allow_empty)
+        if report:
+            report(terminal)
         tally.report(terminal)
     tally.leave()
 
@@ -106,19 +87,3 @@ def _texts(inputs: InputOptions) -> Iterator[str]:
         raise UsageError("no texts: give some, or send lines on stdin")
     lines = (os.fsdecode(line).rstrip("\r\n") for line in sys.stdin.buffer)
     return (line for line in lines if line.strip())
-
-
-def _has_failures(output: Path | None) -> bool:
-    """Whether the form has a place for failures: JSON Lines has."""
-    from siglipcli import embedding_files as vectors
-
-    return output is None or vectors.for_path(output) == "lines"
-
-
-def _write(
-    batches: Iterable[Batch], sink: vectors.Sink, has_failures: bool, terminal: Terminal
-) -> None:
-    for batch in batches:
-        sink.write(batch)
-        for failure in () if has_failures else batch.failures:
-            terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003  # Typer reads the annotations
 from typing import Annotated
 
-from siglipcli.cli import examples, label_sets, reporting, setup
-from siglipcli.cli.examples import Examples, OneLabelSet
-from siglipcli.cli.options import DocumentOptions, ModelOptions, ThresholdOptions, option
+from siglipcli.cli import examples, reporting, setup
+from siglipcli.cli.examples import Examples  # noqa: TC001  # Typer reads the annotations
+from siglipcli.cli.options import (
+    CalibratedLabelOptions,
+    DocumentOptions,
+    ModelOptions,
+    OneLabelSet,
+    ThresholdOptions,
+    option,
+)
 from siglipcli.cli.reporting import ReportOptions  # noqa: TC001  # Typer reads the annotations
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
@@ -21,7 +28,7 @@ _USAGE = "evaluate takes one label set: give --labels SET (siglip compare takes 
 
 
 @dataclass(frozen=True)
-class Measured(OneLabelSet, label_sets.CalibratedLabelOptions):
+class Measured(OneLabelSet, CalibratedLabelOptions):
     """The label set, whose thresholds decide."""
 
 
@@ -29,10 +36,7 @@ class Measured(OneLabelSet, label_sets.CalibratedLabelOptions):
 class Predictions(DocumentOptions):
     """Where figures and scores go."""
 
-    predictions: Annotated[
-        Path | None,
-        option("predictions", metavar="FILE", show_default=False),
-    ] = None
+    predictions: Annotated[Path | None, option("predictions", metavar="FILE")] = None
 
 
 @grouped
@@ -54,6 +58,7 @@ def evaluate(
     Exit status: 0 all images measured; 1 some failed, stderr says why; 2 usage or labels; 3 could not go on.
     """
     from siglipcli.evaluation import metrics
+    from siglipcli.labels import check_calibration
     from siglipcli.outputs import evaluation_report
     from siglipcli.scoring import ScoringOptions
 
@@ -74,9 +79,7 @@ def evaluate(
         setup.classifier(engine, options, terminal) as classifier,
         reporting.report(report, names, known.sets, scoring, classifier) as page,
     ):
-        label_sets.check_calibration(
-            known.sets, classifier.encoder, terminal.note, strict=labels.strict
-        )
+        check_calibration(known.sets, classifier.encoder, terminal.note, strict=labels.strict)
         run = examples.run(classifier, known, tally, terminal, bias_shift=thresholds.bias_shift)
         with terminal.waiting("measuring"):
             measures = metrics.measure(run.scored[0], scoring)

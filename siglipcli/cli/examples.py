@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003  # Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from siglipcli.cli import completion
 from siglipcli.cli import label_sets as label_input
-from siglipcli.cli.help import OPTIONS
 from siglipcli.cli.inputs import walking
-from siglipcli.cli.options import LabelOptions, WalkOptions, option
+from siglipcli.cli.options import WalkOptions, argument, option
 from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
-from siglipcli.outputs.output import check, is_same
+from siglipcli.outputs.output import is_same
 from siglipcli.results import Source
 from siglipcli.text import and_more
 
@@ -23,15 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from siglipcli.api import Classifier
+    from siglipcli.cli.options import LabelOptions
     from siglipcli.embeddings import Batch
     from siglipcli.evaluation.run import Known, Run
     from siglipcli.labels import LabelSet
     from siglipcli.outputs.bootstrap_report import Named
-    from siglipcli.results import Failure
     from siglipcli.terminal.screen import Terminal
     from siglipcli.terminal.tally import Tally
 
-__all__ = ["Examples", "OneLabelSet", "Resampling", "label_sets", "read", "references", "run"]
+__all__ = ["Examples", "Resampling", "label_sets", "read", "references", "run"]
 
 _SHOWN = 10  # failures on stderr, one by one
 
@@ -40,28 +36,9 @@ _SHOWN = 10  # failures on stderr, one by one
 class Examples(WalkOptions):
     """Images whose labels are known."""
 
-    data: Annotated[
-        Path | None, typer.Argument(metavar="DATA", show_default=False, help=OPTIONS["data"])
-    ] = None
+    data: Annotated[Path | None, argument("data", "DATA", show_default=False)] = None
     renamed: Annotated[list[str] | None, option("renamed", "--map", metavar="NAME=LABEL")] = None
     ignored: Annotated[list[str] | None, option("ignored", "--ignore-class", metavar="NAME")] = None
-
-
-@dataclass(frozen=True)
-class OneLabelSet(LabelOptions):
-    """The one label set that a command works on."""
-
-    labels: Annotated[
-        list[str] | None,
-        option(
-            "one_label_set",
-            "--labels",
-            "-l",
-            metavar="SET",
-            autocompletion=completion.label_sets,
-            envvar="SIGLIP_LABELS",
-        ),
-    ] = None
 
 
 @dataclass(frozen=True)
@@ -114,11 +91,8 @@ def read(
     if output and origin and is_same(output, origin):
         raise UsageError(f"the output {output} is {name}")
     known = _review(options, sets[0], review) if review else _data(options, sets)
-    if output and output.is_file() and any(_is(x.input, output) for x in known.data.examples):
-        raise UsageError(f"the output {output} is one of the images in {name}")
-    plain = output is not None and output.suffix.lower() != ".json"
-    safety.check(output, force=force, plain=plain)
-    check(output)
+    images = (x.input.name for x in known.data.examples if isinstance(x.input, Source))
+    safety.check_figures(output, images, name, force=force)
     return known
 
 
@@ -157,20 +131,13 @@ def run(
             return counted(tally.adding_batches(batches))
 
         done = evaluation_run.run(classifier, known, bias_shift=bias_shift, watch=watch)
-    _say_failures(done.collection.failures, terminal)
+    failures = done.collection.failures
+    for failure in failures[:_SHOWN]:
+        terminal.failed(failure)
+    for line in and_more(len(failures) - _SHOWN):
+        terminal.note(line)
     tally.report(terminal)
     return done
-
-
-def _say_failures(failures: Sequence[Failure], terminal: Terminal) -> None:
-    """Say on stderr what could not be read: the first few, and how many more."""
-    lines = [f"{failure.file}: {failure.kind}: {failure.message}" for failure in failures[:_SHOWN]]
-    for line in [*lines, *and_more(len(failures) - _SHOWN)]:
-        terminal.note(line)
-
-
-def _is(item: Source | Failure, output: Path) -> bool:
-    return isinstance(item, Source) and is_same(item.name, output)
 
 
 def _renames(pairs: Sequence[str]) -> dict[str, str]:

@@ -1,235 +1,29 @@
-"""The words of the help that are no command's own: the order of headings, and two examples for each command."""
+"""The words of the command line: what help says of options, two examples for each command, the order of headings.
+
+They lie in `words/`, one per line.
+"""
 
 from __future__ import annotations
 
-__all__ = ["EXAMPLES", "HEADINGS", "OPTIONS"]
+from pathlib import Path
 
-HEADINGS = (
-    "Query",
-    "Inputs",
-    "Sorting",
-    "Labels",
-    "Keywords",
-    "Output",
-    "Server",
-    "Limits",
-    "Run",
-    "Cluster",
-    "Model and device",
-    "Tuning",
-    "Decoding",
-    "Cache",
-    "Messages",
-)
+__all__ = ["EXAMPLES", "HEADINGS", "OPTIONS", "read_words"]
+
+
+def read_words(name: str) -> list[tuple[str, str]]:
+    """Read `words/NAME.txt`: lines of `key: text`, whose text may be empty; a line after # says what they are."""
+    text = Path(__file__).with_name("words").joinpath(f"{name}.txt").read_text(encoding="utf-8")
+    rows = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
+    return [(key, words.strip()) for key, _, words in rows]
+
+
+HEADINGS = tuple(heading for heading, _ in read_words("headings"))
 """The order of an option's headings; what belongs to the command itself comes before, as Options."""
 
-EXAMPLES: dict[str, tuple[str, str]] = {
-    "": ("siglip demo", "siglip classify photo.jpg --labels animals"),
-    "classify": (
-        "siglip classify photos --labels animals",
-        "siglip classify photo.jpg -L cat -L dog --format json",
-    ),
-    "search": (
-        "siglip search 'a dog on a beach' photos",
-        "siglip search --image like-this.jpg photos --top 20 --paths",
-    ),
-    "score": (
-        "siglip score 'a cat asleep' photo.jpg",
-        "siglip score photos --text 'a cat' --text 'a dog' --format csv",
-    ),
-    "embed": (
-        "siglip embed photos --output photos.npz",
-        "siglip embed --text 'a cat' 'a dog' --output words.jsonl",
-    ),
-    "sort": (
-        "siglip sort photos --labels animals --into sorted --move",
-        "siglip sort --undo sorted/.siglip-moves.jsonl",
-    ),
-    "evaluate": (
-        "siglip evaluate known --labels animals",
-        "siglip evaluate known.csv --labels mine.yaml --format json",
-    ),
-    "calibrate": (
-        "siglip calibrate known --labels mine.yaml",
-        "siglip calibrate --from-review review.json -l mine.yaml -o calibrated.yaml",
-    ),
-    "compare": (
-        "siglip compare known --labels old.yaml --labels new.yaml",
-        "siglip compare known.csv -l old.yaml -l new.yaml --format json",
-    ),
-    "prompts": (
-        "siglip prompts known --labels mine.yaml",
-        "siglip prompts known.csv --labels mine.yaml --format json",
-    ),
-    "serve": ("siglip serve --model demo", "siglip serve --labels animals --api-key-file keys --host 0.0.0.0"),
-    "batch": (
-        "siglip batch 'tars/{00000..00999}.tar' --labels animals --output tags",
-        "siglip batch s3://bucket/a.parquet -l animals -o s3://bucket/tags --ray auto",
-    ),
-    "tag": (
-        "siglip tag photos --labels animals --dry-run",
-        "siglip tag photos --remove",
-    ),
-    "demo": ("siglip demo", "siglip demo --format jsonl"),
-    "labels": ("siglip labels list", "siglip labels check mine.yaml"),
-    "labels list": ("siglip labels list", "siglip labels list --format json"),
-    "labels show": ("siglip labels show animals", "siglip labels show animals --format yaml > mine.yaml"),
-    "labels check": ("siglip labels check mine.yaml", "siglip labels check sets/*.yaml"),
-    "labels new": ("siglip labels new pets", "siglip labels new pets --output sets/pets.yaml"),
-    "models": ("siglip models list", "siglip models pull ViT-B-16-SigLIP-384"),
-    "models list": ("siglip models list", "siglip models list --here"),
-    "models info": ("siglip models info demo", "siglip models info ViT-B-16-SigLIP-384 --format json"),
-    "models pull": ("siglip models pull ViT-B-16-SigLIP-384", "siglip models pull hf-hub:ORG/NAME"),
-    "models tune": ("siglip models tune --with photos", "siglip models tune demo --with photos --labels animals"),
-    "cache": ("siglip cache info", "siglip cache prune --cache-limit 2G"),
-    "cache info": ("siglip cache info", "siglip cache info --format json"),
-    "cache prune": ("siglip cache prune", "siglip cache prune --cache-limit 2G"),
-    "cache clear": ("siglip cache clear --embeddings", "siglip cache clear --engines"),
-    "doctor": ("siglip doctor", "siglip doctor --model demo"),
-}  # fmt: skip
-"""Command → two examples that may be typed as they are, but for the names of files."""
-
-OPTIONS: dict[str, str] = {
-    "review": "A review saved in a report (siglip classify --report): use its verdicts in place of DATA.",
-    "min_precision": "Fit thresholds at which P of a label's tags are right, shown with 90 % confidence, and leave"
-    " other labels alone; without it, thresholds of best F1.  [0<=x<=1]",
-    "old_threshold": "The flat threshold used now, to measure the gain against; a label's own wins."
-    "  [default: the set's, or 0.2; 0<=x<=1]",
-    "min_examples": "Leave labels alone that have fewer images.",
-    "folds": "Parts of DATA; each is measured with the others' fit.",
-    "fold_seed": "How images are dealt to the parts.",
-    "no_shift": "Fit thresholds alone, no bias_shift for the set.",
-    "calibrated": "Write the label set to FILE, - for stdout; without it, only say what would be gained.",
-    "force_labels": "Let --output replace the label set that is read.",
-    "predictions": "Also write each image's scores and right labels to FILE, as JSON Lines.",
-    "strict": "Refuse a label set calibrated for another model or precision.",
-    "data": "A folder per class, or a CSV or JSONL file of images and their labels.",
-    "renamed": "What a name in DATA is called in the label set; repeatable.",
-    "ignored": "Leave out the images of this name in DATA, and of names below it; repeatable.",
-    "one_label_set": "The label set: a YAML file or a built-in set (siglip labels list).",
-    "resamples": "How many times the images are drawn anew for the intervals.",
-    "draw_seed": "Where the draws begin: one seed, one result.",
-    "allow_empty": "With no input, write an empty output and end with status 0.",
-    "allow_truncated": "Score what is there of an image that was cut short.",
-    "batch_size": "Images encoded at a time.",
-    "batch.cpus_per_worker": "Processors of one worker.  [default: 1]",
-    "batch.decode_threads": "Threads that read and decode in a worker.  [default: one per processor]",
-    "batch.embedding_type": "The numbers of --embeddings; float16 takes half the space.",
-    "batch.embeddings": "Also write embeddings, to relabel with --from later.",
-    "batch.gpus_per_worker": "GPUs of one worker; 0.5 puts two workers on one.",
-    "batch.image_column": "The Parquet column of images: bytes, Hugging Face's struct, or paths.  [default: the likeliest]",
-    "batch.inputs": "Tars, Parquet files, folders, prefixes (s3://bucket/photos/), patterns, ranges ({00000..00999}).",
-    "batch.keep": "Keep these Parquet columns or tar members (json.url,txt) beside each result; repeatable.",
-    "batch.max_shards": "Do N shards and stop, to try a run.",
-    "batch.output": "A folder or prefix for the parts.",
-    "batch.plan": "Print what would be done, and an estimate, without doing it.",
-    "batch.price": "With --plan: what one worker costs an hour.",
-    "batch.rate": "With --plan: images per second of one worker.  [default: as the last run measured]",
-    "batch.ray": "Run on a Ray cluster: this machine's (auto), one started here (local), or ADDRESS.",
-    "batch.retries": "Tries after the first for a shard that cannot be read, with growing pauses.",
-    "batch.retry_failed": "Retry failed and incomplete shards.",
-    "batch.saved": "In place of images, use the embeddings in a Parquet file or folder.",
-    "batch.shard_size": "Images of a shard, of loose files and Parquet rows.",
-    "batch.workers": "How many workers the cluster may run.  [default: as many as it takes]",
-    "bias_shift": "Add X to every logit.",
-    "cache_dir": "The folder of stored embeddings and compiled engines.",
-    "cache_limit": "What stored embeddings may take (500M, 8G); the least recently used go first.",
-    "color_management": "Convert colors to sRGB by the image's color profile.",
-    "device": "Where it runs.",
-    "document": "Write to FILE; replaced only when complete.",
-    "document_format": "Tables, or JSON for programs.  [default: table; json where --output ends in .json]",
-    "embed.output": "Write to FILE: .npz, .npy, .parquet or .jsonl.  [default: jsonl on stdout]",
-    "embed.text": "PATHS are texts, taken as typed; with none, the lines of stdin are.",
-    "every": "Show every label, negative ones too.",
-    "exact_decode": "Decode large JPEGs in full, not at a reduced scale.",
-    "exclude": "In folders, skip what matches; repeatable.",
-    "ext": "In folders, read these endings only: jpg, jpg,png or '*.jp*g'; repeatable.",
-    "files_from": "Read paths from FILE, one per line; - for stdin.",
-    "force": "Replace an existing output that siglip did not write; never an input.",
-    "hidden": "In folders, read names that start with a dot too.",
-    "image_timeout": "Timeout for one image, in seconds; 0 for none.",
-    "isolate": "Decode every image in worker processes, or none.  [default: all but JPEG and PNG]",
-    "json_or_table": "A table, or JSON for programs.",
-    "label": "A label, or cat,dog; repeatable.",
-    "labels": "A built-in set (siglip labels list), a YAML or JSON file, a text file with one label per line, or - for stdin; repeatable.",
-    "max_megapixels": "Refuse larger images.",
-    "model": "A name from siglip models list, a model folder, hf-hub:ORG/NAME, or demo.",
-    "no_cache": "Neither use nor keep stored embeddings.",
-    "null": "Paths in --files-from end with NUL.",
-    "offline": "Use only model files that are here.",
-    "output": "Write to FILE, in the format its ending names; replaced only when complete.",
-    "output_format": "The output format.  [default: table on a terminal, jsonl in a pipe]",
-    "pairs": "A RAW file and the JPEG of its name: both are read, or they are one image, the JPEG.",
-    "paths": "Images, folders (read recursively), or - for one image's bytes on stdin.",
-    "precision": "The towers' arithmetic; the head is always fp32. int8 needs siglip models tune.",
-    "provenance": "Also write FILE.meta.json beside --output FILE: version, model, label sets' digests.",
-    "report": "Also write a page for a browser: images, tags, a threshold to move.",
-    "report_limit": "Images that --report lists: the first N.",
-    "report_thumbs": "Images with a thumbnail in --report: the first N.",
-    "recursive": "Read folders with all below them.",
-    "runtime": "What runs it.",
-    "saved": "In place of images, use the embeddings that siglip embed saved in FILE.",
-    "serve.allow_host": "Take requests for this name in the Host header too, as a reverse proxy sends it; repeatable.",
-    "serve.api_key_file": "Take requests with a key of FILE only, one key per line; read again on SIGHUP. SIGLIP_API_KEY"
-    " in the environment is one more key.",
-    "serve.cors": "Let pages of this origin use the server, * for any; repeatable.",
-    "serve.drain_seconds": "After SIGTERM, wait so long for the requests that are under way.",
-    "serve.fetch_host": "Fetch from hosts like this only (images.example.org, *.example.org); repeatable. One without"
-    " a * may have a private address.",
-    "serve.fetch_urls": "Fetch images that requests name by http and https URLs, from public addresses.",
-    "serve.host": "The address to listen on; beyond this machine only with a key, or --no-auth.",
-    "serve.isolate": "Decode every image in worker processes.",
-    "serve.log_format": "The format of the log on stderr, which has a line for each request.",
-    "serve.max_image_size": "Refuse larger images, in bytes as encoded.",
-    "serve.max_images": "Images in one request, at most.",
-    "serve.max_labels": "Labels in one request, at most.",
-    "serve.max_request_size": "Refuse larger requests.",
-    "serve.max_waiting": "Requests that may wait for the model; the next one gets status 429.",
-    "serve.no_auth": "Listen beyond this machine without a key: everyone who can connect may use it.",
-    "serve.port": "The port; 0 for a free one.",
-    "serve.queue_seconds": "How long an image may wait for the model; then its request gets status 503.",
-    "score.image": "An image, or a folder of them; repeatable.",
-    "score.text": "A text; repeatable.",
-    "search.bare": "Print bare paths, one per line.",
-    "search.bare0": "Print bare paths, each ended by NUL, for xargs -0.",
-    "search.every": "All images, ranked.",
-    "search.image": "Look for images like this one; - for stdin; repeatable.",
-    "search.text": "Look for this too; repeatable.",
-    "search.threshold": "Only what reaches this score; similarity, with --image or --not.",
-    "search.without": "Rank images like this lower; repeatable.",
-    "sort.alone": "Leave sidecars, the RAW of a JPEG and the video of a live photo where they are.",
-    "sort.copy": "Copy images there.",
-    "sort.flat": "One folder for bird/owl, bird-owl, and not one in the other.",
-    "sort.format": "Lines for people, or JSON Lines for programs.",
-    "sort.into": "The folder that images are sorted into; it is never read as a part of PATHS.",
-    "sort.link": "Give images a second name there, on the same disk (hard links).",
-    "sort.move": "Move images there.",
-    "sort.symlink": "Make symbolic links to images there.",
-    "sort.template": "Folders and name, of {set}, {label}, {year}, {month}, {day} (EXIF, else the file's time) and {name}.",
-    "sort.undo": "Take the last run back, by the journal FILE in the folder that was sorted into.",
-    "sort.untagged": "The folder for images without a tag.  [default: they stay]",
-    "tag.dry_run": "Say what would be added and removed, and change nothing.",
-    "tag.embed": "Write into the image files, through exiftool, and into the sidecars that exist; RAW files get sidecars.",
-    "tag.keep_times": "With --embed, leave the files' modification times as they are.",
-    "tag.max_tags": "Of an image's tags write the N best.",
-    "tag.min_score": "Write no tag with a lower score.",
-    "tag.output_format": "The output format.  [default: table on a terminal, jsonl in a pipe]",
-    "tag.prefix": "What goes before every keyword; 'AI|' puts all of them under AI.",
-    "tag.programs": "Also write the fields of this program where images do not have them yet; repeatable.",
-    "tag.remove": "Take away the keywords that siglip wrote, and nothing else; no labels are needed.",
-    "tag.sidecar_name": "The sidecar that is made where there is none: full is photo.jpg.xmp, stem photo.xmp;"
-    " auto: stem for RAW.",
-    "tag.skip_tagged": "Leave images alone that have keywords of ours already.",
-    "tags_only": "Show the labels that are tags, and no other.",
-    "template": "Fill labels into TEXT at {}; repeatable.",
-    "text_cleaning": "How prompts are cleaned before they are tokenized.  [default: as the model's config says]",
-    "threshold": "The score that makes a tag; a label's own threshold wins.  [default: the set's, or 0.2; 0<=x<=1]",
-    "top": "The N best labels of each set, and every tag beyond them.",
-    "tune.accept": "Install an engine that misses the floors; every run with it will say so.",
-    "tune.count": "Images drawn, at most; folders take turns.",
-    "tune.images": "A folder of your images, or an image; repeatable.",
-    "tune.minutes": "Time budget.",
-    "verify": "Read every file, even one whose size and times are known.",
-    "workers": "Threads that read and decode.  [default: one per processor]",
-}
+OPTIONS = dict(read_words("options"))
 """Option → its help, the same in every command."""
+
+EXAMPLES: dict[str, list[str]] = {}
+"""Command → two examples that may be typed as they are, but for the names of files."""
+for _command, _example in read_words("examples"):
+    EXAMPLES.setdefault(_command, []).append(_example)

@@ -8,85 +8,55 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siglipcli.cli import completion, label_sets
-from siglipcli.cli.options import JsonOrTable
+from siglipcli.cli.options import DEFAULT_MODEL, JsonOrTable, argument, model_option, option
 from siglipcli.cli.output import print_json
 from siglipcli.cli.remedies import with_remedy
-from siglipcli.errors import LabelError, OfflineError, OutputError, UsageError
+from siglipcli.errors import LabelError, OfflineError, UsageError
 from siglipcli.outputs.label_set import counted
-from siglipcli.outputs.plain_table import print_table
+from siglipcli.outputs.output import open_output
 from siglipcli.terminal.commands import Command, group
+from siglipcli.terminal.screen import complain
 from siglipcli.terminal.status import ExitStatus
 from siglipcli.terminal.values import words
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from siglipcli.encoders.tokens import Tokenizer
-    from siglipcli.labels import LabelSet
     from siglipcli.labels.model_view import View
 
 __all__ = ["app"]
 
 MAX_WARNINGS = 20  # of one kind
-DEFAULT_MODEL = "ViT-B-16-SigLIP-384"
 
 app = group("labels", "List, show, check and start label sets.")
 
 
 @app.command("list", cls=Command)
-def list_sets(
-    output_format: JsonOrTable = "table",
-) -> None:
+def list_sets(output_format: JsonOrTable = "table") -> None:
     """List the label sets that come with the program."""
     from siglipcli import labels as sets
+    from siglipcli.outputs.plain_table import print_table
 
     builtin = [(name, sets.load(name)) for name in sets.builtin_names()]
+    facts = [
+        {"name": name, "labels": len(one.labels), "description": one.description}
+        for name, one in builtin
+    ]
     if output_format == "json":
-        print_json(
-            [
-                {"name": name, "labels": len(one.labels), "description": one.description}
-                for name, one in builtin
-            ]
-        )
-        return
-    rows = [[name, str(len(one.labels)), one.description] for name, one in builtin]
-    print_table(["name", "labels", "description"], rows, right={"labels"})
+        print_json(facts)
+    else:
+        print_table(list(facts[0]), [[*map(str, row.values())] for row in facts], right={"labels"})
 
 
 @app.command(cls=Command)
 def show(
-    label_set: Annotated[
-        str,
-        typer.Argument(
-            metavar="SET",
-            autocompletion=completion.label_sets,
-            help="A built-in set's name, a label file, or - for stdin.",
-        ),
-    ],
+    label_set: Annotated[str, argument("labels.set", "SET", autocompletion=completion.label_sets)],
     output_format: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            "-f",
-            **words("table", "json", "yaml"),
-            help="A table, JSON for programs, or the YAML to start from.",
-        ),
+        str, option("labels.format", "--format", "-f", **words("table", "json", "yaml"))
     ] = "table",
-    tokens: Annotated[
-        bool, typer.Option("--tokens", help="Show what the model reads of each prompt.")
-    ] = False,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            autocompletion=completion.models,
-            envvar="SIGLIP_MODEL",
-            help="The model for --tokens.",
-        ),
-    ] = DEFAULT_MODEL,
+    tokens: Annotated[bool, option("labels.tokens", "--tokens")] = False,
+    model: Annotated[str, model_option("labels.model", envvar="SIGLIP_MODEL")] = DEFAULT_MODEL,
 ) -> None:
     """Show a set's labels, prompts and thresholds."""
     from siglipcli import labels as sets
@@ -108,30 +78,19 @@ def show(
 @app.command(cls=Command)
 def check(
     files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE...",
-            autocompletion=completion.label_sets,
-            help="Label files or sets to check; - for stdin.",
-        ),
+        list[str], argument("labels.files", "FILE...", autocompletion=completion.label_sets)
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="MODEL",
-            autocompletion=completion.models,
-            help="Read prompts as this model does, exactly.",
-        ),
-    ] = None,
+    model: Annotated[str | None, model_option("labels.reader")] = None,
 ) -> None:
     """Check label sets: errors, and prompts that a model would misread.
 
     Without --model, what every SigLIP model for English misreads is said, and no model is needed.
     """
+    from siglipcli.encoders.tokens import Tokenizer, canonicalize
+    from siglipcli.labels.model_view import AnyModelView, ModelView
+
     label_sets.read_stdin_once(files)
-    view = _view(model)
+    view: View = AnyModelView(canonicalize) if model is None else ModelView(Tokenizer.cached(model))
     sound = [_check_one(file, view) for file in files]
     if not all(sound):
         raise typer.Exit(ExitStatus.USAGE)
@@ -139,14 +98,9 @@ def check(
 
 @app.command(cls=Command)
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the label set is called.")],
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The file to write; NAME.yaml if not given."),
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the file if it is there.")
-    ] = False,
+    name: Annotated[str, argument("labels.name", "NAME")],
+    output: Annotated[Path | None, option("labels.output", "--output", "-o")] = None,
+    force: Annotated[bool, option("labels.force", "--force")] = False,
 ) -> None:
     """Write a commented label set to start from."""
     from siglipcli import labels as sets
@@ -157,12 +111,16 @@ def new(
     if output is None and Path(name).name != name:
         raise UsageError(f"{visible(name)} is not a file name here; give the file with --output.")
     path = output or Path(f"{name}.yaml")
-    _write(path, text, force=force)
+    if path.exists() and not force:
+        raise UsageError(f"{visible(str(path))} is already there; --force replaces it.")
+    with open_output(path) as stream:
+        stream.write(text)
     typer.echo(f"Wrote {visible(str(path))}; edit it, then `siglip labels check` it.", err=True)
 
 
 def _check_one(file: str, view: View) -> bool:
     from siglipcli import labels as sets
+    from siglipcli.labels.model_view import prompts, set_warnings
 
     try:
         labels, complaints = sets.examine(*label_sets.read(file))
@@ -171,57 +129,22 @@ def _check_one(file: str, view: View) -> bool:
     if labels is None:
         typer.echo("\n".join(complaints), err=True)
         return False
-    prompts = sum(len(label.prompts) for label in labels.labels)
-    typer.echo(
-        f"{visible(file)}: {counted(len(labels.labels), 'label')}, {counted(prompts, 'prompt')}"
-    )
-    _warn(visible(file), labels, view)
+    name, texts = visible(file), list(prompts(labels))
+    typer.echo(f"{name}: {counted(len(labels.labels), 'label')}, {counted(len(texts), 'prompt')}")
+    for line in set_warnings(labels, view, MAX_WARNINGS):
+        typer.echo(f"{name}: warning: {visible(line)}.", err=True)
     return True
 
 
-def _warn(file: str, labels: LabelSet, view: View) -> None:
-    from siglipcli.labels.model_view import capped, prompts, text_warnings
-
-    for line in capped(text_warnings(prompts(labels), view), MAX_WARNINGS):
-        typer.echo(f"{file}: warning: {visible(line)}.", err=True)
-
-
-def _view(model: str | None) -> View:
-    from siglipcli.encoders.tokens import canonicalize
-    from siglipcli.labels.model_view import AnyModelView, ModelView
-
-    return AnyModelView(canonicalize) if model is None else ModelView(_tokenizer(model))
-
-
-def _tokenizer(model: str) -> Tokenizer:
-    """Return a model's tokenizer; nothing is downloaded. Raises OfflineError where it is not here."""
-    from siglipcli.encoders.checkpoint import locate
-    from siglipcli.encoders.tokens import Tokenizer
-
-    return Tokenizer.of(locate(model, offline=True))
-
-
-def _reader(model: str) -> Callable[[str], list[str]]:
+def _reader(model: str) -> Callable[[str], Sequence[str]]:
     """Return what gives the tokens that a model reads of a prompt; its words, where it is not here."""
-    from siglipcli.encoders.tokens import canonicalize
+    from siglipcli.encoders.tokens import Tokenizer, canonicalize
 
     try:
-        tokenizer = _tokenizer(model)
+        return Tokenizer.cached(model).pieces
     except OfflineError:
-        typer.echo(
-            f"siglip: {visible(model)} is not on this machine: these are words, not its tokens."
-            f" `siglip models pull {visible(model)}` fetches it.",
-            err=True,
+        complain(
+            f"{model} is not on this machine: these are words, not its tokens."
+            f" `siglip models pull {model}` fetches it."
         )
         return lambda prompt: canonicalize(prompt).split()
-    return lambda prompt: list(tokenizer.pieces(prompt))
-
-
-def _write(path: Path, text: str, *, force: bool) -> None:
-    try:
-        with path.open("w" if force else "x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise UsageError(f"{visible(str(path))} is already there; --force replaces it.") from None
-    except OSError as error:
-        raise OutputError(f"write error: {visible(str(path))}: {error.strerror}.") from error

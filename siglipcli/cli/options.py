@@ -7,6 +7,7 @@ What an option's help says is in `cli.help`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path  # Typer reads the annotations
 from typing import Annotated, Any
 
@@ -17,39 +18,18 @@ from siglipcli.cli import completion
 from siglipcli.cli.help import OPTIONS
 from siglipcli.encoders.spec import CLEANINGS, PRECISIONS, RUNTIMES
 from siglipcli.errors import UsageError
-from siglipcli.terminal.values import (
-    Size,
-    auto_or_count,
-    choices,
-    device,
-    moderate,
-    probability,
-    words,
-)
+from siglipcli.terminal import values
+from siglipcli.terminal.values import Size, words
 
-__all__ = [
-    "DEFAULT_LIMIT",
-    "AllowEmpty",
-    "CacheDir",
-    "CacheLimit",
-    "DecodingOptions",
-    "DocumentOptions",
-    "EngineOptions",
-    "Force",
-    "InputOptions",
-    "JsonOrTable",
-    "LabelOptions",
-    "ModelOptions",
-    "OutputOptions",
-    "SavedOptions",
-    "ThresholdOptions",
-    "TopOptions",
-    "WalkOptions",
-    "option",
-]
+__all__ = ["DECODING", "DEFAULT_LIMIT", "DEFAULT_MODEL", "AllowEmpty", "CacheDir", "CacheLimit"]
+__all__ += ["CalibratedLabelOptions", "DecodingOptions", "DocumentOptions", "EngineOptions"]
+__all__ += ["Force", "InputOptions", "JsonOrTable", "LabelOptions", "ModelOptions"]
+__all__ += ["OneLabelSet", "OutputOptions", "SavedOptions", "ThresholdOptions", "TopOptions"]
+__all__ += ["WalkOptions", "argument", "model_option", "option"]
 
 MOST_SECONDS = 86_400.0  # a day; NaN is refused with what is more
 DEFAULT_LIMIT = Size(8 * 10**9)  # about 2.5 million images
+DEFAULT_MODEL = "ViT-B-16-SigLIP-384"
 CACHE, DECODING = "Cache", "Decoding"  # headings of options in groups of another heading
 
 
@@ -62,13 +42,27 @@ def option(
     return typer.Option(*names, help=OPTIONS[name], rich_help_panel=heading, **more)
 
 
-CacheDir = Annotated[
-    Path | None,
-    option("cache_dir", metavar="DIR", env=True, heading=CACHE, show_default=False),
-]
-CacheLimit = Annotated[
-    Size, option("cache_limit", parser=Size.parse, metavar="SIZE", env=True, heading=CACHE)
-]
+def argument(name: str, metavar: str, **more: Any) -> Any:
+    """Return a Typer argument with the help that `OPTIONS` has."""
+    return typer.Argument(metavar=metavar, help=OPTIONS[name], **more)
+
+
+def model_option(name: str = "model", **more: Any) -> Any:
+    """Return --model, with the help that `OPTIONS` has of `name`."""
+    return option(name, "--model", "-m", metavar="MODEL", autocompletion=completion.models, **more)
+
+
+def _sets_option(name: str) -> Any:
+    """Return --labels, with the help that `OPTIONS` has of `name`."""
+    more: dict[str, Any] = {"autocompletion": completion.label_sets, "envvar": "SIGLIP_LABELS"}
+    return option(name, "--labels", "-l", metavar="SET", **more)
+
+
+_decoding = partial(option, heading=DECODING)
+_cache = partial(option, heading=CACHE)
+
+CacheDir = Annotated[Path | None, _cache("cache_dir", metavar="DIR", env=True)]
+CacheLimit = Annotated[Size, _cache("cache_limit", parser=Size.parse, metavar="SIZE", env=True)]
 JsonOrTable = Annotated[str, option("json_or_table", "--format", "-f", **words("table", "json"))]
 Force = Annotated[bool, option("force", "--force")]
 AllowEmpty = Annotated[bool, option("allow_empty", "--allow-empty")]
@@ -80,25 +74,16 @@ class DecodingOptions:
 
     heading = DECODING
 
-    max_megapixels: Annotated[
-        float, option("max_megapixels", min=0, metavar="N", env=True, heading=DECODING)
-    ] = 100.0
-    exact_decode: Annotated[bool, option("exact_decode", "--exact-decode", heading=DECODING)] = (
-        False
+    max_megapixels: Annotated[float, _decoding("max_megapixels", min=0, metavar="N", env=True)] = (
+        100.0
     )
-    color_management: Annotated[bool, option("color_management", env=True, heading=DECODING)] = True
-    allow_truncated: Annotated[
-        bool, option("allow_truncated", "--allow-truncated", heading=DECODING)
-    ] = False
+    exact_decode: Annotated[bool, _decoding("exact_decode", "--exact-decode")] = False
+    color_management: Annotated[bool, _decoding("color_management", env=True)] = True
+    allow_truncated: Annotated[bool, _decoding("allow_truncated", "--allow-truncated")] = False
     image_timeout: Annotated[
-        float,
-        option(
-            "image_timeout", min=0, max=MOST_SECONDS, metavar="SECONDS", env=True, heading=DECODING
-        ),
+        float, _decoding("image_timeout", min=0, max=MOST_SECONDS, metavar="SECONDS", env=True)
     ] = 60.0
-    isolate: Annotated[
-        bool | None, option("isolate", env=True, heading=DECODING, show_default=False)
-    ] = None
+    isolate: Annotated[bool | None, _decoding("isolate", env=True, show_default=False)] = None
 
 
 @dataclass(frozen=True)
@@ -119,10 +104,7 @@ class InputOptions(WalkOptions):
 
     heading = "Inputs"
 
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="PATHS", show_default=False, help=OPTIONS["paths"]),
-    ] = None
+    paths: Annotated[list[str] | None, argument("paths", "PATHS", show_default=False)] = None
     files_from: Annotated[str | None, option("files_from", metavar="FILE")] = None
     null: Annotated[bool, option("null", "--null", "-0")] = False
     pairs: Annotated[str, option("pairs", **words("both", "one"))] = "both"
@@ -143,19 +125,23 @@ class LabelOptions:
 
     heading = "Labels"
 
-    labels: Annotated[
-        list[str] | None,
-        option(
-            "labels",
-            "--labels",
-            "-l",
-            metavar="SET",
-            autocompletion=completion.label_sets,
-            env=True,
-        ),
-    ] = None
+    labels: Annotated[list[str] | None, _sets_option("labels")] = None
     label: Annotated[list[str] | None, option("label", "--label", "-L", metavar="NAME")] = None
     template: Annotated[list[str] | None, option("template", metavar="TEXT")] = None
+
+
+@dataclass(frozen=True)
+class OneLabelSet(LabelOptions):
+    """The one label set that a command works on."""
+
+    labels: Annotated[list[str] | None, _sets_option("one_label_set")] = None
+
+
+@dataclass(frozen=True)
+class CalibratedLabelOptions(LabelOptions):
+    """Which labels to score, where thresholds decide."""
+
+    strict: Annotated[bool, option("strict", "--strict")] = False
 
 
 @dataclass(frozen=True)
@@ -165,9 +151,10 @@ class ThresholdOptions:
     heading = "Labels"
 
     threshold: Annotated[
-        float | None, option("threshold", "--threshold", "-t", metavar="P", callback=probability)
+        float | None,
+        option("threshold", "--threshold", "-t", metavar="P", callback=values.probability),
     ] = None
-    bias_shift: Annotated[float, option("bias_shift", metavar="X", callback=moderate)] = 0.0
+    bias_shift: Annotated[float, option("bias_shift", metavar="X", callback=values.moderate)] = 0.0
 
 
 @dataclass(frozen=True)
@@ -187,27 +174,16 @@ class EngineOptions:
 
     heading = "Model and device"
 
-    model: Annotated[
-        str,
-        option(
-            "model", "--model", "-m", metavar="MODEL", autocompletion=completion.models, env=True
-        ),
-    ] = "ViT-B-16-SigLIP-384"
+    model: Annotated[str, model_option(env=True)] = DEFAULT_MODEL
     device: Annotated[
         str,
-        option(
-            "device",
-            metavar="auto|cpu|cuda|cuda:N|mps",
-            callback=device,
-            autocompletion=choices("auto", "cpu", "cuda", "mps"),
-            env=True,
-        ),
+        option("device", **values.devices(), env=True),
     ] = "auto"
     runtime: Annotated[str, option("runtime", **words(*RUNTIMES), env=True)] = "auto"
     precision: Annotated[str, option("precision", **words(*PRECISIONS), env=True)] = "auto"
     text_cleaning: Annotated[str | None, option("text_cleaning", **words(*CLEANINGS))] = None
     batch_size: Annotated[
-        str, option("batch_size", metavar="auto|N", callback=auto_or_count, env=True)
+        str, option("batch_size", metavar="auto|N", callback=values.auto_or_count, env=True)
     ] = "auto"
     offline: Annotated[bool, option("offline", "--offline", env=True)] = False
     cache_dir: CacheDir = None
@@ -217,12 +193,10 @@ class EngineOptions:
 class ModelOptions(EngineOptions):
     """The model, what runs it, and what is kept of its work."""
 
-    workers: Annotated[
-        int | None, option("workers", min=1, metavar="N", env=True, heading=DECODING)
-    ] = None
-    no_cache: Annotated[bool, option("no_cache", "--no-cache", heading=CACHE)] = False
+    workers: Annotated[int | None, _decoding("workers", min=1, metavar="N", env=True)] = None
+    no_cache: Annotated[bool, _cache("no_cache", "--no-cache")] = False
     cache_limit: CacheLimit = DEFAULT_LIMIT
-    verify: Annotated[bool, option("verify", "--verify", heading=CACHE)] = False
+    verify: Annotated[bool, _cache("verify", "--verify")] = False
 
 
 @dataclass(frozen=True)

@@ -70,12 +70,8 @@ def write(
     with signals.put_away(), outputs.opened(form, options.output, head) as sink:
         for result in results:
             sink.write(result)
-        tally.require_inputs(
-            inputs.report if inputs else None,
-            options.output,
-            terminal,
-            allow_empty=options.allow_empty,
-        )
+        empty = options.allow_empty
+        tally.require_inputs(inputs.report, options.output, terminal, allow_empty=empty)
     if options.provenance and options.output:
         provenance.write(options.output, {**head.provenance, "images": tally.counts()})
 

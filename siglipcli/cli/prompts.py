@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from siglipcli.cli import examples, setup
-from siglipcli.cli.examples import (  # noqa: TC001  # Typer reads the annotations
-    Examples,
-    OneLabelSet,
-    Resampling,
-)
-from siglipcli.cli.options import DocumentOptions, ModelOptions
+from siglipcli.cli.examples import Examples, Resampling  # noqa: TC001  # Typer reads the annotations
+from siglipcli.cli.options import DocumentOptions, ModelOptions, OneLabelSet
 from siglipcli.errors import UsageError
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
@@ -58,8 +54,5 @@ def prompts(
         counts = comparison.draw(len(run.collection.sources), resampling.resamples, resampling.seed)
         result = trial(run.scored[0], run.collection.vectors, run.encode, run.head, counts)
     setting = bootstrap_report.Setting(run, sets, resampling.resamples, resampling.seed)
-    if as_json:
-        bootstrap_report.write_json(document.output, prompts_report.document(setting, result))
-    else:
-        bootstrap_report.write_tables(document.output, prompts_report.parts(setting, result))
+    bootstrap_report.write(document.output, prompts_report, setting, result, as_json=as_json)
     tally.leave()

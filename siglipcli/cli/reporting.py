@@ -9,7 +9,6 @@ from pathlib import Path  # noqa: TC003  # Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, cast
 
 from siglipcli import outputs
-from siglipcli.cli.label_sets import check_calibration
 from siglipcli.cli.options import option
 from siglipcli.errors import UsageError
 from siglipcli.outputs import safety
@@ -36,7 +35,7 @@ class ReportOptions:
 
     heading = "Output"
 
-    report: Annotated[Path | None, option("report", metavar="FILE", show_default=False)] = None
+    report: Annotated[Path | None, option("report", metavar="FILE")] = None
     report_thumbs: Annotated[int, option("report_thumbs", min=0, metavar="N")] = 2000
     report_limit: Annotated[int, option("report_limit", min=1, metavar="N")] = 20_000
 
@@ -61,14 +60,11 @@ def report(options: ReportOptions, names: Sequence[str], label_sets: Sequence[La
     if options.report is None:
         yield None
         return
-    from siglipcli.outputs.html import ReportHeader, title
+    from siglipcli.outputs.html import ReportHeader
 
-    notes: list[str] = []
-    check_calibration(label_sets, classifier.encoder, notes.append, strict=False)
-    header = ReportHeader(
-        classifier.encoder.name, title=title(names), label_sets=label_sets, scoring=scoring,
-        load_options=classifier.load_options, decoders=classifier.session.decoders, notes=notes, page=options.report,
-        thumbs=options.report_thumbs, limit=options.report_limit,
+    header = ReportHeader.of(
+        classifier, label_sets, scoring, names,
+        page=options.report, thumbs=options.report_thumbs, limit=options.report_limit,
     )  # fmt: skip
     with signals.put_away(), outputs.opened("html", options.report, header) as sink:
         page = cast("ReportSink", sink)

@@ -6,11 +6,16 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from siglipcli.cli import label_sets, output, setup
 from siglipcli.cli.inputs import Inputs
-from siglipcli.cli.options import InputOptions, ModelOptions, OutputOptions, SavedOptions, option
+from siglipcli.cli.options import (
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+    SavedOptions,
+    argument,
+    option,
+)
 from siglipcli.errors import UsageError
 from siglipcli.results import ImageTextScores
 from siglipcli.terminal.groups import grouped
@@ -28,13 +33,7 @@ class ScoreInputs(InputOptions):
     """What to score: as in a search, a text and then images."""
 
     paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[TEXT] PATHS",
-            show_default=False,
-            help="A text, then images or folders. With --text all are images or folders; with --image"
-            " all are texts.",
-        ),
+        list[str] | None, argument("score.paths", "[TEXT] PATHS", show_default=False)
     ] = None
 
 

@@ -7,16 +7,22 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from siglipcli.cli import label_sets, output, setup
 from siglipcli.cli.inputs import Inputs
-from siglipcli.cli.options import InputOptions, ModelOptions, OutputOptions, SavedOptions, option
+from siglipcli.cli.options import (
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+    SavedOptions,
+    argument,
+    option,
+)
 from siglipcli.errors import UsageError
 from siglipcli.results import Failure, Match
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
 from siglipcli.terminal.tally import Tally
+from siglipcli.terminal.values import cosine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,24 +35,12 @@ __all__ = ["search"]
 DEFAULT_TOP = 10
 
 
-def _cosine(value: float | None) -> float | None:
-    if value is not None and not -1 <= value <= 1:  # false for NaN, which `min` and `max` let pass
-        raise typer.BadParameter(f"{value} is not a number from -1 to 1.")
-    return value
-
-
 @dataclass(frozen=True)
 class SearchInputs(InputOptions):
     """What to search: as elsewhere, after the text."""
 
     paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[TEXT] PATHS",
-            show_default=False,
-            help="What to look for, in words, unless --text or --image says it; then images,"
-            " folders (read recursively), or - for one image's bytes on stdin.",
-        ),
+        list[str] | None, argument("search.paths", "[TEXT] PATHS", show_default=False)
     ] = None
 
 
@@ -57,15 +51,9 @@ class QueryOptions:
     heading = "Query"
 
     text: Annotated[list[str] | None, option("search.text", "--text", "-T", metavar="TEXT")] = None
-    image: Annotated[
-        list[str] | None,
-        option(
-            "search.image",
-            "--image",
-            "-i",
-            metavar="FILE",
-        ),
-    ] = None
+    image: Annotated[list[str] | None, option("search.image", "--image", "-i", metavar="FILE")] = (
+        None
+    )
     without: Annotated[list[str] | None, option("search.without", "--not", metavar="TEXT")] = None
 
 
@@ -75,31 +63,19 @@ class MatchOptions:
 
     heading = "Query"
 
-    top: Annotated[
-        int | None,
-        typer.Option(
-            "--top",
-            "-k",
-            min=1,
-            metavar="N",
-            show_default=False,
-            help=f"The N best.  [default: {DEFAULT_TOP}; all, with --threshold]",
-        ),
-    ] = None
+    top: Annotated[int | None, option("search.top", "--top", "-k", min=1, metavar="N")] = None
     every: Annotated[bool, option("search.every", "--all")] = False
     threshold: Annotated[
         float | None,
-        option(
-            "search.threshold",
-            "--threshold",
-            "-t",
-            metavar="P",
-            callback=_cosine,
-            show_default=False,
-        ),
+        option("search.threshold", "--threshold", "-t", metavar="P", callback=cosine),
     ] = None
     bare: Annotated[bool, option("search.bare", "--paths")] = False
     bare0: Annotated[bool, option("search.bare0", "--print0")] = False
+
+    @property
+    def bare_format(self) -> str | None:
+        """The format of bare paths, where they are wanted."""
+        return "paths0" if self.bare0 else "paths" if self.bare else None
 
 
 @grouped
@@ -121,8 +97,8 @@ def search(
     """
     from siglipcli.search import rank
 
-    form = _format(match_options, output_options)
-    bare = match_options.bare or match_options.bare0
+    bare = match_options.bare_format
+    form = bare or setup.output_format(output_options)
     if output_options.output_format and bare:
         raise UsageError("--paths and --print0 are formats of their own: leave out --format")
     query, inputs = _query(inputs, saved, wanted)
@@ -143,7 +119,7 @@ def search(
             results = list(rank(batches, vector, encoder.head, chosen, is_text=query.is_text))
         for failure in results if bare else ():
             if isinstance(failure, Failure):
-                terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")
+                terminal.failed(failure)
         least = {} if chosen.threshold is None else {("", ""): chosen.threshold}
         header = output.header(output_options, form, encoder, kind=Match, thresholds=least)
         output.write(results, form, output_options, header, tally, sources, terminal)
@@ -189,12 +165,6 @@ def _ranking(match_options: MatchOptions) -> Ranking:
 
     top = match_options.top or (None if match_options.threshold is not None else DEFAULT_TOP)
     return Ranking(None if match_options.every else top, match_options.threshold)
-
-
-def _format(match_options: MatchOptions, output_options: OutputOptions) -> str:
-    if match_options.bare or match_options.bare0:
-        return "paths0" if match_options.bare0 else "paths"
-    return setup.output_format(output_options)
 
 
 def _report(tally: Tally, results: Sequence[Result], terminal: Terminal) -> None:

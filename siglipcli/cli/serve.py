@@ -10,9 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path  # noqa: TC003  # Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
-from siglipcli.cli import label_sets, setup
-from siglipcli.cli.label_sets import CalibratedLabelOptions  # noqa: TC001  # Typer reads the annotations
-from siglipcli.cli.options import DecodingOptions, ModelOptions, option
+from siglipcli.cli import setup
+from siglipcli.cli.options import CalibratedLabelOptions, DecodingOptions, ModelOptions, option
 from siglipcli.errors import MissingExtraError, UsageError
 from siglipcli.terminal.groups import grouped
 from siglipcli.terminal.screen import Terminal, VerbosityOptions
@@ -217,9 +216,9 @@ class _Command:
     def _check_labels(
         self, sets: list[LabelSet] | tuple[LabelSet, ...], classifier: Classifier
     ) -> None:
-        label_sets.check_calibration(
-            sets, classifier.encoder, self._terminal.note, strict=self._labels.strict
-        )
+        from siglipcli.labels import check_calibration
+
+        check_calibration(sets, classifier.encoder, self._terminal.note, strict=self._labels.strict)
 
 
 def _require_extra() -> None:

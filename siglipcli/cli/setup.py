@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from siglipcli import outputs
 from siglipcli.cli import label_sets as label_input
 from siglipcli.errors import UsageError
 from siglipcli.terminal import signals
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from siglipcli.terminal.screen import Terminal
 
 __all__ = ["classifier", "label_sets", "load_options", "output_format"]
-__all__ += ["scoring_options", "spec", "store_of"]
+__all__ += ["scoring_options", "spec", "store"]
 
 DEFAULT_SET = "everyday"
 _held: list[Classifier] = []  # until the process ends: taking a model down takes 50 ms
@@ -35,6 +36,8 @@ _held: list[Classifier] = []  # until the process ends: taking a model down take
 
 def label_sets(labels: LabelOptions, terminal: Terminal) -> list[LabelSet]:
     """Load every set of the options; the default set, said on stderr, where there is none."""
+    from siglipcli.labels import check_names
+
     references = labels.labels or ()
     label_input.read_stdin_once(references)
     sets = [label_input.load(reference, labels.template) for reference in references]
@@ -50,9 +53,7 @@ def label_sets(labels: LabelOptions, terminal: Terminal) -> list[LabelSet]:
             f"no labels given: using the built-in set {DEFAULT_SET!r} (--labels, --label)"
         )
         sets.append(label_input.load(DEFAULT_SET, labels.template))
-    names = [label_set.name for label_set in sets]
-    if clash := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"two label sets are called {clash!r}; give one of them another name")
+    check_names([label_set.name for label_set in sets])
     return sets
 
 
@@ -76,7 +77,7 @@ def classifier(
             spec(engine),
             load_options=options,
             progress=progress,
-            store=None if engine.no_cache else _store(engine),
+            store=None if engine.no_cache else store(engine),
             keep_towers=keep_towers,
         )
     _held[:] = [opened]
@@ -138,26 +139,16 @@ def scoring_options(choice: TopOptions) -> ScoringOptions:
     )
 
 
-def _store(engine: ModelOptions) -> Store:
+def store(engine: ModelOptions) -> Store:
+    """Open the store of embeddings."""
     from siglipcli.machine import cache_folder
     from siglipcli.store import Store
 
     return Store(cache_folder(engine.cache_dir), engine.cache_limit.bytes)
 
 
-def store_of(engine: ModelOptions) -> Store | None:
-    """Open the store of the options where there is one already, for a command without a model."""
-    from siglipcli.machine import cache_folder
-    from siglipcli.store.store import FILE
-
-    there = (cache_folder(engine.cache_dir) / FILE).is_file()
-    return _store(engine) if there and not engine.no_cache else None
-
-
 def output_format(output_options: OutputOptions) -> str:
     """Choose the format: as asked, else by the file's ending, else by where stdout goes."""
-    from siglipcli import outputs
-
     if output_options.output_format:
         return output_options.output_format
     if output_options.output:

@@ -13,8 +13,13 @@ import typer
 
 from siglipcli.cli import label_sets, setup
 from siglipcli.cli.inputs import Inputs
-from siglipcli.cli.label_sets import CalibratedLabelOptions  # Typer reads the annotations
-from siglipcli.cli.options import InputOptions, ModelOptions, ThresholdOptions, option
+from siglipcli.cli.options import (
+    CalibratedLabelOptions,
+    InputOptions,
+    ModelOptions,
+    ThresholdOptions,
+    option,
+)
 from siglipcli.cli.sort_rows import DONE, Rows, counted, how_back
 from siglipcli.errors import UsageError
 from siglipcli.outputs.output import open_output
@@ -166,10 +171,7 @@ def _results(
     sources = Inputs(inputs, skip_folders=(into,), skip_files=_placed(into))
     tally = Tally()
     with setup.classifier(engine, inputs, terminal) as classifier:
-        label_sets.check_calibration(sets, classifier.encoder, terminal.note, strict=labels.strict)
-        label_sets.warn_of_prompts(sets, classifier.encoder, terminal)
-        with terminal.waiting("encoding labels") as progress:
-            embedded = [classifier.encode_labels(label_set, progress) for label_set in sets]
+        embedded = label_sets.embedded(sets, classifier, terminal, strict=labels.strict)
         with terminal.progress(sources.total) as counted:
             inputs_read = sources.stream()
             if isinstance(inputs_read, Iterator):  # not embeddings of an earlier run

@@ -11,8 +11,13 @@ from siglipcli.actions.keywords import check_labels
 from siglipcli.actions.tagging import PROGRAMS, SIDECAR_NAMES, Tagger, TagOptions
 from siglipcli.cli import label_sets, setup
 from siglipcli.cli.inputs import Inputs
-from siglipcli.cli.label_sets import CalibratedLabelOptions  # noqa: TC001  # Typer reads the annotations
-from siglipcli.cli.options import InputOptions, ModelOptions, ThresholdOptions, option
+from siglipcli.cli.options import (
+    CalibratedLabelOptions,
+    InputOptions,
+    ModelOptions,
+    ThresholdOptions,
+    option,
+)
 from siglipcli.errors import UsageError
 from siglipcli.inputs.pairs import with_raws
 from siglipcli.outputs.documents import line
@@ -120,7 +125,7 @@ class _Run:
         """With --pairs one, follow each JPEG with the RAW files of its name, which --exclude may leave out."""
         if self.sources.options.pairs != "one":
             return items
-        return with_raws(items, self.sources.excludes())
+        return with_raws(items, self.sources.files.excludes())
 
     def write(self, results: Iterable[Tagged | Failure]) -> None:
         """Print each result when its image is done."""
@@ -162,8 +167,12 @@ class _Run:
 
 
 def _remove(run: _Run, engine: ModelOptions) -> None:
-    """Take our keywords away; the store knows an image again in which they were embedded."""
-    store = setup.store_of(engine)
+    """Take our keywords away; the store, where there is one, knows an image again in which they were embedded."""
+    from siglipcli.machine import cache_folder
+    from siglipcli.store.store import FILE
+
+    there = (cache_folder(engine.cache_dir) / FILE).is_file()
+    store = setup.store(engine) if there and not engine.no_cache else None
     run.tagger.store = store
     try:
         run.write(map(run.tagger.remove, run.with_raws(run.inputs())))
@@ -193,10 +202,7 @@ def _classify(
     )
     with setup.classifier(engine, inputs, terminal) as classifier:
         run.tagger.store = classifier.session.store
-        label_sets.check_calibration(sets, classifier.encoder, terminal.note, strict=labels.strict)
-        label_sets.warn_of_prompts(sets, classifier.encoder, terminal)
-        with terminal.waiting("encoding labels") as progress:
-            embedded = [classifier.encode_labels(label_set, progress) for label_set in sets]
+        embedded = label_sets.embedded(sets, classifier, terminal, strict=labels.strict)
         results = classifier.classify(run.tagger.watched(run.inputs()), embedded, scoring)
         run.write(map(run.tagger.tag, run.with_raws(results)))
         run.tagger.tell_store()

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from siglipcli.cli import label_sets, setup
-from siglipcli.cli.completion import models as completed
+from siglipcli.cli.completion import models
 from siglipcli.cli.inputs import walking
 from siglipcli.cli.options import (
+    DEFAULT_MODEL,
     CacheDir,
     JsonOrTable,
     LabelOptions,
     ModelOptions,
     WalkOptions,
+    argument,
     option,
 )
 from siglipcli.cli.output import print_json
@@ -37,14 +39,10 @@ class TuneInputOptions(WalkOptions):
 
     name: Annotated[
         str,
-        typer.Argument(
-            metavar="[MODEL]",
-            envvar="SIGLIP_MODEL",
-            show_envvar=False,
-            autocompletion=completed,
-            help="A name from siglip models list, a model folder, hf-hub:ORG/NAME, or demo.",
+        argument(
+            "model", "[MODEL]", envvar="SIGLIP_MODEL", show_envvar=False, autocompletion=models
         ),
-    ] = "ViT-B-16-SigLIP-384"
+    ] = DEFAULT_MODEL
     images: Annotated[list[str] | None, option("tune.images", "--with", metavar="PATH")] = None
     count: Annotated[int, option("tune.count", "--images", min=64, metavar="N")] = 400
     seed: Annotated[int, option("draw_seed", "--seed", min=0, metavar="N")] = 0

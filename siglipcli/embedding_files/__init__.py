@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["FORMS", "About", "SavedVectors", "Sink", "check", "for_path", "load", "save"]
+__all__ = ["FORMS", "About", "SavedVectors", "Sink", "check", "for_path", "has_failures", "load"]
+__all__ += ["save"]
 
 FORMS = {".npz": "npz", ".npy": "npy", ".parquet": "parquet", ".jsonl": "lines", ".ndjson": "lines"}
 """File ending → the module that reads and writes it."""
@@ -40,6 +41,11 @@ def for_path(path: Path) -> str:
         raise UsageError(
             f"the ending of {str(path)!r} names no form of vectors; use one of {endings}"
         ) from None
+
+
+def has_failures(path: Path | None) -> bool:
+    """Whether the form of a file, or of stdout, has a place for failures: JSON Lines has."""
+    return path is None or for_path(path) == "lines"
 
 
 def check(

@@ -4,15 +4,46 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from siglipcli.encoders.catalog import DEFAULT
+from siglipcli.encoders.catalog import CATALOG, DEFAULT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from siglipcli.encoders.catalog import Entry
     from siglipcli.encoders.checkpoint import Checkpoint, File
+    from siglipcli.encoders.speeds import Speeds
 
-__all__ = ["checkpoint_facts", "entry_facts", "file_facts", "speed_facts", "tuned_facts"]
+__all__ = ["checkpoint_facts", "entry_facts", "file_facts", "of_model", "published", "speed_facts"]
+__all__ += ["tuned_facts"]
+
+
+def published(speeds: Speeds) -> list[dict[str, Any]]:
+    """Return what is known of each model of the catalogue, its speeds, and whether it is `here`."""
+    from siglipcli.encoders.checkpoint import is_cached
+
+    return [
+        entry_facts(entry) | speed_facts(speeds.of(entry)) | {"here": is_cached(entry.name)}
+        for entry in CATALOG.values()
+    ]
+
+
+def of_model(
+    name: str, cache_dir: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any] | None]:
+    """Return what is known of a model, each of its files, and of its int8 engine; nothing is fetched.
+
+    `cache_dir` is the cache folder. Raises UnknownModelError, CheckpointError for files that are no model's.
+    """
+    from siglipcli.encoders import checkpoint
+
+    files, entry = checkpoint.files(name), CATALOG.get(name)
+    facts: dict[str, Any] = entry_facts(entry) if entry else {"name": name}
+    facts["here"] = all(file.path for file in files)
+    tuned = None
+    if facts["here"]:
+        facts |= checkpoint_facts(checkpoint.locate(name, offline=True, cache_dir=cache_dir))
+        tuned = tuned_facts(cache_dir, facts["fingerprint"])
+    return facts, [file_facts(file) for file in files], tuned
 
 
 def entry_facts(entry: Entry) -> dict[str, Any]:

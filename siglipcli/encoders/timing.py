@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siglipcli import machine
 from siglipcli.encoders import open_encoder
 from siglipcli.errors import SiglipError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from siglipcli.encoders import Encoder, ModelSpec
 
-__all__ = ["building_bytes", "rate_of", "rates"]
+__all__ = ["building_bytes", "rate_of", "rates", "too_large"]
 
 _BYTES_A_PARAMETER = 14  # at the peak of building an engine: torch's, the traced and the converted
 
@@ -30,6 +31,14 @@ _TURNS = 3  # at least
 def building_bytes(parameters_millions: float) -> int:
     """Return about how much memory it takes to build the engine of a model, or a tower, of so many parameters."""
     return int(_BYTES_A_PARAMETER * parameters_millions * 1e6)
+
+
+def too_large(parameters_millions: float) -> str:
+    """Say why this machine has not the memory to build an engine of so many parameters; "" where it has."""
+    needed, memory = building_bytes(parameters_millions), machine.memory()
+    if needed <= memory:
+        return ""
+    return f"to prepare it takes about {needed / 1e9:.0f} GB of memory, and there are {memory / 1e9:.0f} GB"
 
 
 def rate_of(spec: ModelSpec, seconds: float = 2.0) -> float | None:

@@ -133,6 +133,13 @@ class Tokenizer:
             suffix=f"-{cleaning}" if cleaning not in {None, c.clean} else "",
         )
 
+    @classmethod
+    def cached(cls, model: str) -> Tokenizer:
+        """Return the tokenizer of a model whose files are here; nothing is fetched. Raises OfflineError, ModelError."""
+        from siglipcli.encoders.checkpoint import locate
+
+        return cls.of(locate(model, offline=True))
+
     @cached_property
     def _tokenizer(self) -> Any:
         """The file, read when first needed: warm runs have their prompts stored."""

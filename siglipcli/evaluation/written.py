@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from siglipcli import labels as labelsets
 from siglipcli.labels import rewrite
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from siglipcli.evaluation.run import Known
     from siglipcli.labels import LabelSet
 
@@ -21,6 +24,16 @@ class Written:
     labels: LabelSet
     text: str
     file: str
+
+    @classmethod
+    def read(cls, text: str, file: str) -> Written:
+        """Return the set in a file's text. Raises LabelError."""
+        return cls(labelsets.parse(text, file), text, file)
+
+    @classmethod
+    def plain(cls, labels: LabelSet, templates: Sequence[str] | None) -> Written:
+        """Return a set of plain names that `templates` were filled with, and text for it."""
+        return cls(labels, rewrite.plain(labels, templates), labels.name)
 
     def filled(self, calibrated: LabelSet) -> str:
         """Return the text with the numbers of `calibrated`. Raises LabelError where they have no place."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from siglipcli.inputs.files import expand, listed
-from siglipcli.inputs.lists import check_list, read_list
+from siglipcli.inputs.lists import NamedInputs, check_list, read_list
 from siglipcli.inputs.options import (
     IMAGE_ENDINGS,
     RAW_ENDINGS,
@@ -15,6 +15,7 @@ from siglipcli.inputs.options import (
 __all__ = [
     "IMAGE_ENDINGS",
     "RAW_ENDINGS",
+    "NamedInputs",
     "Options",
     "Overlooked",
     "can_read_raw",

@@ -70,6 +70,16 @@ class Overlooked:
     endings: Counter[str] = field(default_factory=Counter)
     excluded: set[str] = field(default_factory=set)
 
+    def named(self, most: int = 6) -> str:
+        """Name the endings, the most frequent first, with their counts: `12 .txt, 3 without an ending`."""
+        names = [
+            f"{count:,} {ending or 'without an ending'}"
+            for ending, count in self.endings.most_common(most)
+        ]
+        if (rest := len(self.endings) - most) > 0:
+            names.append(f"{rest:,} more endings")
+        return ", ".join(names)
+
     def unused(self, options: Options) -> list[str]:
         """Return the patterns of `options.exclude` that have matched nothing."""
         return [pattern for pattern in options.exclude if pattern not in self.excluded]

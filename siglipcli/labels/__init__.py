@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from siglipcli.errors import LabelError
+from siglipcli.errors import LabelError, UsageError
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "Label",
     "LabelSet",
     "builtin_names",
+    "check_calibration",
+    "check_names",
     "examine",
     "load",
     "load_builtin",
@@ -157,6 +160,35 @@ class LabelSet:
         if fitted.precision and _tuning(fitted.fingerprint) != _tuning(fingerprint):
             return f"{start} another {precision} engine; tags near a threshold may differ."
         return None
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise UsageError where two label sets have one name, which results could not tell apart."""
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"two label sets are called {twice!r}; give one of them another name")
+
+
+class _Model(Protocol):
+    """What is asked of an encoder here, which may be open on another machine."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+
+
+def check_calibration(
+    sets: Iterable[LabelSet], model: _Model, warn: Callable[[str], None], *, strict: bool = False
+) -> None:
+    """Give `warn` where thresholds were fitted on another model or precision; with `strict`, raise LabelError."""
+    for label_set in sets:
+        warning = label_set.check_calibration(model.name, model.fingerprint, model.precision)
+        if warning and strict:
+            raise LabelError(warning, code="calibrated_elsewhere", name=label_set.name)
+        if warning:
+            warn(warning)
 
 
 def load(

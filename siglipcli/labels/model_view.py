@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from siglipcli.labels.nodes import quoted
@@ -28,10 +29,13 @@ __all__ = [
     "View",
     "capped",
     "prompts",
+    "set_warnings",
     "text_warnings",
+    "watched",
 ]
 
 MULTILINGUAL = "ViT-B-16-SigLIP2-256"
+_CHUNK = 256  # texts looked at together
 
 # A vocabulary has every letter of these, so a text of them alone has no unknown token, and two such texts
 # have equal tokens only if they are equal: the tokenizer's file need not be read, which takes 0.1 s.
@@ -211,3 +215,22 @@ def capped(
         else:
             more += 1
     return [*shown, *and_more(more)]
+
+
+def set_warnings(label_set: LabelSet, view: View, most: int) -> list[str]:
+    """Return what a model does not read of a set's prompts as written: of each kind the first `most`, and how many more."""
+    return capped(text_warnings(prompts(label_set), view), most)
+
+
+def watched(
+    texts: Iterable[str], view: View, warn: Callable[[str], None], most: int
+) -> Iterator[str]:
+    """Pass a stream of texts on, and give `warn` what the model does not read of them as written.
+
+    They are looked at some hundreds at a time; of each kind the first `most` warnings are given one by one.
+    """
+    counts, stream = Counter[str](), iter(texts)
+    while chunk := list(islice(stream, _CHUNK)):
+        for line in capped(text_warnings((("", text) for text in chunk), view), most, counts):
+            warn(line)
+        yield from chunk

@@ -22,13 +22,16 @@ from siglipcli.results import Prediction
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import BinaryIO, TextIO
 
+    from siglipcli.labels import LabelSet
     from siglipcli.results import Result, ScoredImage
+    from siglipcli.scoring import ScoringOptions
 
-__all__ = ["FORMATS", "Format", "Header", "Sink", "for_path", "make_sink", "names", "opened"]
+__all__ = ["FORMATS", "Format", "Header", "Sink", "columns", "for_path", "make_sink", "names"]
+__all__ += ["opened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,25 @@ class Header:
     kind: type[ScoredImage] = Prediction
     thresholds: Mapping[tuple[str, str], float] = field(default_factory=dict)
     provenance: Mapping[str, object] = field(default_factory=dict)
+
+
+def columns(label_sets: Sequence[LabelSet], options: ScoringOptions) -> dict[str, Any]:
+    """Return what a Header has of label sets: the names that can occur, and from which score each label is a tag."""
+    from siglipcli.digits import shortest
+    from siglipcli.scoring import thresholds
+
+    limits = {
+        (label_set.name, label.path): limit
+        for label_set in label_sets
+        for label, limit in zip(
+            label_set.labels, shortest(thresholds(label_set, options)).tolist(), strict=True
+        )
+    }
+    return {
+        "sets": tuple(label_set.name for label_set in label_sets),
+        "labels": tuple(label for _, label in limits),
+        "thresholds": limits,
+    }
 
 
 class Sink(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from siglipcli.outputs.documents import document, failed
 from siglipcli.outputs.output import open_output
@@ -43,6 +43,7 @@ __all__ += [
     "size",
     "span",
     "verdict",
+    "write",
     "write_json",
     "write_tables",
 ]
@@ -97,6 +98,26 @@ class Setting:
         collection, lost = self.run.collection, len(self.run.collection.failures)
         counts = f"{len(collection.sources):,} images" + (f", {lost:,} failed" if lost else "")
         return f"on {collection.dataset}: {counts}, {self.run.provenance.model}"
+
+
+class Report(Protocol):
+    """What is said of differences: for programs a document, for people lines and tables."""
+
+    def document(self, setting: Setting, result: Any, /) -> Mapping[str, object]:
+        """Return everything, for JSON."""
+
+    def parts(self, setting: Setting, result: Any, /) -> Iterable[Part]:
+        """Yield what `write_tables` takes."""
+
+
+def write(
+    output: Path | None, report: Report, setting: Setting, result: Any, *, as_json: bool
+) -> None:
+    """Write a report, one of this package's modules, as JSON or as tables. Raises OutputError."""
+    if as_json:
+        write_json(output, report.document(setting, result))
+    else:
+        write_tables(output, report.parts(setting, result))
 
 
 # --- for programs ---------------------------------------------------------------------------------

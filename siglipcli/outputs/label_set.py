@@ -10,7 +10,7 @@ from siglipcli.outputs.plain_table import print_table
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from siglipcli.labels import Calibration, Label, LabelSet
 
@@ -22,7 +22,9 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def as_json(labels: LabelSet, read: Callable[[str], list[str]] | None = None) -> dict[str, object]:
+def as_json(
+    labels: LabelSet, read: Callable[[str], Sequence[str]] | None = None
+) -> dict[str, object]:
     """Return the set for JSON; `read` gives the tokens that a model reads of a prompt."""
     from dataclasses import asdict
 
@@ -33,7 +35,7 @@ def as_json(labels: LabelSet, read: Callable[[str], list[str]] | None = None) ->
     return document
 
 
-def print_set(labels: LabelSet, read: Callable[[str], list[str]] | None = None) -> None:
+def print_set(labels: LabelSet, read: Callable[[str], Sequence[str]] | None = None) -> None:
     """Print the set for people: what holds for all labels, then a line for each."""
     facts = [f"aggregate: {labels.aggregate}"]
     if labels.threshold is not None:
@@ -64,7 +66,7 @@ def _fitted_on(fitted: Calibration) -> str:
     return f"calibrated for {fitted.model}{f' ({known})' if known else ''}"
 
 
-def _row(label: Label, read: Callable[[str], list[str]] | None) -> list[str]:
+def _row(label: Label, read: Callable[[str], Sequence[str]] | None) -> list[str]:
     threshold = "" if label.threshold is None else f"{label.threshold:g}"
     kind = "negative" if label.negative else ""
     tokens = [" ".join(map(visible, read(prompt))) for prompt in label.prompts] if read else []

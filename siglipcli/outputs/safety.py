@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from siglipcli.errors import UsageError
 from siglipcli.inputs import IMAGE_ENDINGS, RAW_ENDINGS
+from siglipcli.outputs.output import check as check_place
 from siglipcli.outputs.output import is_same
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["check", "check_label_set", "check_report", "is_own"]
+__all__ = ["check", "check_figures", "check_label_set", "check_report", "is_own"]
 
 _LABEL_SETS = (".yaml", ".yml")
 _IMAGES = (*IMAGE_ENDINGS, *RAW_ENDINGS)
@@ -69,6 +70,21 @@ def check_report(
     if path.suffix.lower() not in {".html", ".htm"}:  # so it takes the place of no image
         raise UsageError(f"A report is a page for a browser: {str(path)!r} should end in .html.")
     check(path, inputs, force=force)
+
+
+def check_figures(
+    output: Path | None, images: Iterable[str], data: str, *, force: bool = False
+) -> None:
+    """Raise UsageError where figures would replace one of the `images` of the `data`, or `check` refuses.
+
+    Raises OutputError for a place where no file can be.
+    """
+    if output is None:
+        return
+    if output.is_file() and any(is_same(image, output) for image in images):
+        raise UsageError(f"the output {output} is one of the images in {data}")
+    check(output, force=force, plain=output.suffix.lower() != ".json")
+    check_place(output)
 
 
 def check_label_set(output: Path | None, *, force: bool = False) -> None:

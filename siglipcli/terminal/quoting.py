@@ -1,13 +1,31 @@
-"""File names in command lines that a person copies from the screen."""
+"""File names in command lines that a person copies from the screen, and sentences with such commands."""
 
 from __future__ import annotations
 
 import os
 import shlex
+from string import Formatter
+from typing import TYPE_CHECKING, Any
 
 from siglipcli.text import visible
 
-__all__ = ["shell_word"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["filled", "shell_word"]
+
+
+def filled(sentence: str, facts: Mapping[str, object]) -> str:
+    """Return a sentence with its `{fact}` filled in, and `{path!q}` as a shell's word. Raises KeyError."""
+    return _Filler().vformat(sentence, (), facts)
+
+
+class _Filler(Formatter):
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        """Quote for a shell."""
+        if conversion == "q":
+            return shell_word(str(value))
+        return super().convert_field(value, conversion)
 
 
 def shell_word(name: str) -> str:

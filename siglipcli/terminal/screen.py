@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from siglipcli.encoders.checkpoint import Progress as FetchProgress
+    from siglipcli.results import Failure
 
-__all__ = ["Terminal", "VerbosityOptions", "complain"]
+__all__ = ["Quiet", "Terminal", "VerbosityOptions", "complain"]
 
 T = TypeVar("T")
 
@@ -35,15 +36,16 @@ def complain(message: str) -> None:
         return
 
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+
+
 @dataclass(frozen=True)
 class VerbosityOptions:
     """What is said on stderr."""
 
     heading = "Messages"
 
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = (
-        False
-    )
+    quiet: Quiet = False
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say on stderr what is used, and when.")
     ] = False
@@ -83,6 +85,10 @@ class Terminal:
         """Say something worth knowing, unless --quiet."""
         if not self.quiet:
             complain(message)
+
+    def failed(self, failure: Failure) -> None:
+        """Say why an input has no result, unless --quiet."""
+        self.note(f"{failure.file}: {failure.kind}: {failure.message}")
 
     def interrupted(self, *, stored: bool) -> str:
         """Return what to say of a run that a signal ends."""

@@ -113,7 +113,7 @@ class Tally:
         if report:
             report(terminal)
         if failure := self.first_missing:
-            terminal.note(f"{failure.file}: {failure.kind}: {failure.message}")
+            terminal.failed(failure)
         complain(f"no {self.things} found" + (f"; {output} stays as it was" if earlier else ""))
         raise typer.Exit(ExitStatus.SOME_INPUTS_FAILED)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from siglipcli.text import sized
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -16,7 +18,8 @@ __all__ = [
     "auto_or_count",
     "beginning",
     "choices",
-    "device",
+    "cosine",
+    "devices",
     "moderate",
     "number",
     "one_of",
@@ -49,8 +52,7 @@ class Size:
         return cls(int(number * _UNITS[match[2]]))
 
     def __str__(self) -> str:
-        unit = next((u for u in "TGMK" if self.bytes >= _UNITS[u]), "")
-        return f"{self.bytes / _UNITS[unit]:.3g} {unit}B"
+        return sized(self.bytes)
 
 
 def number(text: str, kind: type[int | float], least: float | None, most: float | None) -> float:
@@ -98,8 +100,16 @@ def words(*values: str) -> dict[str, Any]:
     }
 
 
-def device(value: str) -> str:
-    """Accept the name of a device."""
+def devices() -> dict[str, Any]:
+    """Return what makes a Typer option take a device: shown, checked and completed."""
+    return {
+        "metavar": "auto|cpu|cuda|cuda:N|mps",
+        "callback": _device,
+        "autocompletion": choices("auto", "cpu", "cuda", "mps"),
+    }
+
+
+def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", value):
         raise typer.BadParameter(f"{value!r} is not one of auto, cpu, cuda, cuda:N, mps.")
     return value
@@ -116,6 +126,13 @@ def moderate(value: float) -> float:
     """Refuse what would make a score meaningless: not a number, infinite, or near it in fp32."""
     if not -1000 <= value <= 1000:  # noqa: PLR2004  # false for NaN too
         raise typer.BadParameter(f"{value} is not a number from -1000 to 1000.")
+    return value
+
+
+def cosine(value: float | None) -> float | None:
+    """Accept a number from -1 to 1, or nothing."""
+    if value is not None and not -1 <= value <= 1:  # false for NaN, which `min` and `max` let pass
+        raise typer.BadParameter(f"{value} is not a number from -1 to 1.")
     return value
 
 

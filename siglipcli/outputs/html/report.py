@@ -7,7 +7,7 @@ import os
 import tempfile
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from siglipcli import scoring
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
+    from siglipcli.api import Classifier
     from siglipcli.images.decoders import DecoderPool
     from siglipcli.labels import LabelSet
     from siglipcli.pipeline import LoadOptions
@@ -64,6 +65,35 @@ class ReportHeader(Header):
     thumbs: int = THUMBS
     limit: int = IMAGES
     errors: int = ERRORS
+
+    @classmethod
+    def of(
+        cls,
+        classifier: Classifier,
+        label_sets: Sequence[LabelSet],
+        scoring: ScoringOptions,
+        names: Sequence[str],
+        **more: Any,
+    ) -> ReportHeader:
+        """Return the header of a classifier's run; `names` say what it reads, `more` are the other fields.
+
+        Thresholds that were fitted on another model draw a note.
+        """
+        model = classifier.encoder
+        warnings = (
+            label_set.check_calibration(model.name, model.fingerprint, model.precision)
+            for label_set in label_sets
+        )
+        return cls(
+            model.name,
+            title=title(names),
+            label_sets=label_sets,
+            scoring=scoring,
+            load_options=classifier.load_options,
+            decoders=classifier.session.decoders,
+            notes=[warning for warning in warnings if warning],
+            **more,
+        )
 
 
 def title(names: Sequence[str]) -> str:
