@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
-from siglipcli import scoring, search
-from siglipcli.arguments import InMemory, as_image, as_images, as_label_sets, as_texts
-from siglipcli.embedding_files.form import SavedVectors
-from siglipcli.embeddings import Batch, Embedded
+from siglipcli import scoring
+from siglipcli.arguments import InMemory, as_image, as_images, as_label_sets, as_texts, is_of
+from siglipcli.embeddings import Batch
 from siglipcli.encoders import ModelSpec
 from siglipcli.errors import ImageError, UsageError
-from siglipcli.results import Failure, ImageTextScores, Prediction, Source
+from siglipcli.results import Failure, Prediction, Source
 from siglipcli.scoring import LabelEmbeddings, ScoringOptions
-from siglipcli.search import Query, Ranking
 from siglipcli.session import Session
 
 if TYPE_CHECKING:
@@ -30,14 +28,17 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from numpy.typing import NDArray
-    from typing_extensions import Self
+    from typing_extensions import Self, TypeIs
 
     from siglipcli.arguments import ImageInput, Labels, Texts
+    from siglipcli.embedding_files import SavedVectors
+    from siglipcli.embeddings import Embedded
     from siglipcli.encoders import Encoder
     from siglipcli.encoders.checkpoint import Progress
     from siglipcli.labels import LabelSet
     from siglipcli.pipeline import LoadOptions
-    from siglipcli.results import Match
+    from siglipcli.results import ImageTextScores, Match
+    from siglipcli.search import Query, Ranking
     from siglipcli.store import Store
 
     Images: TypeAlias = ImageInput | Iterable[ImageInput] | SavedVectors
@@ -268,13 +269,12 @@ class Classifier:
     def _text_scores(
         self, batches: Iterable[Batch], texts: Sequence[str], vectors: NDArray[np.float32]
     ) -> Iterator[ImageTextScores | Failure]:
+        from siglipcli.results import ImageTextScores
+        from siglipcli.search import pairs
+
         for batch in batches:
-            pairs = (
-                search.pairs(batch.vectors, vectors, texts, self.encoder.head)
-                if batch.stored
-                else ()
-            )
-            rows = zip(pairs, batch.stored, strict=True)
+            scored = pairs(batch.vectors, vectors, texts, self.encoder.head) if batch.stored else ()
+            rows = zip(scored, batch.stored, strict=True)
             for item in batch.items:
                 if isinstance(item, Failure):
                     yield item
@@ -291,6 +291,8 @@ class Classifier:
         or with texts to avoid. Raises TypeError or ValueError for what is no image or no query; UsageError
         where the query's image cannot be used.
         """
+        from siglipcli.search import Query, Ranking
+
         wanted = query if isinstance(query, Query) else Query(as_texts(query))
         wanted.check()
         return self._matches(self.batches(images), wanted, ranking or Ranking())
@@ -298,8 +300,10 @@ class Classifier:
     def _matches(
         self, batches: Iterable[Batch], query: Query, ranking: Ranking
     ) -> Iterator[Match | Failure]:
+        from siglipcli.search import rank
+
         with self.querying(query) as vector:
-            yield from search.rank(
+            yield from rank(
                 batches,
                 vector,
                 self.encoder.head,
@@ -321,10 +325,12 @@ class Classifier:
 
     def encode_query(self, query: Query) -> NDArray[np.float32]:
         """Return a query's unit vector, float32[d]. Raises UsageError where it cannot be used."""
+        from siglipcli.search import combine
+
         texts = [*query.texts, *query.without]
         rows = list(self.encode_texts(texts)) if texts else []
         wanted = rows[: len(query.texts)] + [self._of_query(image) for image in query.images]
-        return search.combine(wanted, rows[len(query.texts) :])
+        return combine(wanted, rows[len(query.texts) :])
 
     def _of_query(self, image: ImageInput) -> NDArray[np.float32]:
         items = [item for batch in self.embed(as_image(image)) for item in batch]
@@ -378,7 +384,7 @@ class Classifier:
 
         Raises UsageError for saved vectors that another model made, or that are of texts.
         """
-        if isinstance(images, SavedVectors):
+        if _is_saved(images):
             self._check(images)
             return images.batches()
         return self.session.batches(as_images(images), self.load_options)
@@ -404,6 +410,10 @@ class Classifier:
                 "%s was made on another runtime or precision; scores may differ a little",
                 saved.path,
             )
+
+
+def _is_saved(images: Images) -> TypeIs[SavedVectors]:
+    return is_of(images, "siglipcli.embedding_files.form", "SavedVectors")
 
 
 def _or_raise(result: T | Failure) -> T:

@@ -8,29 +8,34 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import ExifTags, Image
 
 from siglipcli.errors import UsageError
-from siglipcli.images.formats import DECODER_ERRORS
 from siglipcli.inputs import expand
 from siglipcli.labels import LabelSet, check_names
 from siglipcli.results import Failure, Source
 from siglipcli.scoring import LabelEmbeddings
 
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    ImageInput: TypeAlias = (
+        str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image
+        | NDArray[np.uint8] | Source | Failure
+    )  # fmt: skip
+    """One image: a path (or a folder, or a pattern), an encoded image's bytes or file, pixels, or a record."""
+
 __all__ = ["ImageInput", "Labels", "Texts", "as_image", "as_images", "as_label_sets", "as_texts"]
 __all__ += ["InMemory"]
 
-ImageInput: TypeAlias = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image
-    | NDArray[np.uint8] | Source | Failure
-)  # fmt: skip
-"""One image: a path (or a folder, or a pattern), an encoded image's bytes or file, pixels, or a record."""
 _Set: TypeAlias = os.PathLike[str] | Mapping[str, Any] | LabelSet | LabelEmbeddings
 Labels: TypeAlias = str | _Set | Iterable[str | _Set]
 """One label set: a built-in's name, a file, a dict as in YAML, a list of names, or a record; or several sets."""
@@ -79,8 +84,18 @@ def as_image(image: ImageInput) -> Iterator[Source | Failure]:
 def _is_one(images: object) -> bool:
     if isinstance(images, np.ndarray):
         return images.ndim <= 3 and images.dtype.kind not in "UO"  # noqa: PLR2004  # height, width, colours
-    ones = (*_PATHS, *_BYTES, Source, Failure, Image.Image)
-    return isinstance(images, ones) or hasattr(images, "read")
+    ones = (*_PATHS, *_BYTES, Source, Failure)
+    return isinstance(images, ones) or hasattr(images, "read") or _is_pil(images)
+
+
+def _is_pil(item: object) -> bool:
+    """Whether an item is Pillow's; who has one has imported Pillow already."""
+    return is_of(item, "PIL.Image", "Image")
+
+
+def is_of(item: object, module: str, name: str) -> bool:
+    """Whether an item is of a class, without importing its module: who has one has imported that."""
+    return isinstance(item, getattr(sys.modules.get(module), name, ()))
 
 
 def _check_image(item: object) -> None:
@@ -116,17 +131,21 @@ def _records(images: Iterable[Any]) -> Iterator[Source | Failure]:
 
 
 def _name(item: object, index: int) -> str:
-    name = getattr(item, "filename" if isinstance(item, Image.Image) else "name", None)
+    name = getattr(item, "filename" if _is_pil(item) else "name", None)
     return name if isinstance(name, str) and name else f"image {index}"
 
 
 def _in_memory(item: Any, name: str) -> Source | Failure:
     if isinstance(item, _BYTES):
         return InMemory(name, bytes(item))
+    from PIL import Image
+
+    from siglipcli.images.formats import DECODER_ERRORS
+
     try:
         if isinstance(item, np.ndarray):
             return InMemory(name, _encoded(Image.fromarray(np.ascontiguousarray(item))))
-        if isinstance(item, Image.Image):
+        if _is_pil(item):
             return InMemory(name, _encoded(item))
         data = item.read()
     except DECODER_ERRORS as error:  # OSError too: a file that cannot be read
@@ -140,6 +159,8 @@ def _in_memory(item: Any, name: str) -> Source | Failure:
 
 def _encoded(image: Image.Image) -> bytes:
     """Write an image without loss, with its orientation and colour profile, for the decoder to read."""
+    from PIL import ExifTags, Image
+
     if image.mode not in _PNG_MODES | _TIFF_MODES:  # premultiplied alpha, HSV and the like
         image = image.convert("RGBA" if image.mode in {"La", "RGBa"} else "RGB")
     written = io.BytesIO()

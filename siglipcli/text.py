@@ -6,7 +6,6 @@ surrogate (`os.fsdecode`), which no UTF-8 output may contain.
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 
@@ -17,8 +16,8 @@ _UNITS = {"T": 10**12, "G": 10**9, "M": 10**6, "K": 10**3}
 # Control characters, and the format characters that reorder, hide or join text: soft hyphen,
 # zero-width space, direction marks and overrides, line separators, invisible operators, BOM,
 # annotations, shorthand and musical controls, tags. The two joiners stay: names are spelt with
-# them.
-_UNSAFE = re.compile(
+# them. `re` compiles it, and keeps it, where the first text needs it: few runs have one.
+_UNSAFE = (
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
     "\ufeff\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
 )
@@ -30,7 +29,7 @@ def visible(text: str) -> str:
     A newline becomes `\n`, ESC `\x1b`, a right-to-left override `\u202e`, a byte that is not UTF-8
     `\xff`.
     """
-    return text if text.isascii() and text.isprintable() else _UNSAFE.sub(_spelt_out, text)
+    return text if text.isascii() and text.isprintable() else re.sub(_UNSAFE, _spelt_out, text)
 
 
 def _spelt_out(match: re.Match[str]) -> str:
@@ -38,17 +37,17 @@ def _spelt_out(match: re.Match[str]) -> str:
     return spelt.replace(r"\udc", r"\x")  # os.fsdecode's place for a byte
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = "[\ud800-\udfff]"
 
 
 def utf8(text: str) -> str:
     """Return `text` with U+FFFD in place of whatever UTF-8 cannot hold."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+    return text if text.isascii() else re.sub(_SURROGATE, "\ufffd", text)
 
 
 def raw_name(name: str) -> bytes | None:
     """Return the bytes of a file name that is not UTF-8; None for one that is."""
-    if name.isascii() or not _SURROGATE.search(name):
+    if name.isascii() or not re.search(_SURROGATE, name):
         return None
     try:
         return os.fsencode(name)
@@ -61,6 +60,8 @@ def named(name: str, key: str = "file") -> dict[str, str]:
     raw = raw_name(name)
     if raw is None:
         return {key: name}
+    import base64
+
     return {key: utf8(name), f"{key}_bytes": base64.b64encode(raw).decode("ascii")}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -195,6 +197,46 @@ def test_a_number_that_is_none_is_said_in_plain_words(option: str, value: str, w
     result = CliRunner().invoke(app, ["classify", "a.jpg", option, value], env={"COLUMNS": "200"})
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+FLAG = """
+import os, sys
+from typing import Annotated
+import typer
+from siglipcli.terminal.commands import Command
+
+seen = []
+
+def run(flag: Annotated[bool, typer.Option("--flag", envvar="FLAG")] = False) -> None:
+    seen.append(flag)
+
+def made(**how):
+    app = typer.Typer()
+    app.command(**how)(run)
+    return app
+
+words = [c(w) for w in "1 true t yes y on 0 false f no n off".split() for c in (str, str.upper, " {} ".format)]
+for word in [*words, " "]:
+    os.environ["FLAG"] = word
+    made(cls=Command)([], standalone_mode=False)
+assert "typer._adapters" not in sys.modules
+assert "pydantic" not in sys.modules
+for word in [*words, " "]:
+    os.environ["FLAG"] = word
+    made()([], standalone_mode=False)
+half = len(seen) // 2
+assert seen[:half] == seen[half:], seen
+assert set(map(type, seen)) == {bool}
+os.environ["FLAG"] = "maybe"
+made(cls=Command)([])
+"""
+
+
+def test_a_flag_of_the_environment_is_read_as_typer_does_without_its_checks() -> None:
+    """Every word for yes or no costs no import of pydantic, 0.1 s; another word is refused as ever."""
+    run = subprocess.run([sys.executable, "-c", FLAG], capture_output=True, text=True, check=False)
+    assert run.returncode == 2, run.stderr
+    assert "boolean" in run.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["classify", "--bogus"], ["labels"], ["nonsense"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from itertools import count
 
 import pytest
@@ -37,6 +38,18 @@ def test_a_short_run_writes_nothing_to_the_log() -> None:
     lines: list[str] = []
     list(plain(Progress(), lines.append)(range(1000)))
     assert lines == []
+
+
+def test_a_log_counts_a_folder_only_for_its_first_line() -> None:
+    """Inputs are walked a second time, to be counted, halfway to the first line; not in a short run."""
+    asked: list[str] = []
+    list(plain(Progress(), asked.append, total=lambda: asked.append("total"))(range(1000)))
+    assert not asked
+    list(plain(Progress(), lambda _: None, 0, lambda: asked.append("total"))(range(1000)))
+    wait_for = [thread for thread in threading.enumerate() if thread.name == "siglip-total"]
+    for thread in wait_for:
+        thread.join()
+    assert asked == ["total"]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from huggingface_hub import constants
 from siglipcli.encoders import hub_cache
 from siglipcli.encoders.checkpoint import pull
 from siglipcli.encoders.download import Patience, _BrokenError, fetch, read_body
-from siglipcli.encoders.hub_cache import Remote
+from siglipcli.encoders.remote import Remote
 from siglipcli.errors import CheckpointError, ModelError, OfflineError
 
 if TYPE_CHECKING:

@@ -123,9 +123,7 @@ _ENTRIES = (
 CATALOG: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 
 
-_GOOGLE = re.compile(
-    r"google/siglip(2?)-(\w+(?:-opt)?)-patch(\d+)-(naflex|\d+)(?:-(\w+))?", re.ASCII
-)
+_GOOGLE = r"google/siglip(2?)-(\w+(?:-opt)?)-patch(\d+)-(naflex|\d+)(?:-(\w+))?"
 _SIZES = {"base": "B", "large": "L", "so400m": "SO400M", "giant-opt": "gopt"}
 
 
@@ -134,7 +132,9 @@ def elsewhere(repo: str) -> UnknownModelError | None:
 
     It names the same weights in this catalogue, or says that the model is a NaFlex one. None for others.
     """
-    match = _GOOGLE.fullmatch(repo)
+    if not repo.startswith("google/"):
+        return None
+    match = re.fullmatch(_GOOGLE, repo, re.ASCII)
     if match is None:
         return None
     version, size, patch, pixels, words = match.groups()

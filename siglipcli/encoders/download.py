@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from siglipcli.encoders.hub_cache import Remote
+    from siglipcli.encoders.remote import Remote
 
 __all__ = ["Patience", "fetch", "read_body"]
 

@@ -14,7 +14,6 @@ import logging
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from siglipcli import files, processes
@@ -272,7 +271,7 @@ def lock(root: Path, name: str, model: str, *, patience: float = PATIENCE) -> It
     _acquire(file_lock, note, model, patience)
     try:
         with suppress(OSError):  # only for the words of who waits
-            files.write_note(note, {"pid": os.getpid(), "host": gethostname()})
+            files.write_note(note, {"pid": os.getpid(), "host": _host()})
         yield
         with suppress(OSError):
             note.unlink(missing_ok=True)
@@ -308,7 +307,7 @@ def _waiting(note: object, model: str) -> tuple[int, str]:
     pid, host = (note.get("pid"), note.get("host")) if isinstance(note, dict) else (None, None)
     if not isinstance(pid, int):
         return logging.INFO, f"waiting for another siglip that prepares {model} …"
-    if host != gethostname():
+    if host != _host():
         return (
             logging.INFO,
             f"waiting for another siglip that prepares {model} (pid {pid} on {host}) …",
@@ -321,6 +320,12 @@ def _waiting(note: object, model: str) -> tuple[int, str]:
             f"Continue it with: kill -CONT {pid}; or end it."
         )
     return logging.INFO, f"waiting for another siglip that prepares {model} (pid {pid}) …"
+
+
+def _host() -> str:
+    from socket import gethostname
+
+    return gethostname()
 
 
 def _kept(folder: Path) -> Kept:

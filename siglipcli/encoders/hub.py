@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from siglipcli.encoders import hub_cache
-from siglipcli.encoders.hub_cache import Remote, cache_root, cached
+from siglipcli.encoders.hub_cache import cache_root, cached
 from siglipcli.errors import CheckpointError, ModelError, OfflineError, UnknownModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from siglipcli.encoders.remote import Listing
 
 __all__ = ["CONFIG", "TOKENIZER", "TOKENIZER_CONFIG", "WEIGHTS", "Hub", "Progress"]
 __all__ += ["absent", "cache_root", "cached", "switched_off"]
@@ -26,8 +26,6 @@ WEIGHTS = "open_clip_model.safetensors"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
-_TIMEOUT = 10.0  # seconds
-_LISTING_LIMIT = 64 << 20  # bytes
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _READ_ONLY = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -61,15 +59,6 @@ def absent(where: str, filename: str, names: Iterable[str]) -> CheckpointError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """A repository's revision, the sizes of its files in bytes, and their SHA-256 where it is said."""
-
-    commit: str | None
-    sizes: Mapping[str, int | None]
-    digests: Mapping[str, str | None]
-
-
 class Hub:
     """One model's visit to the hub: the cache first, the network for what is not there.
 
@@ -86,7 +75,7 @@ class Hub:
         self._force = force
         self._progress = progress
         self._fetched: set[tuple[str, str]] = set()
-        self._listings: dict[str, _Listing] = {}
+        self._listings: dict[str, Listing] = {}
 
     def peek(self, repo: str, filename: str) -> Path | None:
         """Return the file if it is here and need not be fetched again."""
@@ -122,15 +111,18 @@ class Hub:
                 raise self._offline(
                     f"the files of {repo} are not on this machine, and the network is switched off"
                 )
+            from siglipcli.encoders.remote import listing
+
             with self._translated(repo):
-                self._listings[repo] = _list(repo)
+                self._listings[repo] = listing(repo)
         return self._listings[repo].sizes
 
     def _fetch(self, repo: str, filename: str) -> Path:
         from siglipcli.encoders.download import fetch
+        from siglipcli.encoders.remote import describe
 
         with self._translated(repo):
-            remote = _describe(repo, filename, self._listings[repo])
+            remote = describe(repo, filename, self._listings[repo])
             with hub_cache.locked(repo, remote):
                 blob, partial = hub_cache.blob(repo, remote), hub_cache.partial(repo, remote)
                 if self._force or not blob.is_file():
@@ -189,37 +181,6 @@ class Hub:
         return OfflineError(f"{why}.", model=self._model, cache=str(cache_root()))
 
 
-def _list(repo: str) -> _Listing:
-    """Ask for a repository's files. Raises what the HTTP library does, or ModelError."""
-    from siglipcli.encoders.download import read_body
-
-    body = read_body(f"{_endpoint()}/api/models/{repo}?blobs=true", _LISTING_LIMIT)
-    try:
-        info = json.loads(body)
-        files = {file["rfilename"]: file for file in info.get("siblings") or ()}
-        sizes = {name: file.get("size") for name, file in files.items()}
-        digests = {name: (file.get("lfs") or {}).get("sha256") for name, file in files.items()}
-        return _Listing(info.get("sha"), sizes, digests)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ModelError(
-            f"the hub's list of the files of {repo} cannot be read: {error!r}.", code="hub_lies"
-        ) from error
-
-
-def _describe(repo: str, filename: str, listing: _Listing) -> Remote:
-    """Ask for one file's content name and size; what does not fit the list is not fetched."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-    url = hf_hub_url(repo, filename, revision=listing.commit, endpoint=_endpoint())
-    metadata = get_hf_file_metadata(url, timeout=_TIMEOUT)
-    commit, etag, size = metadata.commit_hash or "", metadata.etag or "", metadata.size
-    remote = Remote(url, commit, etag, -1 if size is None else size)
-    listed = (listing.commit or commit, listing.digests[filename] or etag)
-    if (commit, etag) != listed or listing.sizes[filename] not in {None, size}:
-        raise ModelError(f"the hub describes {repo}/{filename} in two ways.", code="hub_lies")
-    return remote
-
-
 def _refusal(error: Exception, repo: str) -> ModelError | None:
     """Return the error for a disk or a hub that says no, None for one that does not answer."""
     number = getattr(error, "errno", None)
@@ -231,12 +192,6 @@ def _refusal(error: Exception, repo: str) -> ModelError | None:
     if status in {401, 403}:
         return ModelError(f"the hub refuses {repo} (status {status}): run `hf auth login`.")
     return None
-
-
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or str(constants.ENDPOINT)
 
 
 def _reason(error: BaseException) -> str:

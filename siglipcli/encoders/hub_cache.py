@@ -2,7 +2,7 @@
 
 `refs/main` names a commit, `snapshots/COMMIT` holds its files as links to `blobs/ETAG`. Reading it needs no
 import of huggingface_hub, which would cost every run 0.15 s; a test compares this reading with
-`huggingface_hub.try_to_load_from_cache`. Nothing that a server says becomes a path unchecked: `Remote`
+`huggingface_hub.try_to_load_from_cache`. Nothing that a server says becomes a path unchecked: `remote.Remote`
 accepts hexadecimal names only.
 """
 
@@ -12,53 +12,22 @@ import os
 import re
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siglipcli.encoders.local_files import WEIGHTS_LIMIT
-from siglipcli.errors import ModelError
 from siglipcli.files import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Remote", "blob", "cache_root", "cached", "install", "locked", "partial", "sweep"]
+    from siglipcli.encoders.remote import Remote
+
+__all__ = ["blob", "cache_root", "cached", "install", "locked", "partial", "sweep"]
 
 _COMMIT = re.compile(r"[0-9a-f]{6,64}")
-_SHA1 = re.compile(r"[0-9a-f]{40}")
-_ETAG = re.compile(r"[0-9a-f]{32,64}")
 _LEFT_ALONE = (
     3600.0  # seconds since a partial download was last written, after which nobody goes on with it
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """One file as the hub describes it: where it is, its revision, its name by content, its size in bytes.
-
-    Raises ModelError for a description that is none: an ETag or commit that is not hexadecimal, a size
-    that no model has.
-    """
-
-    url: str
-    commit: str
-    etag: str
-    size: int
-
-    def __post_init__(self) -> None:
-        _require(_SHA1.fullmatch(str(self.commit)), "commit", self.commit)
-        _require(_ETAG.fullmatch(str(self.etag)), "ETag", self.etag)
-        sane = isinstance(self.size, int) and 0 <= self.size <= WEIGHTS_LIMIT
-        _require(sane, "size", self.size)
-
-
-def _require(holds: object, what: str, value: object) -> None:
-    if not holds:
-        raise ModelError(
-            f"the hub sends {str(value)[:60]!r} as the {what} of a file, which is none: it is not to be trusted.",
-            code="hub_lies",
-        )
 
 
 def cache_root() -> Path:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siglipcli import files, machine
-from siglipcli.encoders import build_process, engines, precisions, tuned
+from siglipcli.encoders import engines, precisions
 from siglipcli.encoders.tokens import Tokenizer
 from siglipcli.errors import DeviceError
 from siglipcli.text import visible
@@ -286,6 +286,8 @@ def manifest(checkpoint: Checkpoint, precision: str) -> engines.Manifest:
 
 
 def _tuned(checkpoint: Checkpoint, row: Precision, cache_dir: Path) -> TunedEngine:
+    from siglipcli.encoders import tuned
+
     return tuned.find(cache_dir / "engines", manifest(checkpoint, row.name), cache_dir)
 
 
@@ -311,6 +313,8 @@ def _built(
 
 def _build(checkpoint: Checkpoint, weights: str, draft: Path) -> None:
     """Convert both towers into `draft`, in a process of its own: torch stays out of this one."""
+    from siglipcli.encoders import build_process
+
     logger.info("preparing %s for this processor; this is done once …", checkpoint.name)
     started = perf_counter()
     build_process.run(_CONVERT, checkpoint, weights, draft)

@@ -8,7 +8,6 @@ row is accepted silently by the text tower and is wrong: it pools the last posit
 
 from __future__ import annotations
 
-import html
 import string
 import threading
 from functools import cached_property
@@ -37,6 +36,8 @@ def _fixed(text: str) -> str:
     # than ten prompts take to encode.
     if text.isascii() and text.isprintable() and "&" not in text:
         return text.strip()
+    import html
+
     import ftfy
 
     return html.unescape(html.unescape(ftfy.fix_text(text))).strip()

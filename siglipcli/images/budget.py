@@ -10,12 +10,11 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from siglipcli import machine
-from siglipcli.images import jpeg, png
 
 if TYPE_CHECKING:
     from typing import Literal
 
-    from siglipcli.images import Limits
+    from siglipcli.images import Limits, jpeg
 
 __all__ = ["Budget", "Claim", "DecodingMemory", "decoding_bytes"]
 
@@ -90,6 +89,8 @@ def decoding_bytes(data: bytes, size: int, limits: Limits, *, exact: bool) -> in
 
     Raises ImageError (too_large) for a JPEG with more before its pixels than any image needs.
     """
+    from siglipcli.images import jpeg
+
     most = limits.max_megapixels * 1e6
     if data.startswith(jpeg.START):
         head = jpeg.header(data)
@@ -111,6 +112,8 @@ def _jpeg_bytes(head: jpeg.Header, least_side: int, most: float) -> int:
 
 def _dimensions(data: bytes) -> tuple[int, int]:
     """Return width and height as the first bytes tell them; 0, 0 where that takes a parser."""
+    from siglipcli.images import png
+
     if data.startswith(png.SIGNATURE):
         return _pair(data, 16, 4, "big")
     if data.startswith(b"GIF8"):

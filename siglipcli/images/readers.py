@@ -262,6 +262,8 @@ class Readers(Generic[In, Out]):
             thread.decoder.worker.wait()
 
     def _start_one(self) -> None:
+        from siglipcli.images import decoding  # noqa: F401  # here, as it is no image's own time
+
         thread = _Reader(self, self._policy, self._pool)
         try:
             thread.start()

@@ -36,6 +36,8 @@ The most that was seen is 25 a pixel (16-bit TIFF and JPEG 2000); threads of dec
 
 def serve() -> None:
     """Answer requests until stdin ends; never returns."""
+    from siglipcli.images import decoding  # noqa: F401  # so that the first image finds it imported
+
     requests, replies = private_streams(with_stderr=True)
     ends_with_parent = end_with_parent()  # a decoder that hangs does not see stdin end
     _leave_no_core()

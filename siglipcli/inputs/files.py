@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING
 
 from siglipcli.inputs.folders import SEPARATORS, unreachable, walk
 from siglipcli.inputs.options import Chooser, Options, Overlooked
-from siglipcli.inputs.pairs import one_of_pairs
 from siglipcli.results import Failure, Source
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ def expand(
     chooser = Chooser(options, overlooked or Overlooked())
     items = _expanded(paths, chooser, stdin)
     if options.one_of_pairs:
+        from siglipcli.inputs.pairs import one_of_pairs
+
         items = one_of_pairs(items, lambda path: chooser.excludes(path, os.path.basename(path)))
     yield from items
 

@@ -274,7 +274,7 @@ def _builtin_folder() -> Path:
 
 
 def _find(reference: str | os.PathLike[str]) -> Path:
-    from siglipcli.labels.nodes import quoted
+    from siglipcli.labels.tree import quoted
 
     if not isinstance(reference, (str, os.PathLike)):
         raise TypeError(f"a label set is loaded by name or path, not from {_kind(reference)}")

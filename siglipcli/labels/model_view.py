@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
-from siglipcli.labels.nodes import quoted
+from siglipcli.labels.tree import quoted
 from siglipcli.text import and_more
 
 if TYPE_CHECKING:

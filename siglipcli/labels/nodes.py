@@ -10,35 +10,28 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import yaml
 
 from siglipcli.errors import LabelError
-from siglipcli.text import visible
+from siglipcli.labels.tree import MAX_DEPTH, Kind, Node, quoted
 
 __all__ = [
     "LOADER",
     "MAX_BYTES",
-    "MAX_DEPTH",
-    "Kind",
-    "Node",
     "compose",
     "decode",
     "is_lines",
     "joined_surrogates",
-    "quoted",
 ]
 
 MAX_BYTES = 16 * 2**20
 MAX_NODES = 1_000_000  # aliases expanded
-MAX_DEPTH = 24
 MAX_KEYS = 10_000
 MAX_ALIASES = 1_000
-MAX_QUOTED = 60
 
 # libyaml's parser where PyYAML was built with it: about fifteen times faster, same events.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -60,30 +53,6 @@ _YAML_START = re.compile(r"""-(\s|$)|[\[{%]|---|["']?\w+["']?[ \t]*:(\s|$)""")
 _SURROGATES = re.compile(
     r"(?<!\\)((?:\\\\)*)\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})", re.IGNORECASE
 )
-
-
-class Kind(Enum):
-    """What a node is; the value is how a message calls it."""
-
-    TEXT = "text"
-    LIST = "a list"
-    MAPPING = "a mapping"
-
-
-@dataclass(slots=True)
-class Node:
-    """One YAML node. `line` counts from 1; 0 says that it came from no file.
-
-    `items` are a list's items, or a mapping's keys and values in turn. `size` counts the node and
-    all below it with aliases expanded, `height` the levels; both are final once the node is closed.
-    """
-
-    kind: Kind
-    line: int
-    text: str = ""
-    items: list[Node] = field(default_factory=list)
-    size: int = 1
-    height: int = 1
 
 
 def decode(raw: bytes, file: str) -> str:
@@ -163,11 +132,6 @@ def _lines(text: str) -> Node | None:
         Node(Kind.TEXT, number, line) for number, line in kept if not re.match(r"\s*#(\s|$)", line)
     ]
     return Node(Kind.LIST, 1, items=items) if items else None
-
-
-def quoted(text: str) -> str:
-    """Return `text` in quotes for a message: on one line, and cut where it is long."""
-    return f"'{visible(text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + '...')}'"
 
 
 def _too_large(file: str) -> str:

@@ -8,7 +8,7 @@ from numbers import Real
 from typing import TYPE_CHECKING
 
 from siglipcli.errors import LabelError
-from siglipcli.labels.nodes import MAX_DEPTH, Kind, Node
+from siglipcli.labels.tree import MAX_DEPTH, Kind, Node
 from siglipcli.text import visible
 
 if TYPE_CHECKING:

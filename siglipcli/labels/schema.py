@@ -27,8 +27,8 @@ from unicodedata import category, normalize
 
 from siglipcli.errors import LabelError
 from siglipcli.labels import DEFAULT_TEMPLATE, Calibration, Label, LabelSet
-from siglipcli.labels.nodes import MAX_DEPTH, Kind, Node, quoted
 from siglipcli.labels.objects import list_of, node_of
+from siglipcli.labels.tree import MAX_DEPTH, Kind, Node, quoted
 from siglipcli.text import visible
 
 if TYPE_CHECKING:

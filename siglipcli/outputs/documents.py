@@ -21,7 +21,7 @@ _indented = json.JSONEncoder(ensure_ascii=False, allow_nan=False, indent=2).enco
 # Characters that JSON allows bare but that some readers take for the end of a line, and some
 # terminals for a command or a change of direction. They occur only inside strings, where an
 # escape means the same. So does a lone surrogate, which UTF-8 cannot hold.
-_BARE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_BARE = "[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def line(value: object) -> str:
@@ -41,7 +41,7 @@ def failed(failure: Failure) -> dict[str, Any]:
 
 
 def _printable(text: str) -> str:
-    return text if text.isascii() else _BARE.sub(_escaped, text)
+    return text if text.isascii() else re.sub(_BARE, _escaped, text)
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -28,11 +28,11 @@ _IMAGES = (*IMAGE_ENDINGS, *RAW_ENDINGS)
 _HEAD, _TAIL = 1 << 16, 1 << 20
 _MOST_JSON = 64 << 20  # bytes of a document that is read whole
 
-_RECORD = re.compile(
+_RECORD = (
     rb'\A\[?\s*\{"(?:file|text)": "(?:[^"\\]|\\.)*", '
     rb'(?:"\w+_bytes": "[^"]*", )?"status": "(?:ok|error)"'
 )
-_NAMES = re.compile(rb'\A\{"model": "(?:[^"\\]|\\.)*", "fingerprint": "')  # beside a .npy
+_NAMES = rb'\A\{"model": "(?:[^"\\]|\\.)*", "fingerprint": "'  # beside a .npy
 
 
 def check(
@@ -115,7 +115,7 @@ def _is_text_output(path: Path, head: bytes) -> bool:
         columns = head.split(b"\n", 1)[0].strip().split(b",")
         return b"score" in columns
     if head.lstrip()[:1] in {b"{", b"["}:
-        return bool(_RECORD.match(head) or _NAMES.match(head)) or _is_document(path, head)
+        return bool(re.match(_RECORD, head) or re.match(_NAMES, head)) or _is_document(path, head)
     return head[:15].lower() == b"<!doctype html>" and b"require-trusted-types-for" in head
 
 

@@ -1,7 +1,8 @@
 """Typer commands that start sooner: imported when asked for, and without checks of what is right.
 
 Typer checks every value with pydantic, whose import and schemas take 0.15 s, a fifth of the time that
-one photo takes. A default, a string for a string or a path, needs no check; Typer itself skips flags.
+one photo takes. A default, a string for a string or a path, needs no check, nor does a word for a flag that
+the environment sets; Typer itself skips flags of the command line.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from siglipcli.terminal.help import write_examples, write_options
-from siglipcli.terminal.values import number
+from siglipcli.terminal.values import FLAGS, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,6 +137,10 @@ class _AsIs:
             return list(value) if many else value
         if self._annotation is Path and isinstance(value, str):
             return Path(value)
+        if self._annotation is bool and isinstance(value, str):
+            value = FLAGS.get(value.strip().lower(), value)
+            if isinstance(value, bool):
+                return value
         if self._annotation in {int, float} and isinstance(value, str):
             limits = param.type_descriptor.parameter_info
             return number(value, self._annotation, limits.min, limits.max)

@@ -11,8 +11,8 @@ from typing import Any
 __all__ = ["write_examples", "write_options"]
 
 _OWN = "Options"
-_CHOICES = re.compile(r"<([^<>]*\|[^<>]*)>")
-_TYPE = re.compile(r"\s+<[^<>]*>")  # of a Python type, which Typer puts behind an argument's name
+_CHOICES = r"<([^<>]*\|[^<>]*)>"
+_TYPE = r"\s+<[^<>]*>"  # of a Python type, which Typer puts behind an argument's name
 
 
 def write_options(command: Any, ctx: Any, formatter: Any) -> None:
@@ -23,9 +23,9 @@ def write_options(command: Any, ctx: Any, formatter: Any) -> None:
         record = param.get_help_record(ctx)
         if record is None:
             continue
-        name, text = _CHOICES.sub(r"\1", record[0]), record[1]
+        name, text = re.sub(_CHOICES, r"\1", record[0]), record[1]
         if param.param_type_name == "argument":
-            sections["Arguments"].append((_TYPE.sub("", name), text))
+            sections["Arguments"].append((re.sub(_TYPE, "", name), text))
         else:
             heading = getattr(param, "rich_help_panel", None) or _OWN
             sections.setdefault(heading, []).append((name, text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -79,17 +80,26 @@ def bar(console: Console, progress: Progress) -> Iterator[Callable[[Iterable[T]]
 
 
 def plain(
-    progress: Progress, say: Callable[[str], None], every: float = EVERY
+    progress: Progress,
+    say: Callable[[str], None],
+    every: float = EVERY,
+    total: Callable[[], int | None] | None = None,
 ) -> Callable[[Iterable[T]], Iterator[T]]:
-    """Return a function that says every so many seconds how far a stream is: for a log."""
+    """Return a function that says every so many seconds how far a stream is: for a log.
+
+    `total` is called on a thread of its own, halfway to the first line: most runs have ended by then.
+    """
 
     def show(items: Iterable[T]) -> Iterator[T]:
         progress.begin()
-        due = progress.started + every
+        due, half = progress.started + every, progress.started + every / 2
         for item in items:
             yield item
             progress.add(item)
-            if (now := perf_counter()) >= due:
+            if (now := perf_counter()) >= half and total:
+                half = math.inf
+                progress.learn(total)
+            if now >= due:
                 due = now + every
                 say(_line(progress, now))
 

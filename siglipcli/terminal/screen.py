@@ -152,17 +152,17 @@ class Terminal:
     ) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
         """Give a function that shows how far a stream is, in the way that fits; see `cli.progress`.
 
-        `total` is called on a thread of its own; None where it cannot be known.
+        `total` is called on a thread of its own, or not at all; None where it cannot be known.
         """
         from siglipcli.terminal import progress
 
         if self.shown_as == "none":
             yield self.done.count
             return
-        self.done.learn(total)
         if self.shown_as == "plain":
-            yield progress.plain(self.done, self.note)
+            yield progress.plain(self.done, self.note, total=total)
             return
+        self.done.learn(total)
         with progress.bar(self.console, self.done) as show:
             yield show
 

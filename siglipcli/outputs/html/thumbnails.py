@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 
 from siglipcli import images
 from siglipcli.errors import ImageError
-from siglipcli.images import _settle_pillow
+from siglipcli.images.decoding import settle_pillow
 from siglipcli.images.formats import DECODER_ERRORS, formats_for
 from siglipcli.images.readers import Readers
 from siglipcli.machine import available_cpus
@@ -70,7 +70,7 @@ def thumbnail(source: Source, decoder: Decoder, limits: images.Limits) -> bytes 
 
 def _size(data: bytes, limits: images.Limits) -> tuple[int, int]:
     """Return a thumbnail's width and height: the proportions of an image that was just decoded."""
-    _settle_pillow(limits)
+    settle_pillow(limits)
     try:
         with Image.open(io.BytesIO(data), formats=formats_for(data)) as image:
             width, height = image.size
