@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from siglipcli.cli.help import read_words
-from siglipcli.terminal.quoting import filled
 
 if TYPE_CHECKING:
     from siglipcli.errors import SiglipError
@@ -18,5 +17,7 @@ REMEDIES = dict(read_words("remedies"))
 
 def with_remedy(error: SiglipError) -> str:
     """Return the error's message, and the remedy that the table has for its code."""
+    from siglipcli.terminal.quoting import filled
+
     remedy = filled(REMEDIES.get(error.code, ""), error.facts)
     return f"{error} {remedy}".rstrip()
