@@ -15,7 +15,7 @@ test: $(VENV)/developed browser
 
 # The tests that take long: the full-size architecture, a cluster, engines built anew.
 full: $(VENV)/developed browser
-	$(PYTEST) -m full
+	$(PYTEST) -m "full and not stress"
 
 check: $(VENV)/developed browser
 	$(BIN)/ruff format --check
@@ -31,7 +31,7 @@ test-all:
 	@for python in $(PYTHONS); do \
 	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
 	  echo "== Python $$version"; \
-	  $(MAKE) test PYTHON=$$python VENV=.venv-$$version || exit 1; \
+	  $(MAKE) test full PYTHON=$$python VENV=.venv-$$version || exit 1; \
 	done
 
 # Lines and branches of the library that the tests run, in processes that they start too. Front ends do not count.
@@ -42,7 +42,7 @@ coverage: $(VENV)/developed
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# Kills, interrupts and very many files: tests that are small in `make test`, at full size; some ten minutes.
+# Kills, interrupts and very many files: tests that run in small otherwise, at full size; some ten minutes.
 stress: $(VENV)/developed
 	$(BIN)/pytest -m stress
 

@@ -415,7 +415,7 @@ def rate_lines(found: dict[str, Any]) -> list[str]:
         *rows,
         "",
         (
-            f"The best run of `batch` has {100 * found['ratio']:.1f} % of the rate of `classify`'s best: what else a machine"
+            f"The best run of `batch` has {100 * found['ratio']:.0f} % of the rate of `classify`'s best: what else a machine"
             " does makes a run slower, never faster."
         ),
     ]

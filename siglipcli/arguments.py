@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     )  # fmt: skip
     """One image: a path (or a folder, or a pattern), an encoded image's bytes or file, pixels, or a record."""
 
-__all__ = ["ImageInput", "Labels", "Texts", "as_image", "as_images", "as_label_sets", "as_texts"]
-__all__ += ["InMemory"]
+__all__ = ["InMemory", "Labels", "Texts", "as_image", "as_images", "as_label_sets", "as_texts"]
 
 _Set: TypeAlias = os.PathLike[str] | Mapping[str, Any] | LabelSet | LabelEmbeddings
 Labels: TypeAlias = str | _Set | Iterable[str | _Set]

@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from siglipcli.cli import app
-from siglipcli.cli.help import EXAMPLES, HEADINGS
+from siglipcli.cli.help import EXAMPLES, HEADINGS, OPTIONS, read_words
+from siglipcli.cli.search import DEFAULT_TOP
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
@@ -106,3 +107,16 @@ def test_the_patched_seams_of_typer_are_there() -> None:
     assert hasattr(option, "rich_help_panel")
     assert callable(command.format_options)
     assert callable(command.format_epilog)
+
+
+@pytest.mark.parametrize("name", ["commands", "headings", "options", "remedies"])
+def test_each_word_is_said_once(name: str) -> None:
+    """A second line for the same option or error would take the first one's place unseen."""
+    keys = [key for key, _ in read_words(name)]
+    assert len(keys) == len(set(keys))
+    assert all(keys)
+
+
+def test_the_default_of_search_is_the_one_that_help_names() -> None:
+    """`siglip search --help` says how many images come without --top."""
+    assert f"[default: {DEFAULT_TOP}; " in OPTIONS["search.top"]

@@ -289,6 +289,22 @@ def test_new_writes_where_it_is_told() -> None:
     assert labelsets.load("x.yaml").name == "pets/home"
 
 
+def test_new_prints_the_set_where_the_output_is_a_dash() -> None:
+    """`-o -` gives the set to the next program: no file, and no word of one."""
+    result = siglip_labels("new", "pets", "-o", "-")
+    assert labelsets.parse(result.stdout, "pets").name == "pets"
+    assert result.stderr == ""
+    assert list(Path().iterdir()) == []
+
+
+def test_new_does_not_write_through_a_link_unless_forced() -> None:
+    """A link that leads nowhere is there, too."""
+    Path("pets.yaml").symlink_to("elsewhere.yaml")
+    with pytest.raises(UsageError, match="is already there"):
+        siglip_labels("new", "pets")
+    assert not Path("elsewhere.yaml").exists()
+
+
 @pytest.mark.parametrize("name", ["pets/home", "../pets", "/x"])
 def test_new_wants_a_file_for_a_name_that_is_none(name: str) -> None:
     """A name that leads to another folder is not taken for a file."""

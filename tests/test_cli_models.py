@@ -75,6 +75,7 @@ def test_list_for_programs() -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.full
 def test_pull_then_list_and_info(server: HubStandIn) -> None:
     """After a pull the model is listed as here, and its files, head and fingerprint are shown."""
     pulled = models("pull", DEFAULT)

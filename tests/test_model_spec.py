@@ -33,6 +33,7 @@ def test_preprocess_says_what_siglip_takes() -> None:
     assert asked.mean == asked.std == (0.5, 0.5, 0.5)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
 def test_another_cleaning_changes_text_embeddings_only(tmp_path: Path, runtime: str) -> None:
     """`text_cleaning` gives other embeddings of texts, stored apart; images stay as they are."""

@@ -143,6 +143,7 @@ def test_verdicts_are_weighted_by_the_sampling() -> None:
     assert abs(weighted.held_out.precision - whole.held_out.precision) < 0.05
 
 
+@pytest.mark.full
 def test_pairs_that_nobody_judged_are_neither_right_nor_wrong(photos: Path) -> None:
     """A label's verdicts are its own: other images of the review do not count for it."""
     files = [str(path) for path in sorted(photos.rglob("*.png"))]

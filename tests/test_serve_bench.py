@@ -96,7 +96,7 @@ def test_the_page_says_what_was_reached() -> None:
         "siglip": rows(**{"1": 1.9, "8": 1.9}),
         "tower": {"rate": 2.0, "rates": [1.9, 2.1], "seconds": 0.5, "decode": 0.01, "encoder": "e"},
         "relabel": {"rate": 149.0},
-        "memory": {"samples": [(1, 50.0), (2, 100.0), (20, 104.0)], "requests": 20},
+        "memory": {"samples": [(1, 50.0), (2, 100.0), (20, 104.0)], "requests": 20, "wanted": 20},
     }  # fmt: skip
     text = serve_bench.markdown(results)
     assert "| 8 clients, of the tower's own rate | ≥ 90 % | 95% | reached |" in text

@@ -60,6 +60,9 @@ def draw_images(folder: Path, count: int, seed: int) -> Path:
     return folder
 
 
+pytestmark = pytest.mark.full  # engines are made
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of drawings, a folder a shape: as many as show the floors."""
@@ -183,7 +186,6 @@ def test_auto_never_takes_int8(tuned: dict[str, Any], cache: Path) -> None:
     )
 
 
-@pytest.mark.full
 def test_quantization_reports_to_nobody(few: Path, own_cache: Path) -> None:
     """NNCF's telemetry is off, and torch is not loaded for it."""
     options = replace(ONCE, accept=True)

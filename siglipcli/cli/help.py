@@ -11,7 +11,7 @@ __all__ = ["EXAMPLES", "HEADINGS", "OPTIONS", "read_words"]
 
 
 def read_words(name: str) -> list[tuple[str, str]]:
-    """Read `words/NAME.txt`: lines of `key: text`, whose text may be empty; a line after # says what they are."""
+    """Read `words/NAME.txt`: lines of `key: text`, whose text may be empty; lines that start with # are comments."""
     text = Path(__file__).with_name("words").joinpath(f"{name}.txt").read_text(encoding="utf-8")
     rows = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
     return [(key, words.strip()) for key, _, words in rows]

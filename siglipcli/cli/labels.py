@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path  # Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,11 +112,13 @@ def new(
     if output is None and Path(name).name != name:
         raise UsageError(f"{visible(name)} is not a file name here; give the file with --output.")
     path = output or Path(f"{name}.yaml")
-    if path.exists() and not force:
+    is_file = str(path) != "-"
+    if is_file and os.path.lexists(path) and not force:
         raise UsageError(f"{visible(str(path))} is already there; --force replaces it.")
     with open_output(path) as stream:
         stream.write(text)
-    typer.echo(f"Wrote {visible(str(path))}; edit it, then `siglip labels check` it.", err=True)
+    if is_file:
+        typer.echo(f"Wrote {visible(str(path))}; edit it, then `siglip labels check` it.", err=True)
 
 
 def _check_one(file: str, view: View) -> bool:

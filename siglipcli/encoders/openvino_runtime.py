@@ -63,7 +63,9 @@ def library() -> Any:
     return openvino
 
 
-@cache
+_core_lock = threading.Lock()
+
+
 def core() -> Any:
     """Return OpenVINO's core, one that is kept until the process ends.
 
@@ -71,6 +73,12 @@ def core() -> Any:
     that away from the wrong thread where another one lets the last model go: the next signal would
     crash the process.
     """
+    with _core_lock:  # `cache` alone would let two threads make two
+        return _core()
+
+
+@cache
+def _core() -> Any:
     return library().Core()
 
 

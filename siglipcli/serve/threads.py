@@ -1,4 +1,4 @@
-"""Work that would hold up all other requests is done on a thread; what is done sooner than a thread is reached, here."""
+"""Small pieces of a request's work run on the event loop, larger ones on a thread, or they would hold up the others."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def _command(package: str, name: str, short_help: str) -> Any:
 
 
 class _Helpful:
-    """Help as `cli.help` writes it, and values checked only where they need it."""
+    """Help as `terminal.help` writes it, and values checked only where they need it."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, that of --help too."""

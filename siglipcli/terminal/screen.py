@@ -150,7 +150,7 @@ class Terminal:
     def progress(
         self, total: Callable[[], int | None]
     ) -> Iterator[Callable[[Iterable[T]], Iterator[T]]]:
-        """Give a function that shows how far a stream is, in the way that fits; see `cli.progress`.
+        """Give a function that shows how far a stream is, in the way that fits; see `terminal.progress`.
 
         `total` is called on a thread of its own, or not at all; None where it cannot be known.
         """

@@ -43,6 +43,7 @@ def linked(folder: Path, count: int) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_deleted_between_listing_and_reading(siglip: Siglip, tmp_path: Path) -> None:
     """A file that was listed and is gone when its turn comes is a row, `vanished`."""
     folder = linked(tmp_path / "in", 1500)  # more rows than the pipe and what is read ahead hold

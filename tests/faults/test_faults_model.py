@@ -77,6 +77,7 @@ def assert_stopped(done: Done, *words: str) -> None:
     assert "bug" not in said
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "kept"),
     [*((name, 0.6) for name in FILES), (WEIGHTS, 0.0), (WEIGHTS, 0.999), (FILES[0], 0.0), (FILES[3], 0.97)],
@@ -443,6 +444,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes}, {bytes}))
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
 @pytest.mark.parametrize("room", [0, 100_000])
 def test_a_full_disk(own: Siglip, tmp_path: Path, room: int) -> None:
