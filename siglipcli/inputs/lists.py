@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from siglipcli.errors import UsageError
 from siglipcli.inputs.files import expand, listed
-from siglipcli.inputs.options import Chooser, Options, Overlooked
+from siglipcli.inputs.options import Chooser, Options, Overlooked, is_same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -63,16 +63,9 @@ class NamedInputs:
         output = self.options.skip
         there = output is not None and output.is_file()
         for name in self._names():
-            if there and output and name != "-" and _is_same(Path(name), output):
+            if there and output and name != "-" and is_same(name, output):
                 raise UsageError(f"the output {output} is one of the inputs")
             yield name
-
-
-def _is_same(a: Path, b: Path) -> bool:
-    try:
-        return a.samefile(b)
-    except OSError:
-        return False
 
 
 def check_list(name: str) -> None:

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["IMAGE_ENDINGS", "RAW_ENDINGS", "Chooser", "Options", "Overlooked", "can_read_raw"]
+__all__ = [
+    "IMAGE_ENDINGS",
+    "RAW_ENDINGS",
+    "Chooser",
+    "Options",
+    "Overlooked",
+    "can_read_raw",
+    "is_same",
+]
 
 IMAGE_ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".jps", ".png", ".apng", ".webp", ".gif", ".bmp"),
@@ -130,7 +138,7 @@ class Chooser:
 
     def skips_folder(self, path: str) -> bool:
         """Whether `path` is a folder that is not entered."""
-        return any(_is_same(path, folder) for folder in self.options.skip_folders)
+        return any(is_same(path, folder) for folder in self.options.skip_folders)
 
     def skips_in_folder(self, path: str) -> bool:
         """Whether `path`, met in a folder, is a file that is not read."""
@@ -142,10 +150,11 @@ class Chooser:
         skip = self.options.skip
         if skip is None or skip.name.lower() != os.path.basename(path).lower():
             return False
-        return _is_same(path, skip)
+        return is_same(path, skip)
 
 
-def _is_same(path: str, other: Path) -> bool:
+def is_same(path: str, other: Path) -> bool:
+    """Whether two paths are one file; False where either is not there."""
     try:
         return os.path.samefile(path, other)
     except OSError:
