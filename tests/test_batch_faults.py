@@ -9,8 +9,9 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from batch_inputs import drawings, rows_of, s3_server, store_credentials, table, tar, upload, write
@@ -18,7 +19,7 @@ from pyarrow import parquet
 from settings import settle
 from typer.testing import CliRunner
 
-from siglipcli.batch import attempts, fetch, lease, listing, manifest, plan
+from siglipcli.batch import attempts, fetch, lease, listing, local_run, manifest, plan
 from siglipcli.batch.prepare import check_output, check_sight, for_cluster
 from siglipcli.batch.ray_run import _Actor
 from siglipcli.batch.shards import Job, shard_of
@@ -272,6 +273,29 @@ def test_an_unforeseen_exception_is_one_shards_reason(tmp_path: Path) -> None:
     worker.classifier = SimpleNamespace(batches=breaks, encoder=worker.classifier.encoder)  # type: ignore[assignment]
     outcome = worker.run(shard_of("0.tar"))
     assert (outcome.status, outcome.reason) == ("failed", "ZeroDivisionError: at s3://…bucket")
+
+
+def test_a_shard_that_ends_during_an_interrupt_is_counted() -> None:
+    """What is said of an interrupted run has every part that the run put in place."""
+    is_interrupted = Event()
+
+    class Two:
+        """Two shards, of which one ends while the run is put away."""
+
+        classifier = SimpleNamespace(close=is_interrupted.set)
+
+        def run(self, shard: Any) -> Any:
+            assert shard == "quick" or is_interrupted.wait(60)
+            return f"{shard} outcome"
+
+    counted: list[str] = []
+    outcomes = local_run.outcomes(
+        cast("Any", Two()), cast("Any", ["quick", "slow"]), counted.append
+    )
+    assert next(outcomes) == "quick outcome"
+    with pytest.raises(KeyboardInterrupt):
+        cast("Any", outcomes).throw(KeyboardInterrupt)
+    assert counted == ["quick outcome", "slow outcome"]
 
 
 def test_a_file_of_another_models_embeddings_is_set_aside(tmp_path: Path) -> None:

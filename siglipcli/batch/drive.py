@@ -26,11 +26,11 @@ __all__ = ["Engine", "LocalEngine", "Run"]
 class Engine(Protocol):
     """What works on shards: this process, or a cluster.
 
-    `counts_images`: whether `Progress.add_images` is called while a shard is in work.
+    `counts`: whether `outcomes` itself counts images and shards in `Progress`, as they are done.
     """
 
     workers: int
-    counts_images: bool
+    counts: bool
 
     def described(self, job: Job, inputs: Inputs) -> dict[str, Any]:
         """Return what the run's rows depend on, from where the model is open."""
@@ -48,7 +48,7 @@ class LocalEngine:
 
     worker: Worker
     workers: int = 1
-    counts_images: bool = True
+    counts: bool = True
 
     def described(self, job: Job, inputs: Inputs) -> dict[str, Any]:
         """Return what the run's rows depend on."""
@@ -62,7 +62,7 @@ class LocalEngine:
     def outcomes(self, job: Job, shards: Sequence[Shard], progress: Progress) -> Iterator[Outcome]:
         """Yield what becomes of each shard, as it ends."""
         self.worker.job, self.worker.counted = job, progress.add_images
-        return local_run.outcomes(self.worker, shards)
+        return local_run.outcomes(self.worker, shards, progress.add_shard)
 
 
 class Run:
@@ -101,7 +101,8 @@ class Run:
                 self._present.append(outcome.shard)
             else:
                 self.here.add(outcome)
-            progress.add_shard(outcome, with_images=not self.engine.counts_images)
+            if not self.engine.counts:
+                progress.add_shard(outcome, with_images=True)
             yield outcome
 
     def finish(self, work: Work, seconds: float) -> Counts:

@@ -12,7 +12,7 @@ from siglipcli.batch.worker import AT_ONCE
 from siglipcli.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from siglipcli.batch.shards import Outcome, Shard
     from siglipcli.batch.worker import Worker
@@ -22,15 +22,26 @@ __all__ = ["outcomes"]
 _PATIENCE = 3.0  # seconds for what is under way to end
 
 
-def outcomes(worker: Worker, shards: Iterable[Shard]) -> Iterator[Outcome]:
-    """Yield what becomes of each shard, as it ends. Raises what `Worker.run` does; no shard begins after that."""
+def outcomes(
+    worker: Worker, shards: Iterable[Shard], counted: Callable[[Outcome], object] = lambda _: None
+) -> Iterator[Outcome]:
+    """Yield what becomes of each shard, as it ends. Raises what `Worker.run` does; no shard begins after that.
+
+    `counted` gets each outcome in its shard's thread, so that an interrupt leaves no finished part uncounted.
+    """
+
+    def run(shard: Shard) -> Outcome:
+        outcome = worker.run(shard)
+        counted(outcome)
+        return outcome
+
     rest = iter(shards)
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="siglip-shard")
     running: dict[Future[Outcome], Shard] = {}
     try:
         while True:
             for shard in islice(rest, AT_ONCE - len(running)):
-                running[pool.submit(worker.run, shard)] = shard
+                running[pool.submit(run, shard)] = shard
             if not running:
                 return
             done, _ = wait(running, return_when=FIRST_COMPLETED)

@@ -37,7 +37,7 @@ class Progress:
             self.draw(self)
 
     def add_shard(self, outcome: Outcome, *, with_images: bool = False) -> None:
-        """Count a shard, and its images where nobody else does."""
+        """Count a shard, and its images where nobody else does; called from any thread."""
         with self._lock:
             self.done += 1
             self.images += outcome.rows if with_images else 0

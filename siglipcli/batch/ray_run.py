@@ -48,7 +48,7 @@ class RayEngine:
     bounds: tuple[int, int | None]
     resources: tuple[float, float]
     workers: int = 1
-    counts_images: bool = False
+    counts: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     _model: prepare.Opened | None = None
 
