@@ -26,7 +26,8 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     Other parameters stay as they are.
     """
     own = inspect.signature(command).parameters
-    groups = get_type_hints(command, include_extras=True)
+    # on Python 3.10 get_type_hints hides the options of what may be None
+    groups = inspect.get_annotations(command, eval_str=True)
     groups.pop("return", None)
     parameters = [p for name, kind in groups.items() for p in _spread(own[name], kind)]
 
