@@ -424,4 +424,4 @@ def _or_raise(result: T | Failure) -> T:
 
 def _elsewhere(source: Source) -> Source | None:
     """Return where an image can be read again, if not under its name; nothing that is only in memory."""
-    return None if source.given is None or isinstance(source, InMemory) else source
+    return None if source.origin is None or isinstance(source, InMemory) else source

@@ -2,7 +2,7 @@
 
 Stages run side by side, each a bounded number of items before the next: listing the inputs and asking
 the store for them, reading and decoding what it does not have, encoding that. So decoding overlaps
-the model, no stage waits for a slow neighbour with answers in hand, and memory does not grow with
+the model, no stage waits for a slow neighbour with results in hand, and memory does not grow with
 the folder. What the store knows travels in columns: no object is made for each of its rows.
 """
 
@@ -54,13 +54,15 @@ _NO_VECTORS = np.empty((0, 0), np.float32)
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How images are read: `workers` threads (None: one a processor), decode limits and mode.
+    """How images are read: `workers` threads (None: one per processor), `batch_size` images encoded at a time
+    (None: what suits the device), decode limits and mode.
 
     `color_management` converts colours to sRGB by the file's profile; without it they are open_clip's.
-    `allow_truncated` takes what is there of files that were cut short. `verify` reads every file, even where its size and times say that the store knows it. `timeout`:
-    seconds an image may take to be read and decoded, at most a day; 0 for any. `isolate`: whether
-    images are decoded in worker processes, which a decoder may kill: all, none, or (None) all but
-    JPEG and PNG. Raises UsageError for a timeout that is out of bounds.
+    `allow_truncated` takes what is there of files that were cut short. `verify` reads every file, even
+    where its size and times say that the store knows it. `timeout`: seconds an image may take to be read
+    and decoded, at most a day; 0 for any. `isolate`: whether images are decoded in worker processes, which
+    a decoder may kill: all, none, or (None) all but JPEG and PNG. Raises UsageError for a timeout that is
+    out of bounds.
     """
 
     workers: int | None = None
@@ -208,13 +210,13 @@ def _recalled(
 
 
 def _holds_bytes(item: Source | Failure) -> bool:
-    return isinstance(item, Source) and isinstance(item.given, bytes)
+    return isinstance(item, Source) and isinstance(item.origin, bytes)
 
 
 def _path(item: Source | Failure) -> str | Path | None:
-    if isinstance(item, Failure) or isinstance(item.given, bytes):
+    if isinstance(item, Failure) or isinstance(item.origin, bytes):
         return None
-    return item.given or item.name
+    return item.origin or item.name
 
 
 def _reads(

@@ -35,24 +35,24 @@ class Source:
     """One input: the name it is reported under, and where its bytes are.
 
     `name` is the path as the user gave it (undecodable bytes as surrogates, `os.fsdecode`'s rule),
-    or `-` for standard input. `given` is a path, or the bytes themselves; None where the name is
+    or `-` for standard input. `origin` is a path, or the bytes themselves; None where the name is
     the path.
     """
 
     name: str
-    given: Path | bytes | None = None
+    origin: Path | bytes | None = None
 
     @property
     def content(self) -> Path | bytes:
         """The path, made on demand (most files of a warm run are never opened), or the bytes."""
-        return Path(self.name) if self.given is None else self.given
+        return Path(self.name) if self.origin is None else self.origin
 
     def __repr__(self) -> str:
-        if self.given is None:
+        if self.origin is None:
             return f"Source({self.name!r})"
-        if isinstance(self.given, bytes):
-            return f"Source({self.name!r}, <{len(self.given):,} bytes>)"
-        return f"Source({self.name!r}, {self.given!r})"
+        if isinstance(self.origin, bytes):
+            return f"Source({self.name!r}, <{len(self.origin):,} bytes>)"
+        return f"Source({self.name!r}, {self.origin!r})"
 
 
 @dataclass(frozen=True, slots=True)

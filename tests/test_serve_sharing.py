@@ -106,7 +106,7 @@ def test_a_bug_in_one_image_is_that_image_s(
     read = pipeline.read
 
     def fail(item: Any, *arguments: Any) -> Any:
-        if item.source.given == png(6, 6, 6):
+        if item.source.origin == png(6, 6, 6):
             raise RuntimeError("/srv/secret")
         return read(item, *arguments)
 

@@ -38,7 +38,7 @@ def spans(data: bytes) -> list[Span]:
 
     Raises expat.ExpatError for a document that is not well-formed, ValueError for one with a DOCTYPE.
     """
-    found: list[Span] = []
+    elements: list[Span] = []
     unclosed: list[Span] = []
     parser = expat.ParserCreate("utf-8")
 
@@ -47,7 +47,7 @@ def spans(data: bytes) -> list[Span]:
         match = _START_TAG.match(data, at)
         inside = match.end() if match else at
         span = Span(at, inside, is_empty=data[inside - 2 : inside] == b"/>")
-        found.append(span)
+        elements.append(span)
         unclosed.append(span)
 
     def end(_name: str) -> None:
@@ -65,7 +65,7 @@ def spans(data: bytes) -> list[Span]:
     parser.EndElementHandler = end
     parser.StartDoctypeDeclHandler = refuse
     parser.Parse(data, True)
-    return found
+    return elements
 
 
 def spliced(data: bytes, splices: Iterable[Splice]) -> bytes:

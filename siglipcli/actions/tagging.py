@@ -305,7 +305,7 @@ class Tagger:
 
 def _path(source: Source) -> Path | None:
     """Return where an input is on the disk; None for one that is in memory, in an archive, or on stdin."""
-    content = source.given
+    content = source.origin
     if content is None:
         return None if source.name == "-" else Path(source.name)
     return content if isinstance(content, Path) else None

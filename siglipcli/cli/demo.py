@@ -40,7 +40,7 @@ def demo(
     """
     output = output_options.output.absolute() if output_options.output else None
     cache_dir = cache_dir.absolute() if cache_dir else None
-    os.chdir(bundled.IMAGES.parent)  # names in the answers are then short
+    os.chdir(bundled.IMAGES.parent)  # names in results are then short
     if not verbosity.quiet:
         folder, more = str(bundled.IMAGES.parent), _more(output_options, output)
         complain(f"running: cd {shlex.quote(folder)} && {shlex.join([*_COMMAND.split(), *more])}")

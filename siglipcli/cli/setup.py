@@ -31,7 +31,7 @@ __all__ = ["classifier", "label_sets", "load_options", "output_format"]
 __all__ += ["scoring_options", "spec", "store"]
 
 DEFAULT_SET = "everyday"
-_held: list[Classifier] = []  # until the process ends: taking a model down takes 50 ms
+_open: list[Classifier] = []  # until the process ends: taking a model down takes 50 ms
 
 
 def label_sets(labels: LabelOptions, terminal: Terminal) -> list[LabelSet]:
@@ -80,7 +80,7 @@ def classifier(
             store=None if engine.no_cache else store(engine),
             keep_towers=keep_towers,
         )
-    _held[:] = [opened]
+    _open[:] = [opened]
     terminal.detail(f"model {opened.encoder.name}: {opened.encoder.description}")
     return opened
 

@@ -241,13 +241,13 @@ class _Fitting:
 
     def _by_f1(self, tried: list[int]) -> dict[int, dict[str, Any]]:
         images = [self._images(self._columns[i]) for i in tried]
-        judged = [cutting.judge(each) for each in images]
+        judged = [cutting.judge(own) for own in images]
         if not judged:
             return {}
         able = _able(judged, self._aim.folds)
         return {
-            i: self._fitted(self._columns[i], each, judgement, able[row])
-            for row, (i, each, judgement) in enumerate(zip(tried, images, judged, strict=True))
+            i: self._fitted(self._columns[i], own, judgement, able[row])
+            for row, (i, own, judgement) in enumerate(zip(tried, images, judged, strict=True))
         }
 
     def _images(self, j: int) -> Images:
@@ -295,8 +295,8 @@ class _Fitting:
         tested = [self._tested(self._columns[i], risk) for i in tried]
         believed, level = skill.benjamini_hochberg(np.array([x.p_value for x in tested]), risk)
         return {
-            i: self._certified(self._columns[i], certify.settle(each, level) if reaches else None)
-            for i, each, reaches in zip(tried, tested, believed, strict=True)
+            i: self._certified(self._columns[i], certify.settle(one, level) if reaches else None)
+            for i, one, reaches in zip(tried, tested, believed, strict=True)
         }
 
     def _tested(self, j: int, risk: float) -> Tested:

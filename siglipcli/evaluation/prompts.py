@@ -111,9 +111,9 @@ def trial(
     known = once([labels], encode)
 
     def logits(variants: Sequence[tuple[str, ...]]) -> NDArray[np.float32]:
-        each = tuple(Label(str(i), prompts) for i, prompts in enumerate(variants))
+        one_label_each = tuple(Label(str(i), prompts) for i, prompts in enumerate(variants))
         label_embeddings = scoring.embed_labels(
-            LabelSet("", each, aggregate=labels.aggregate), known
+            LabelSet("", one_label_each, aggregate=labels.aggregate), known
         )
         raw = scoring.logits(vectors, label_embeddings, head)
         return np.asarray(raw + np.float32(labels.bias_shift), np.float32)
@@ -211,13 +211,13 @@ class _Trial:
     def run(self) -> SetTrial:
         """Try everything."""
         labels = tuple(self._label(column) for column in range(len(self._named)))
-        known = [each.average_precision for each in labels if each.average_precision is not None]
-        tried = (self._template(name, each) for name, each in self._templates.items())
+        known = [label.average_precision for label in labels if label.average_precision is not None]
+        tried = (self._template(name, template) for name, template in self._templates.items())
         return SetTrial(
             _mean(self._race.hits(self._race.winners)),
             _mean(np.array(known)),
             labels,
-            tuple(each for each in tried if each.labels),
+            tuple(trial for trial in tried if trial.labels),
         )
 
     def _label(self, column: int) -> LabelTrial:

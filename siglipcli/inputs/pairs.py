@@ -96,7 +96,7 @@ def one_of_pairs(
     neighbours = Neighbours()
     passed: set[str] = set()
     for item in items:
-        pair = _pair(item, neighbours) if isinstance(item, Source) and item.given is None else None
+        pair = _pair(item, neighbours) if isinstance(item, Source) and item.origin is None else None
         if pair is None or excludes(pair):
             yield item
         elif pair not in passed:
@@ -127,7 +127,7 @@ def _file_of(item: Source | Failure | Prediction) -> str | None:
     if isinstance(item, Failure):
         return None
     source = item.source or Source(item.file) if isinstance(item, Prediction) else item
-    return None if isinstance(source.given, bytes) else str(source.given or source.name)
+    return None if isinstance(source.origin, bytes) else str(source.origin or source.name)
 
 
 def _pair(item: Source, neighbours: Neighbours) -> str | None:

@@ -36,7 +36,7 @@ __all__ = [
     "number",
 ]
 __all__ += [
-    "share",
+    "fraction",
     "shown",
     "sides",
     "signed",
@@ -168,8 +168,8 @@ def verdict(difference: Difference, words: Words) -> str:
 # --- for people -----------------------------------------------------------------------------------
 
 
-def share(value: float | None) -> str:
-    """Write a share from 0 to 1."""
+def fraction(value: float | None) -> str:
+    """Write a fraction from 0 to 1."""
     return "" if value is None else f"{value:.3f}"
 
 

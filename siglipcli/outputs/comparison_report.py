@@ -90,8 +90,8 @@ def _row(name: str, images: str, difference: Difference) -> list[str]:
     return [
         name,
         images,
-        show.share(difference.a),
-        show.share(difference.b),
+        show.fraction(difference.a),
+        show.fraction(difference.b),
         show.signed(difference.value),
         show.span(difference),
         _SHORT.get(verdict, verdict),

@@ -91,7 +91,7 @@ def _sides(difference: Difference, alone: float | None) -> dict[str, object]:
 def parts(setting: Setting, trial: SetTrial) -> Iterator[Part]:
     """Return what `bootstrap_report.write_tables` writes."""
     yield f"{setting.sets[0]} {setting}"
-    whole = show.share(trial.acc1), show.share(trial.mean_average_precision)
+    whole = show.fraction(trial.acc1), show.fraction(trial.mean_average_precision)
     yield f"with all prompts: right label first {whole[0]}, mean average precision {whole[1]}"
     yield ""
     templates = show.shown(trial.templates, lambda template: [template.effect])
@@ -127,8 +127,8 @@ def _row(name: str, alone: float | None, difference: Difference) -> list[str]:
     verdict = show.verdict(difference, _WORDS)
     return [
         name,
-        show.share(alone),
-        show.share(difference.a),
+        show.fraction(alone),
+        show.fraction(difference.a),
         show.signed(difference.value),
         show.span(difference),
         _SHORT.get(verdict, verdict),
