@@ -44,7 +44,7 @@ _PATHS = (str, os.PathLike)
 _BYTES = (bytes, bytearray, memoryview)
 _SETS = (os.PathLike, Mapping, LabelSet, LabelEmbeddings)
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
-_TIFF_MODES = {"F", "I", "CMYK", "YCbCr", "LAB", "RGBX", "PA", "I;16B"}
+_TIFF_MODES = {"F", "I", "CMYK", "LAB", "RGBX", "PA", "I;16B"}
 _AN_IMAGE = "a path, bytes, a binary file, a PIL image or a uint8[h, w, 3] array"
 
 
@@ -160,7 +160,9 @@ def _encoded(image: Image.Image) -> bytes:
     """Write an image without loss, with its orientation and colour profile, for the decoder to read."""
     from PIL import ExifTags, Image
 
-    if image.mode not in _PNG_MODES | _TIFF_MODES:  # premultiplied alpha, HSV and the like
+    if (
+        image.mode not in _PNG_MODES | _TIFF_MODES
+    ):  # premultiplied alpha, HSV, YCbCr (which Pillow 12 writes, and cannot read) and the like
         image = image.convert("RGBA" if image.mode in {"La", "RGBa"} else "RGB")
     written = io.BytesIO()
     exif = image.getexif()

@@ -113,7 +113,7 @@ def test_a_pil_image_of_any_mode_is_the_file_it_would_be(
         image = image.convert("RGBA").convert("RGBa")
     else:
         image = image.convert(mode)
-    plain = {"HSV": "RGB", "RGBa": "RGBA"}.get(mode, mode)
+    plain = {"HSV": "RGB", "YCbCr": "RGB", "RGBa": "RGBA"}.get(mode, mode)
     file = tmp_path / "same.tiff"
     image.convert(plain).save(file)
     in_memory = clf.classify_one(image, SHAPES)

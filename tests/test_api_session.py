@@ -153,7 +153,7 @@ def test_both_towers_stay_in_a_program_and_one_in_a_command(
     model = ["--model", "demo", "--device", "cpu", "--runtime", "torch", "--precision", "fp32"]
     monkeypatch.setenv("SIGLIP_CACHE_DIR", str(tmp_path))
     assert CliRunner().invoke(app, ["classify", heart, *model]).exit_code == 0
-    (used,) = setup._held
+    (used,) = setup._open
     assert used.encoder._image is not None  # type: ignore[attr-defined]
     assert used.encoder._text is None  # type: ignore[attr-defined]
     assert used.spec

@@ -230,7 +230,9 @@ def test_a_bad_image_is_a_row_and_status_1(tmp_path: Path) -> None:
         "bad": "unidentified",
         "text": "no_image",
     }
-    assert (rows["bad"]["labels"], rows["bad"]["tags"], rows["bad"]["embedding"]) == ([], [], None)
+    assert (rows["bad"]["labels"], rows["bad"]["tags"]) == ([], [])
+    assert set(rows["bad"]["embedding"]) == {None}
+    assert len(rows["bad"]["embedding"]) == len(rows["good"]["embedding"])
     assert summary(tmp_path / "out")["failures"] == {"unidentified": 1, "no_image": 1}
 
 

@@ -15,6 +15,8 @@ from siglipcli.results import Failure, Source
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from siglipcli.batch.shards import Job, Shard
     from siglipcli.encoders import Encoder
 
@@ -73,16 +75,24 @@ def batches(job: Job, shard: Shard) -> Iterator[tuple[Batch, list[tuple[Any, ...
     for table in parquet_input.record_batches(job, shard, (name, vector, *errors, *job.keep)):
         names = [str(text) for text in table.column(name).to_pylist()]
         kept = list(zip(*[table.column(column).to_pylist() for column in job.keep], strict=True))
-        values = table.column(vector)
-        good = values.is_valid().to_numpy(zero_copy_only=False)
-        rows = values.drop_null()
-        flat = rows.flatten().to_numpy(zero_copy_only=False)
-        vectors = np.asarray(flat, np.float32).reshape(len(rows), -1 if len(rows) else 0)
+        vectors, good = _vectors(table.column(vector))
         batch = checked(
             [text for text, is_good in zip(names, good, strict=True) if is_good], vectors
         )
         failures = _failures(table, names, errors)
         yield _merged(batch, failures, good.tolist()), kept or [()] * len(names)
+
+
+def _vectors(lists: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the vectors of a column and which rows have one: neither a null nor a list of nulls."""
+    good = lists.is_valid().to_numpy(zero_copy_only=False)
+    rows = lists.drop_null()
+    shape = (len(rows), -1 if len(rows) else 0)
+    flat = rows.flatten()
+    vectors = np.asarray(flat.to_numpy(zero_copy_only=False), np.float32).reshape(shape)
+    empty = flat.is_null().to_numpy(zero_copy_only=False).reshape(shape).all(axis=1)
+    good[good] = ~empty
+    return vectors[~empty], good
 
 
 def _failures(table: Any, names: Sequence[str], errors: Sequence[str]) -> list[Failure]:

@@ -8,7 +8,7 @@ error_kind      string            null where status is ok
 error_message   string
 labels          list<struct<label, score, softmax, logit, set, tag>>   the top and all tags, set by set
 tags            list<string>
-embedding       fixed_size_list<halffloat|float>[d]   where wanted; null where status is error
+embedding       fixed_size_list<halffloat|float>[d]   where wanted; of nulls where status is error
 """
 
 from __future__ import annotations
@@ -175,9 +175,10 @@ class PartWriter:
 
     def _embeddings(self, good: Sequence[bool]) -> Any:
         vectors, self._vectors = np.stack(self._vectors).astype(self._type), []
-        flat = self._pa.array(vectors.reshape(-1))
-        nulls = self._pa.array([not is_good for is_good in good])
-        return self._pa.FixedSizeListArray.from_arrays(flat, self._width, mask=nulls)
+        failed = np.repeat([not is_good for is_good in good], self._width)
+        # elements are null, not lists: pyarrow before 26 cannot read null lists of a fixed size (arrow issue 35692)
+        flat = self._pa.array(vectors.reshape(-1), mask=failed)
+        return self._pa.FixedSizeListArray.from_arrays(flat, self._width)
 
 
 def _plain(value: object) -> object:
