@@ -160,9 +160,8 @@ def _encoded(image: Image.Image) -> bytes:
     """Write an image without loss, with its orientation and colour profile, for the decoder to read."""
     from PIL import ExifTags, Image
 
-    if (
-        image.mode not in _PNG_MODES | _TIFF_MODES
-    ):  # premultiplied alpha, HSV, YCbCr (which Pillow 12 writes, and cannot read) and the like
+    # premultiplied alpha, HSV and the like, and YCbCr, whose TIFF Pillow 12 writes but cannot read
+    if image.mode not in _PNG_MODES | _TIFF_MODES:
         image = image.convert("RGBA" if image.mode in {"La", "RGBa"} else "RGB")
     written = io.BytesIO()
     exif = image.getexif()
