@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from siglipcli import images
-from siglipcli.errors import ImageError
+from siglipcli.errors import ImageError, UsageError
 from siglipcli.pipeline import LoadOptions, embed
 from siglipcli.results import Failure, Source
+from siglipcli.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from siglipcli.embeddings import Embedded
+    from siglipcli.store import Space
 
 DEADLINE = 10.0  # seconds a test waits for what must happen
 
@@ -392,6 +398,153 @@ def test_reading_options_reach_the_reader(
     flat(embed(sources(1), encoder, load_options))
     flat(embed(sources(1), encoder, replace(load_options, exact=True)))
     assert seen == [(8, load_options.limits, False), (8, load_options.limits, True)]
+
+
+# --- with a store ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Iterator[Space]:
+    """A store's part for one model."""
+    store = Store(tmp_path / "cache")
+    yield store.space("fake", "fake")
+    store.close()
+
+
+def drawn(path: Path, colour: str) -> Source:
+    Image.new("RGB", (16, 16), colour).save(path)
+    return at_rest(path)
+
+
+def at_rest(path: Path) -> Source:
+    """Let a file look old: one of this moment may yet change within the clock's resolution."""
+    os.utime(path, (10**9, 10**9))
+    time.sleep(0.06)
+    return Source(str(path))
+
+
+def vector_of(colour: str, encoder: FakeEncoder) -> NDArray[np.float32]:
+    pixels = np.array(Image.new("RGB", (8, 8), colour))
+    return encoder.encode_images(pixels[None])[0]
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, no image can be read."""
+
+    def load_bytes(source: Source, limits: object) -> bytes:
+        raise ImageError("missing", f"{source.name} was read")
+
+    monkeypatch.setattr(images, "load_bytes", load_bytes)
+
+
+def test_what_the_store_knows_is_neither_read_nor_encoded(
+    encoder: FakeEncoder, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second run gives the same vectors and opens no file; a failure is tried again."""
+    inputs = [drawn(tmp_path / "a.png", "red"), drawn(tmp_path / "b.png", "blue")]
+    (tmp_path / "c.png").write_bytes(b"no image")
+    inputs.append(Source(str(tmp_path / "c.png")))
+    first = flat(embed(inputs, encoder, LoadOptions(), space))
+    assert [getattr(item, "stored", None) for item in first] == [False, False, None]
+    encoder.batches.clear()
+    unreadable(monkeypatch)
+    second = flat(embed(inputs, encoder, LoadOptions(), space))
+    assert not encoder.batches
+    assert [item.stored for item in second[:2]] == [True, True]
+    for item, colour in zip(second, ("red", "blue"), strict=False):
+        assert item.vector == pytest.approx(vector_of(colour, encoder))
+    assert (first[2].kind, second[2].kind) == ("unidentified", "missing")
+
+
+def test_verifying_reads_what_the_store_knows(
+    encoder: FakeEncoder, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `verify` every file is opened, and none encoded that is as it was."""
+    inputs = [drawn(tmp_path / "a.png", "red")]
+    flat(embed(inputs, encoder, LoadOptions(), space))
+    (again,) = flat(embed(inputs, encoder, LoadOptions(verify=True), space))
+    assert again.stored
+    assert encoder.batches == [1]
+    unreadable(monkeypatch)
+    (failed,) = flat(embed(inputs, encoder, LoadOptions(verify=True), space))
+    assert isinstance(failed, Failure)
+
+
+def test_a_copy_is_known_by_its_content_and_then_by_its_state(
+    encoder: FakeEncoder, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy is read once and never encoded; the original's vector stays."""
+    original = drawn(tmp_path / "a.png", "red")
+    flat(embed([original], encoder, LoadOptions(), space))
+    encoder.batches.clear()
+    shutil.copy(tmp_path / "a.png", tmp_path / "copy.png")
+    inputs = [at_rest(tmp_path / "copy.png"), original]
+    for _ in range(2):
+        both = flat(embed(inputs, encoder, LoadOptions(), space))
+        assert [item.stored for item in both] == [True, True]
+        unreadable(monkeypatch)
+    assert not encoder.batches
+    for item in both:
+        assert item.vector == pytest.approx(vector_of("red", encoder))
+
+
+def test_bytes_are_known_by_their_content_alone(
+    encoder: FakeEncoder, space: Space, tmp_path: Path
+) -> None:
+    """Bytes that are called as a file that the store knows are not taken for it."""
+    red, blue = drawn(tmp_path / "a.png", "red"), drawn(tmp_path / "b.png", "blue")
+    flat(embed([red], encoder, LoadOptions(), space))
+    impostor = Source(red.name, (tmp_path / "b.png").read_bytes())
+    (item,) = flat(embed([impostor], encoder, LoadOptions(), space))
+    assert not item.stored
+    assert item.vector == pytest.approx(vector_of("blue", encoder))
+    (item,) = flat(embed([blue], encoder, LoadOptions(), space))
+    assert item.stored
+
+
+def test_a_source_with_a_path_is_known_by_that_path(
+    encoder: FakeEncoder, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an input is called does not decide which file it is."""
+    path = Path(drawn(tmp_path / "a.png", "red").name)
+    flat(embed([Source("photo", path)], encoder, LoadOptions(), space))
+    unreadable(monkeypatch)
+    (item,) = flat(embed([Source("other name", path)], encoder, LoadOptions(), space))
+    assert (item.file, item.stored) == ("other name", True)
+
+
+def test_a_vector_that_is_not_finite_is_not_stored(
+    encoder: FakeEncoder, space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run encodes that image again."""
+    inputs = [drawn(tmp_path / "a.png", "red")]
+    with monkeypatch.context() as patched:
+        patched.setattr(encoder, "encode_images", lambda pixels: np.full((1, 4), np.nan, "f4"))
+        (failed,) = flat(embed(inputs, encoder, LoadOptions(), space))
+    assert failed.kind == "non_finite"
+    (item,) = flat(embed(inputs, encoder, LoadOptions(), space))
+    assert not item.stored
+
+
+def test_a_file_that_is_cut_short_fails_unless_allowed(
+    encoder: FakeEncoder, tmp_path: Path
+) -> None:
+    """Half an image is no image, unless what is there is asked for."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.jpg")
+    cut = (tmp_path / "whole.jpg").read_bytes()[:-500]
+    (failed,) = flat(embed([Source("cut", cut)], encoder, LoadOptions()))
+    assert failed.kind == "truncated"
+    (item,) = flat(embed([Source("cut", cut)], encoder, LoadOptions(allow_truncated=True)))
+    assert item.file == "cut"
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 86_400.5, float("nan"), float("inf")])
+def test_a_time_limit_is_at_most_a_day(seconds: float) -> None:
+    """What is no time limit is refused at once, in words."""
+    with pytest.raises(UsageError, match="from 0"):
+        LoadOptions(timeout=seconds)
+    assert LoadOptions(timeout=86_400).timeout == 86_400
 
 
 def test_many_runs_leave_nothing_behind(encoder: FakeEncoder, reading_by: Callable) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 import sys
 from enum import Enum
@@ -19,6 +18,7 @@ import pytest
 from huggingface_hub import InferenceClient
 from jsonschema import Draft202012Validator
 from serve_fixture import Server
+from settings import with_engine
 
 from siglipcli.demo import IMAGES, LABELS
 
@@ -38,9 +38,18 @@ Row = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def environment(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> dict[str, str]:
+    """The environment of the server, and of the command that it is compared with."""
+    return with_engine(prepared, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
+) -> Iterator[Server]:
     """One server for this module, started with the demo's own label set."""
-    with Server(tmp_path_factory.mktemp("served"), ("--labels", str(LABELS))) as running:
+    arguments = ("--labels", str(LABELS))
+    with Server(tmp_path_factory.mktemp("served"), arguments, environment) as running:
         yield running
 
 
@@ -65,19 +74,15 @@ Rows = dict[str, dict[tuple[str, str], Row]]
 
 
 @pytest.fixture(scope="module")
-def by_command(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+def by_command(tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Rows:
     """What `siglip classify` says of both images and three label sets: image → (set, label) → row."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = tmp_path_factory.mktemp("sets")
     (folder / "mine.json").write_text(json.dumps(MINE))
     labels = [part for word in WORDS for part in ("--label", word)]
     labels += ["--labels", str(LABELS), "--labels", str(folder / "mine.json")]
-    settings = {"MODEL": "demo", "CACHE_DIR": str(folder), "OFFLINE": "1", "RUNTIME": "torch"}
-    settings |= {"DEVICE": "cpu", "PRECISION": "fp32"}
-    plain = {key: value for key, value in os.environ.items() if not key.startswith("SIGLIP_")}
     run = subprocess.run(
         [sys.executable, "-m", "siglipcli", "classify", HEART, CIRCLE, *labels, "--format", "json", "--all"],
-        env=plain | {f"SIGLIP_{key}": value for key, value in settings.items()},
-        check=True, capture_output=True, text=True,
+        env=environment, check=True, capture_output=True, text=True,
     )  # fmt: skip
     return {
         Path(row["file"]).stem: {(each["set"], each["label"]): each for each in row["labels"]}

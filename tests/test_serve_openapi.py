@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from serve_fixture import Server
+from settings import with_engine
 from starlette.routing import Route
 
 from siglipcli.serve import openapi, page
@@ -30,10 +31,12 @@ NAMES = [f"{method.upper()} {path}" for method, path in OPERATIONS]
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def client(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[httpx.Client]:
     """A client of a server with the demo model."""
+    folder = tmp_path_factory.mktemp("server")
+    environment = with_engine(prepared, folder / "cache")
     with (
-        Server(tmp_path_factory.mktemp("server"), ("--label", "red circle,blue heart")) as server,
+        Server(folder, ("--label", "red circle,blue heart"), environment) as server,
         httpx.Client(base_url=server.url, timeout=60) as found,
     ):
         yield found

@@ -14,6 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 from serve_fixture import Server
+from settings import with_engine
 
 from siglipcli import demo
 
@@ -36,13 +37,13 @@ labels: [heart, star, {name: circle, threshold: 0.9}, {name: nothing drawn, nega
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, prepared: Path) -> Iterator[Server]:
     """A server with a key and a label set of its own."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "shapes.yaml").write_text(SHAPES)
     (folder / "keys").write_text(KEY)
     arguments = ("--labels", "shapes.yaml", "--api-key-file", "keys")
-    with Server(folder, arguments) as running:
+    with Server(folder, arguments, with_engine(prepared, folder / "cache")) as running:
         yield running
 
 
