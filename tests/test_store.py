@@ -270,7 +270,9 @@ def test_clear_forgets_everything(store: Store, tmp_path: Path) -> None:
     """Nothing is found any more, and the file is small."""
     space = store.space("m", "model")
     space.keep(entries(*range(2_000)))
-    assert [(u.model, u.vectors) for u in store.usage()] == [("model", 2_000)]
+    (usage,) = store.usage()
+    assert (usage.model, usage.vectors, usage.bytes) == ("model", 2_000, 2_000 * 4 * WIDTH)
+    assert time.time() - usage.used < 2 * 86_400
     store.clear()
     assert store.usage() == []
     assert space.files([state(1)]) == {}
@@ -313,6 +315,25 @@ def test_a_damaged_store_is_set_aside(
     assert "set aside" in warnings(caplog)[0]
     assert list(tmp_path.glob("*.damaged-*"))
     assert len(space.files([state(i) for i in range(300, 320)])) == 20
+    store.close()
+
+
+def test_a_disk_that_damages_every_store_ends_its_use(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Three new stores are begun in one run, no more; then it goes on without one."""
+    store = Store(tmp_path)
+    space = store.space("m", "model")
+    for _ in range(6):
+        space.keep(entries(1))
+        for file in tmp_path.glob("embeddings.sqlite*"):
+            if "damaged" not in file.name:
+                file.write_bytes(b"this is no database" * 1_000)
+        space.files([state(1)])
+    aside = [line for line in warnings(caplog) if "set aside" in line]
+    assert len(aside) == 3
+    assert "going on without" in warnings(caplog)[-1]
+    assert not store.usable
     store.close()
 
 
