@@ -233,6 +233,16 @@ def test_plain_names_become_a_set_that_takes_numbers(names: list[str], data: st.
     assert labelsets.parse(rewrite(text, "labels", wanted), "labels") == wanted
 
 
+def test_templates_of_plain_names_stay_readable() -> None:
+    """Templates stand in the text as they were typed, in any script, and read back."""
+    templates = ("ein schönes Foto: {}.", '一张"{}"的照片。')
+    text = plain(LabelSet.of(["猫"]), templates)
+    assert all(part in text for part in ("ein schönes Foto: {}.", "一张", "的照片。", "猫"))
+    assert labelsets.parse(text, "labels").labels[0].prompts == tuple(
+        template.replace("{}", "猫") for template in templates
+    )
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.sampled_from([TRICKY, ANCHORS, starter("x")]), st.data())
 def test_any_thresholds_can_be_written(text: str, data: st.DataObject) -> None:
