@@ -244,7 +244,8 @@ def _models() -> str:
 
     speeds = Speeds.read()
     titles = ["model", "pixels", "parameters (M)", "download (GB)", "ImageNet"]
-    titles += ["images/s", "at int8", "MB"] if speeds.towers else []
+    has_int8 = any("int8" in figures for figures in speeds.towers.values())
+    titles += ["images/s", *(["at int8"] if has_int8 else []), "MB"] if speeds.towers else []
     rows = []
     for one in CATALOG.values():
         speed = speed_facts(speeds.of(one))
@@ -261,7 +262,7 @@ def _models() -> str:
         shown = [*(cells[title] for title in titles), "many" if one.multilingual else "English"]
         rows.append(f"| {' | '.join(shown)} |\n")
     head = f"| {' | '.join([*titles, 'languages'])} |\n|---{'|---:' * (len(titles) - 1)}|---|\n"
-    measured = f"\n*images/s* and *MB* (peak memory): on {speeds.machine}.\n"
+    measured = f"\n*images/s* and *MB* (peak memory): on {speeds.machine}, at the precision that it takes by itself.\n"
     return head + "".join(rows) + (measured if speeds.towers else "")
 
 

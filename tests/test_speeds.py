@@ -77,6 +77,9 @@ def test_the_list_has_a_column_for_int8(monkeypatch: pytest.MonkeyPatch) -> None
     assert cells["ViT-B-16-SigLIP-384"] == ["3.6", "5.9", "460"]
     assert cells["ViT-B-16-SigLIP"][1] == "–"
     assert "on A processor" in result.stderr
+    for figures in speeds.towers.values():
+        figures.pop("int8", None)
+    assert "at int8" not in CliRunner().invoke(app, ["models", "list"]).stdout
 
 
 def test_encoders_are_timed_in_turns(encoder: FakeEncoder) -> None:

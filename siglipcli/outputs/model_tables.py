@@ -24,7 +24,8 @@ def print_models(models: Sequence[Facts], *, measured: bool, here: bool) -> None
     `measured`: with the speeds that were published; `here`: with what was timed on this machine.
     """
     titles = ["name", "pixels", "params (M)", "ImageNet"]
-    titles += ["images/s", "at int8", "MB"] if measured else []
+    has_int8 = any(model["int8_images_per_second"] for model in models)
+    titles += ["images/s", *(["at int8"] if has_int8 else []), "MB"] if measured else []
     titles += ["images/s here"] if here else []
     rows = [_row(model, titles) for model in models]
     print_table([*titles, "languages", "here"], rows, right=set(titles[1:]))
