@@ -302,7 +302,7 @@ def _doubts(results: dict[str, Any]) -> Iterable[str]:
 def _answers(agreement: list[dict[str, Any]]) -> Iterable[str]:
     for item in agreement:
         yield (
-            f"Answers of {item['name']} against open_clip in fp32: the same best label for {item['same_best']} "
+            f"Results of {item['name']} against open_clip in fp32: the same best label for {item['same_best']} "
             f"of {item['images']} photos, scores at most {item['largest_difference']:.1e} apart."
         )
 
