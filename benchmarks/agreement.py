@@ -1,4 +1,4 @@
-"""Do all contenders give the same answers? Speed means nothing where they do not."""
+"""Do all contenders give the same results? Speed means nothing where they do not."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def check(bench: Bench, runs: Sequence[Run]) -> list[dict[str, Any]]:
 
     It is also the run that brings programs and weights into memory, so it is not timed.
     """
-    answers = {run.key: scores(bench.once(replace(run, seen=True)).stdout) for run in runs}
+    results = {run.key: scores(bench.once(replace(run, seen=True)).stdout) for run in runs}
     return [
-        {"name": run.contender.name, **compare(answers[run.key], answers[REFERENCE])}
+        {"name": run.contender.name, **compare(results[run.key], results[REFERENCE])}
         for run in runs
         if run.key != REFERENCE
     ]

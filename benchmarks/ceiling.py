@@ -1,4 +1,4 @@
-"""Measure the image tower alone: pixels in memory, no decoding, no answers.
+"""Measure the image tower alone: pixels in memory, no decoding, no results.
 
 As many calls side by side as the pipeline makes, after the tower is loaded and warm. What a whole run
 reaches is compared with this rate. Prints one JSON object.

@@ -247,7 +247,7 @@ def _steady(found: Figures, work: str, key: str) -> str:
 
 
 def _notes(results: dict[str, Any], found: Figures) -> str:
-    lines = [*_materials(results), *_doubts(results), *_answers(results["agreement"])]
+    lines = [*_materials(results), *_doubts(results), *_agreement(results["agreement"])]
     if prepare := results["prepare"]:
         lines.append(
             f"First run of siglip on a machine, when the engine is built: {prepare['seconds']:.0f} s and "
@@ -299,7 +299,7 @@ def _doubts(results: dict[str, Any]) -> Iterable[str]:
                 yield f"{work['title']}: {row['name']} varied by {spread:.2f}× between repeats."
 
 
-def _answers(agreement: list[dict[str, Any]]) -> Iterable[str]:
+def _agreement(agreement: list[dict[str, Any]]) -> Iterable[str]:
     for item in agreement:
         yield (
             f"Results of {item['name']} against open_clip in fp32: the same best label for {item['same_best']} "

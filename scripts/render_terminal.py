@@ -34,7 +34,7 @@ KNOWN = "python draw.py"  # makes the walkthrough's folder of drawings whose lab
 class Image:
     """A command and what it prints, run in the walkthrough's folder after `before`.
 
-    Of a long answer only the first `lines` are shown, and that more follow.
+    Of a long output only the first `lines` are shown, and that more follow.
     """
 
     name: str
