@@ -15,6 +15,8 @@ from fake_encoder import FakeEncoder
 from filelock import FileLock
 from hypothesis import settings
 
+from siglipcli import prefetch
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -46,6 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def encoder() -> FakeEncoder:
     """A fresh fake encoder."""
     return FakeEncoder()
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stalls for a moment does not look like a list that pauses: batches are full."""
+    monkeypatch.setattr(prefetch, "_PAUSE", 60)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from siglipcli.embeddings import Embedded
     from siglipcli.store import Space
 
-DEADLINE = 10.0  # seconds a test waits for what must happen
+DEADLINE = 60.0  # seconds a test waits for what must happen
 
 
 def sources(count: int) -> list[Source]:
@@ -187,6 +187,7 @@ def test_a_vector_that_is_not_finite_is_a_row(encoder: FakeEncoder, reading_by: 
 # --- batches --------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("without_pauses")
 @pytest.mark.parametrize("size", [1, 4, 7])
 def test_batches_hold_one_image_and_then_as_many_as_asked(
     encoder: FakeEncoder, reading_by: Callable, size: int
@@ -199,6 +200,7 @@ def test_batches_hold_one_image_and_then_as_many_as_asked(
     assert encoder.batches[-1] <= size
 
 
+@pytest.mark.usefixtures("without_pauses")
 def test_the_encoders_own_batch_size_is_the_default(
     encoder: FakeEncoder, reading_by: Callable
 ) -> None:
@@ -268,6 +270,7 @@ def test_a_list_that_pauses_holds_no_answer_back(
     assert starved == []
 
 
+@pytest.mark.usefixtures("without_pauses")
 @pytest.mark.parametrize(("given", "listed"), [(b"", 16), (None, 4_096)])
 def test_reading_ahead_is_bounded(
     encoder: FakeEncoder, reading_by: Callable, given: bytes | None, listed: int

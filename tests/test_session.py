@@ -107,6 +107,7 @@ def test_many_threads_share_a_session(session: Session) -> None:
             np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.usefixtures("without_pauses")
 def test_one_calls_options_are_no_others(session: Session, encoder: FakeEncoder) -> None:
     """A batch size that one call asks for changes neither the encoder nor the next call."""
     vectors(session, sources(9, "PNG"), batch_size=8)

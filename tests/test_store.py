@@ -19,7 +19,17 @@ import numpy as np
 import pytest
 
 from siglipcli import files
-from siglipcli.store import Entry, FileState, Store, content_digest, file_state, text_digest
+from siglipcli.store import (
+    Entry,
+    FileState,
+    Store,
+    content_digest,
+    file_state,
+    pruning,
+    states,
+    text_digest,
+)
+from siglipcli.store import store as store_module
 from siglipcli.store.checksums import checksums
 
 if TYPE_CHECKING:
@@ -164,13 +174,17 @@ def test_many_at_once(store: Store) -> None:
     assert len(space.files([state(i) for i in range(2_000)])) == 1_700
 
 
-def test_a_file_changed_just_now_has_no_state(tmp_path: Path) -> None:
+def test_a_file_changed_just_now_has_no_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its times may not move at the next change; a file at rest has one, a missing one has none."""
     file = tmp_path / "a"
     file.write_bytes(b"1")
+    monkeypatch.setattr(states.time, "time_ns", lambda: file.stat().st_ctime_ns + 10**6)
     assert file_state(file) is None
     os.utime(file, ns=(0, 10**9))
     assert file_state(file) is None, "the ctime is of this moment"
+    monkeypatch.undo()
     found = file_state(rested(file))
     assert found
     assert (found.size, found.path) == (1, os.fsencode(file))
@@ -255,8 +269,10 @@ def test_using_a_vector_saves_it_from_pruning(store: Store, tmp_path: Path) -> N
     assert space.files([state(0)])
 
 
-def test_closing_keeps_to_the_limit(tmp_path: Path) -> None:
+def test_closing_keeps_to_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store over its limit is pruned when the run ends."""
+    monkeypatch.setattr(store_module, "_IN_PASSING", 0)  # nothing is dropped before the end
+    monkeypatch.setattr(store_module, "_AT_THE_END", 60)
     store = Store(tmp_path, limit=200_000)
     store.space("m", "model").keep(entries(*range(3_000)))
     assert store.size() > 200_000
@@ -667,9 +683,10 @@ def disk(folder: Path) -> int:
 
 
 def test_the_limit_bounds_the_disk_during_the_run(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that stores thirty times its limit never takes much more; what it drops, it counts."""
+    monkeypatch.setattr(store_module, "_IN_PASSING", 60)  # however slow this disk is
     limit = 400_000
     store = Store(tmp_path, limit=limit)
     space = store.space("m", "model")
@@ -700,8 +717,11 @@ def test_no_more_is_dropped_than_the_limit_asks(tmp_path: Path) -> None:
     assert store.evicted == 3_000 - again.usage()[0].vectors
 
 
-def test_others_write_while_a_store_is_pruned(tmp_path: Path) -> None:
+def test_others_write_while_a_store_is_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Pruning is many small transactions: a run beside it stores all of its own."""
+    monkeypatch.setattr(pruning, "_PAUSE", 0.05)  # batches take longer on a slow machine
     Store(tmp_path).space("m", "model").keep(entries(*range(12_000)))
     done = threading.Event()
 
@@ -821,7 +841,8 @@ def test_an_older_program_that_still_runs_is_left_its_tables(tmp_path: Path) -> 
 
 
 MIGRATE = """
-import sys
+import sys, time
+batches = []
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 from siglipcli.store import database
@@ -829,6 +850,9 @@ database._BATCH = 50
 plain = database._add_batch
 def slowly(db):
     print("batch", flush=True)
+    batches.append(db)
+    if len(batches) == 6:
+        time.sleep(600)  # it is killed before that ends
     return plain(db)
 database._add_batch = slowly
 database.connect(Path(sys.argv[1]), 10, None)

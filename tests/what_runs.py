@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,11 @@ def threads() -> set[threading.Thread]:
 
 def children() -> set[int]:
     """The processes that this one has started, zombies too."""
-    tasks = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return {int(pid) for task in tasks for pid in task.read_text().split()}
+    found: set[int] = set()
+    for task in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
+        with suppress(OSError):  # that thread has ended
+            found.update(map(int, task.read_text().split()))
+    return found
 
 
 def wait_until(true: Callable[[], bool]) -> bool:

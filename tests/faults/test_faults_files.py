@@ -22,6 +22,7 @@ from command import DEADLINE, HEART, STAR, UNPRIVILEGED, Siglip
 from zoo import ODD_NAMES
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the file system of POSIX")
+FIRST = 30  # seconds to the first row of very many files, on a busy machine too
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, drops capabilities")
 
 
@@ -272,7 +273,7 @@ def test_a_million_files(siglip: Siglip, tmp_path: Path, count: int) -> None:
         run.send_signal(signal.SIGTERM)
         run.communicate(timeout=DEADLINE)
     assert run.returncode == 143
-    assert first < DEADLINE / 2
+    assert first < FIRST
     assert held[1] < held[0] * 1.05 + 8
 
 

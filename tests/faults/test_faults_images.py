@@ -7,13 +7,12 @@ import io
 import json
 import signal
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import zoo
-from command import DEADLINE, DIES, HANGS, HEART, STAR, Done, Siglip, left_over, spoilt
+from command import DIES, HANGS, HEART, STAR, Done, Siglip, assert_none_left, spoilt
 from PIL import Image
 from zoo import drawn, encoded
 
@@ -312,14 +311,6 @@ def assert_gifs_failed(done: Done, files: Mapping[str, bytes], kind: str) -> Non
     assert list(done.by_name()) == list(files)
     assert_rows(done, {name: kind for name in files if name.endswith("gif")})
     assert len(done.stderr.splitlines()) == 1
-
-
-def assert_none_left(folder: Path) -> None:
-    """Check that the run's workers end: at once, but a busy machine may take its time."""
-    end = time.monotonic() + DEADLINE
-    while (left := left_over(folder)) and time.monotonic() < end:
-        pass
-    assert left == []
 
 
 @linux_only

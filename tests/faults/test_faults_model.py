@@ -195,11 +195,11 @@ def _watch(event, args):
         raise OSError("no network")
 sys.addaudithook(_watch)
 """
-# A few seconds of processor time, and no torch: what is fast.
+# Some processor time, on a slow machine too, and no torch: what is fast.
 BRIEF = """
 import sys
 if sys.platform != "win32":
-    import resource; resource.setrlimit(resource.RLIMIT_CPU, (3, 3))
+    import resource; resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 class Guard:
     def find_spec(self, name, path=None, target=None):
         if name in {"torch", "open_clip", "transformers"}:

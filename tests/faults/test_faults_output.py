@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from command import DEADLINE, HANGS, HEART, LABELS, STAR, Siglip, left_over, spoilt
+from command import DEADLINE, HANGS, HEART, LABELS, STAR, Siglip, assert_none_left, spoilt
 
 from siglipcli import demo
 
@@ -158,7 +158,7 @@ def test_a_second_interrupt_and_orphans(
     run.close()
     assert status in {130, -signal.SIGINT}
     assert "Traceback" not in stderr
-    assert left_over(tmp_path) == []
+    assert_none_left(tmp_path)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -176,7 +176,7 @@ def test_signals_while_a_decoder_hangs(
     assert returned == status
     assert "Traceback" not in stderr
     assert [json.loads(row)["status"] for row in run.answers.splitlines()] == ["ok"]
-    assert left_over(tmp_path) == []
+    assert_none_left(tmp_path)
 
 
 def hanging(siglip: Siglip, folder: Path, *options: str) -> Slow:
