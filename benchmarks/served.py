@@ -59,7 +59,11 @@ class Replies:
     @property
     def p95(self) -> float:
         """The second that 95 % of the replies do not reach."""
-        return quantiles(self.seconds, n=20)[-1] if len(self.seconds) > 1 else self.p50
+        return (
+            quantiles(self.seconds, n=20, method="inclusive")[-1]
+            if len(self.seconds) > 1
+            else self.p50
+        )
 
 
 @contextlib.contextmanager

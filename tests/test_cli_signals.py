@@ -33,7 +33,6 @@ def start(name):
     pid = os.fork()
     if pid:
         return pid
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # as siglipcli.__main__ does
     for number, stream in ((1, "stdout"), (2, "stderr")):
         file = os.open(f"{out}/{name}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)
@@ -51,9 +50,13 @@ def attack(pids, began):
         time.sleep(max(0, began + moment - time.perf_counter()))
         os.kill(pid, signal.SIGINT)  # a zombie takes it too
 
-began = time.perf_counter()
-assert finish(start(0)) == 0, open(f"{out}/0.stderr").read()
-whole = time.perf_counter() - began
+# as siglipcli.__main__ does; before the fork, as a signal may come before the child is scheduled
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+whole = 60.0
+for _ in range(3):  # the quickest: a stall in one would bring the attack too late
+    began = time.perf_counter()
+    assert finish(start(0)) == 0, open(f"{out}/0.stderr").read()
+    whole = min(whole, time.perf_counter() - began)
 bad, interrupted = [], 0
 for _ in range(count // SIDE_BY_SIDE):
     pids = [start(n) for n in range(SIDE_BY_SIDE)]

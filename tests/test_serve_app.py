@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 SETTINGS = ServeSettings(
     max_request_bytes=100_000,
     max_image_bytes=50_000,
-    body_seconds=0.6,
+    body_seconds=30,
     cors=("https://page.example",),
     allow_hosts=("proxied.example",),
 )
@@ -151,7 +152,17 @@ class Running:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
     """One server for this module."""
-    server = Running(SETTINGS)
+    yield from started(SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[Running]:
+    """One that waits for no slow client."""
+    yield from started(replace(SETTINGS, body_seconds=0.6))
+
+
+def started(settings: ServeSettings) -> Iterator[Running]:
+    server = Running(settings)
     with pytest.MonkeyPatch.context() as patched:
         modules = [*wire.modules(), server]
         patched.setattr(wire, "modules", lambda: modules)
@@ -338,9 +349,9 @@ def test_a_client_that_leaves_ends_its_request(running: Running) -> None:
     ],
     ids=["nothing", "half a head", "half a body", "half a chunk"],
 )
-def test_a_slow_client_is_cut(running: Running, data: bytes, status: bytes) -> None:
+def test_a_slow_client_is_cut(hasty: Running, data: bytes, status: bytes) -> None:
     """A connection on which no whole request arrives is closed; where its head is whole, with a 408."""
-    with running.connected() as connection:
+    with hasty.connected() as connection:
         connection.sendall(data)
         reply = b""
         with suppress(ConnectionResetError):
@@ -349,15 +360,15 @@ def test_a_slow_client_is_cut(running: Running, data: bytes, status: bytes) -> N
     assert reply[9:12] == status
 
 
-def test_a_client_that_does_not_read_is_cut(running: Running) -> None:
+def test_a_client_that_does_not_read_is_cut(hasty: Running) -> None:
     """A response that nobody reads is given up, and its memory with it."""
-    running.began.clear()
-    with running.connected() as connection:
+    hasty.began.clear()
+    with hasty.connected() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"POST /large HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
-        assert running.began.wait(30)
-        wait_for(lambda: not running.engine.active)
-        wait_for(lambda: not running.server.server_state.connections)
+        assert hasty.began.wait(30)
+        wait_for(lambda: not hasty.engine.active)
+        wait_for(lambda: not hasty.server.server_state.connections)
 
 
 def test_a_slow_client_keeps_nobody_waiting(running: Running) -> None:
@@ -473,7 +484,7 @@ def test_urls_are_fetched_from_where_the_server_may(way: str) -> None:
     settings = ServeSettings(
         fetch_urls=True,
         fetch_hosts=("127.0.0.1", "*.example"),
-        fetch_seconds=1.0,
+        fetch_seconds=1.0 if way == "slow" else 30,
         max_image_bytes=50_000,
     )
     try:

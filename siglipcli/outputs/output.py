@@ -297,9 +297,9 @@ def _part_of(path: Path) -> Iterator[int]:
     target = Path(os.path.realpath(path))
     # A leading dot keeps it out of a scan of this folder; no part of the name can be too long.
     part = target.with_name(f".siglip-{os.urandom(8).hex()}.part")
-    with translated(str(path)):
-        descriptor = _create(part, like=target, shown=path)
     try:
+        with translated(str(path)):
+            descriptor = _create(part, like=target, shown=path)
         yield descriptor
     except BaseException:
         with suppress(OSError):

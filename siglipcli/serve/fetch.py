@@ -76,7 +76,7 @@ class Fetcher:
             return await asyncio.wait_for(work, self._settings.fetch_seconds)
         except RefusedError as error:
             return Failure(name, "url_refused", str(error))
-        except asyncio.TimeoutError:
+        except (asyncio.TimeoutError, TimeoutError):  # two before Python 3.11: ours, the socket's
             return Failure(name, "url_timeout", "The image was not fetched in time.")
         except _TooLargeError:
             return references.too_large(self._settings, name)

@@ -58,9 +58,11 @@ class Front:
         try:
             await self._serve(exchange)
         finally:
-            self._engine.active -= 1
-            self._memory.end(exchange)
-            self._record(exchange)
+            try:
+                self._memory.end(exchange)
+                self._record(exchange)
+            finally:  # last: who sees that nothing is active finds all of it recorded
+                self._engine.active -= 1
 
     async def _serve(self, exchange: _Exchange) -> None:
         work = asyncio.ensure_future(self._app(exchange.scope, exchange.receive, exchange.send))
