@@ -6,6 +6,7 @@ import logging
 import math
 import sqlite3
 import time
+import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import RLock
@@ -187,6 +188,8 @@ class Store:
             make_folder(self.path.parent)
             wait = _IMPATIENCE if "passing" in self._said else self._patience
             self._connection = database.connect(self.path, wait, self.limit)
+            # of a store that nobody closes; at the end of the process the file closes by itself
+            weakref.finalize(self, self._connection.close).atexit = False
             self._inode = self.path.stat().st_ino
         except Exception as error:  # noqa: BLE001  # whatever the file holds, no run fails for it
             self._complain(error)
