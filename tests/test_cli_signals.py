@@ -30,11 +30,14 @@ rng = random.Random(11)
 SIDE_BY_SIDE = 5
 
 def start(name):
+    files = [os.open(f"{out}/{name}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+             for stream in ("stdout", "stderr")]  # there, and empty, whenever the child ends
     pid = os.fork()
     if pid:
+        for file in files:
+            os.close(file)
         return pid
-    for number, stream in ((1, "stdout"), (2, "stderr")):
-        file = os.open(f"{out}/{name}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for number, file in enumerate(files, 1):
         os.dup2(file, number)
     sys.argv = ["siglip", "classify", folder, "--labels", "labels.yaml", "--format", "jsonl"]
     cli.main()

@@ -77,6 +77,26 @@ def test_the_old_file_outlives_a_failed_run(tmp_path: Path, error: BaseException
 
 
 @posix
+def test_an_interrupt_while_the_draft_is_made_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that comes when the draft has just been created takes it away again."""
+    drafts = []
+
+    def interrupted(path: Path, _mode: int) -> None:
+        drafts.append(path.exists())
+        raise KeyboardInterrupt
+
+    path = tmp_path / "out.jsonl"
+    path.write_text("old\n")
+    monkeypatch.setattr(Path, "chmod", interrupted)  # the first step after the creation
+    with pytest.raises(KeyboardInterrupt), open_output(path):
+        pass
+    assert drafts == [True]
+    assert names_in(tmp_path) == ["out.jsonl"]
+    assert path.read_text() == "old\n"
+
+
 def test_a_killed_run_leaves_the_old_file(tmp_path: Path) -> None:
     """After kill -9 in the middle of writing, the old file is there, whole."""
     path = tmp_path / "out.csv"
