@@ -163,6 +163,7 @@ def test_both_towers_stay_in_a_program_and_one_in_a_command(
         assert clf.encoder._text is not None  # type: ignore[attr-defined]
 
 
+@pytest.mark.usefixtures("without_pauses")
 def test_classifiers_share_a_session_and_leave_it_open(encoder: FakeEncoder) -> None:
     """Each has its own way to read images; the session is closed by who opened it."""
     with Session(encoder, LoadOptions(batch_size=2)) as session:

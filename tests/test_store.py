@@ -687,6 +687,7 @@ def test_the_limit_bounds_the_disk_during_the_run(
 ) -> None:
     """A run that stores thirty times its limit never takes much more; what it drops, it counts."""
     monkeypatch.setattr(store_module, "_IN_PASSING", 60)  # however slow this disk is
+    monkeypatch.setattr(store_module, "_AT_THE_END", 60)
     limit = 400_000
     store = Store(tmp_path, limit=limit)
     space = store.space("m", "model")

@@ -93,9 +93,7 @@ class Siglip:
 
     def start(self, *arguments: str | Path, code: str = "", **options: Any) -> Any:
         """Start `siglip ARGUMENTS`, its output into pipes."""
-        env = (
-            {"SIGLIP_PROGRESS": "none"} | self.env | options.pop("env", {})
-        )  # lines after a minute
+        env = self.env | options.pop("env", {})
         streams = {
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,

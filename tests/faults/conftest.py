@@ -22,9 +22,10 @@ def _environment(cache: Path) -> dict[str, str]:
         for k, v in os.environ.items()
         if not k.startswith(_NOT_OURS) and k not in _OF_TERMINALS
     }
+    # no line of progress after the first minute, which a busy machine may take
     return {
         **plain, "SIGLIP_CACHE_DIR": str(cache), "SIGLIP_OFFLINE": "1", "TERM": "xterm-256color",
-        "COLUMNS": "100", "LINES": "40", "HF_HOME": str(cache / "no-hub"),
+        "COLUMNS": "100", "LINES": "40", "HF_HOME": str(cache / "no-hub"), "SIGLIP_PROGRESS": "none",
     }  # fmt: skip
 
 

@@ -164,8 +164,9 @@ def test_progress_of_labels(own: Siglip, tmp_path: Path) -> None:
     (tmp_path / "l.yaml").write_text("labels:\n" + "".join(f"- thing {n}\n" for n in range(2000)))
     ours, theirs = pty.openpty()
     run = own.start(
-        "classify", "--model", "demo", "--labels", tmp_path / "l.yaml", HEART, stderr=theirs
-    )
+        "classify", "--model", "demo", "--labels", tmp_path / "l.yaml", HEART, "--progress", "auto",
+        stderr=theirs,
+    )  # fmt: skip
     os.close(theirs)
     with run, os.fdopen(ours, "rb", buffering=0) as screen:
         shown = b""
