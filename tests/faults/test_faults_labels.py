@@ -56,7 +56,7 @@ def answered(done: Done) -> list[str]:
 
 
 # Seconds of processor time, on a slow machine too; what expands without end takes more, and the kernel ends it.
-BRIEF = "import resource; resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
+BRIEF = "import resource; resource.setrlimit(resource.RLIMIT_CPU, (8, 8))\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")

@@ -199,7 +199,7 @@ sys.addaudithook(_watch)
 BRIEF = """
 import sys
 if sys.platform != "win32":
-    import resource; resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+    import resource; resource.setrlimit(resource.RLIMIT_CPU, (8, 8))
 class Guard:
     def find_spec(self, name, path=None, target=None):
         if name in {"torch", "open_clip", "transformers"}:
