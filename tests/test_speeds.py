@@ -72,9 +72,9 @@ def test_the_list_has_a_column_for_int8(monkeypatch: pytest.MonkeyPatch) -> None
     result = CliRunner().invoke(app, ["models", "list"])
     head, *lines = (re.split(r"  +", line.strip()) for line in result.stdout.splitlines())
     column = head.index("at int8")
-    assert head[column - 1 : column + 2] == ["images/s", "at int8", "MB"]
+    assert head[column - 1 : column + 2] == ["images/s", "at int8", "GB"]
     cells = {line[0]: line[column - 1 : column + 2] for line in lines}
-    assert cells["ViT-B-16-SigLIP-384"] == ["3.6", "5.9", "460"]
+    assert cells["ViT-B-16-SigLIP-384"] == ["3.6", "5.9", "0.5"]
     assert cells["ViT-B-16-SigLIP"][1] == "–"
     assert "on A processor" in result.stderr
     for figures in speeds.towers.values():

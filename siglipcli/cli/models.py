@@ -47,9 +47,9 @@ def list_models(
         print_json(models)
         return
     print_models(models, measured=bool(measured.towers), here=here)
-    note = f" images/s and MB: on {measured.machine}." if measured.towers else ""
+    note = f" images/s and GB (peak memory): on {measured.machine}." if measured.towers else ""
     typer.echo(
-        f"ImageNet: zero-shot top-1, percent.{note} The default is {catalog.DEFAULT}; `siglip models pull NAME` gets "
+        f"px: pixels a side; params: millions; ImageNet: zero-shot top-1, percent.{note} The default is {catalog.DEFAULT}; `siglip models pull NAME` gets "
         "a model. A folder, hf-hub:ORG/NAME and demo are models too.",
         err=True,
     )

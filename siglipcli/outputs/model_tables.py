@@ -19,31 +19,33 @@ __all__ = ["print_kept", "print_model", "print_models"]
 
 
 def print_models(models: Sequence[Facts], *, measured: bool, here: bool) -> None:
-    """Print a line for each model: facts of `encoders.facts`, and whether it is `here`.
+    """Print a line for each model, which fits 80 columns: facts of `encoders.facts`, and whether it is here.
 
-    `measured`: with the speeds that were published; `here`: with what was timed on this machine.
+    `measured`: with the speeds that were published; `here`: those that are here alone, with what was timed on this
+    machine.
     """
-    titles = ["name", "pixels", "params (M)", "ImageNet"]
+    titles = ["name", "px", "params", "ImageNet"]
     has_int8 = any(model["int8_images_per_second"] for model in models)
-    titles += ["images/s", *(["at int8"] if has_int8 else []), "MB"] if measured else []
-    titles += ["images/s here"] if here else []
+    titles += ["images/s", *(["at int8"] if has_int8 else []), "GB"] if measured else []
+    titles += ["images/s here", "lang"] if here else ["lang", "here"]
     rows = [_row(model, titles) for model in models]
-    print_table([*titles, "languages", "here"], rows, right=set(titles[1:]))
+    print_table(titles, rows, right=set(titles[1:]) - {"lang", "here"})
 
 
 def _row(facts: Facts, titles: Sequence[str]) -> list[str]:
     cells = {
         "name": facts["name"],
-        "pixels": str(facts["image_size"]),
-        "params (M)": f"{facts['parameters_millions']:,.0f}",
+        "px": str(facts["image_size"]),
+        "params": f"{facts['parameters_millions']:,.0f}",
         "ImageNet": _number(facts["imagenet_top1"], ".1f"),
         "images/s": _number(facts["images_per_second"], ".3g"),
         "at int8": _number(facts["int8_images_per_second"], ".3g"),
-        "MB": _number(facts["peak_mb"], ",.0f"),
+        "GB": _number(facts["peak_mb"] and facts["peak_mb"] / 1000, ".1f"),
         "images/s here": _number(facts.get("images_per_second_here"), ".3g"),
+        "lang": "many" if facts["multilingual"] else "en",
+        "here": "yes" if facts["here"] else "",
     }
-    languages = "many" if facts["multilingual"] else "English"
-    return [*(cells[title] for title in titles), languages, "yes" if facts["here"] else ""]
+    return [cells[title] for title in titles]
 
 
 def print_model(facts: Facts, files: Sequence[Facts], tuned: Facts | None) -> None:
