@@ -128,8 +128,10 @@ class _Bytes(io.RawIOBase):
         return len(raw)
 
     def flush(self) -> None:
-        if not self._stream.closed:
-            self._stream.flush()
+        # an owner may have closed or detached the stream before this object goes
+        with suppress(ValueError):
+            if not self._stream.closed:
+                self._stream.flush()
 
 
 def is_same(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> bool:
