@@ -56,12 +56,12 @@ _NO_VECTORS = np.empty((0, 0), np.float32)
 class LoadOptions:
     """How images are read: `workers` threads (None: one per processor), decode limits and mode.
 
-    `batch_size`: images encoded at a time (None: what suits the device). `color_management` converts colours to sRGB by the file's profile; without it they are open_clip's.
-    `allow_truncated` takes what is there of files that were cut short. `verify` reads every file, even
-    where its size and times say that the store knows it. `timeout`: seconds an image may take to be read
-    and decoded, at most a day; 0 for any. `isolate`: whether images are decoded in worker processes, which
-    a decoder may kill: all, none, or (None) all but JPEG and PNG. Raises UsageError for a timeout that is
-    out of bounds.
+    `batch_size`: images encoded at a time (None: what suits the device). `color_management` converts
+    colours to sRGB by the file's profile; without it they are open_clip's. `allow_truncated` takes what is
+    there of files that were cut short. `verify` reads every file, even where its size and times say that
+    the store knows it. `timeout`: seconds an image may take to be read and decoded, at most a day; 0 for
+    any. `isolate`: whether images are decoded in worker processes, which a decoder may kill: all, none, or
+    (None) all but JPEG and PNG. Raises UsageError for a timeout that is out of bounds.
     """
 
     workers: int | None = None

@@ -97,6 +97,7 @@ def test_an_interrupt_while_the_draft_is_made_leaves_none(
     assert path.read_text() == "old\n"
 
 
+@posix
 def test_a_killed_run_leaves_the_old_file(tmp_path: Path) -> None:
     """After kill -9 in the middle of writing, the old file is there, whole."""
     path = tmp_path / "out.csv"

@@ -24,13 +24,9 @@ __all__ = ["Engine", "LocalEngine", "Run"]
 
 
 class Engine(Protocol):
-    """What works on shards: this process, or a cluster.
-
-    `counts`: whether `outcomes` itself counts images and shards in `Progress`, as they are done.
-    """
+    """What works on shards: this process, or a cluster."""
 
     workers: int
-    counts: bool
 
     def described(self, job: Job, inputs: Inputs) -> dict[str, Any]:
         """Return what the run's rows depend on, from where the model is open."""
@@ -39,7 +35,7 @@ class Engine(Protocol):
         """Return which model the workers have."""
 
     def outcomes(self, job: Job, shards: Sequence[Shard], progress: Progress) -> Iterator[Outcome]:
-        """Yield what becomes of each shard, as it ends."""
+        """Yield what becomes of each shard, as it ends and is counted in `progress`."""
 
 
 @dataclass
@@ -48,7 +44,6 @@ class LocalEngine:
 
     worker: Worker
     workers: int = 1
-    counts: bool = True
 
     def described(self, job: Job, inputs: Inputs) -> dict[str, Any]:
         """Return what the run's rows depend on."""
@@ -60,7 +55,7 @@ class LocalEngine:
         return prepare.opened(job, self.worker)
 
     def outcomes(self, job: Job, shards: Sequence[Shard], progress: Progress) -> Iterator[Outcome]:
-        """Yield what becomes of each shard, as it ends."""
+        """Yield what becomes of each shard, as it ends and is counted in `progress`."""
         self.worker.job, self.worker.counted = job, progress.add_images
         return local_run.outcomes(self.worker, shards, progress.add_shard)
 
@@ -101,8 +96,6 @@ class Run:
                 self._present.append(outcome.shard)
             else:
                 self.here.add(outcome)
-            if not self.engine.counts:
-                progress.add_shard(outcome, with_images=True)
             yield outcome
 
     def finish(self, work: Work, seconds: float) -> Counts:

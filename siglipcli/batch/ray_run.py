@@ -48,7 +48,6 @@ class RayEngine:
     bounds: tuple[int, int | None]
     resources: tuple[float, float]
     workers: int = 1
-    counts: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     _model: prepare.Opened | None = None
 
@@ -77,8 +76,7 @@ class RayEngine:
         return self._model
 
     def outcomes(self, job: Job, shards: Sequence[Shard], progress: Progress) -> Iterator[Outcome]:
-        """Yield what becomes of each shard, as it ends."""
-        del progress  # counted by outcomes
+        """Yield what becomes of each shard, as it ends and is counted in `progress`, its images with it."""
         if not shards:
             return
         low, _ = self.bounds
@@ -92,6 +90,7 @@ class RayEngine:
             outcome = row["outcome"]
             if isinstance(outcome, SiglipError):
                 raise outcome
+            progress.add_shard(outcome, with_images=True)
             yield outcome
 
     def _pinned(self, job: Job) -> Job:

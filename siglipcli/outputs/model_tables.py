@@ -19,12 +19,17 @@ __all__ = ["print_kept", "print_model", "print_models"]
 
 
 def print_models(models: Sequence[Facts], *, measured: bool, here: bool) -> None:
-    """Print a line for each model, which fits 80 columns: facts of `encoders.facts`, and whether it is here.
+    """Print a line for each model: facts of `encoders.facts`, and whether it is here.
 
     `measured`: with the speeds that were published; `here`: those that are here alone, with what was timed on this
     machine.
     """
-    titles = ["name", "px", "params", "ImageNet"]
+    titles = [
+        "name",
+        "px",
+        "params",
+        "ImageNet",
+    ]  # short: without int8 the whole list fits 80 columns
     has_int8 = any(model["int8_images_per_second"] for model in models)
     titles += ["images/s", *(["at int8"] if has_int8 else []), "GB"] if measured else []
     titles += ["images/s here", "lang"] if here else ["lang", "here"]
