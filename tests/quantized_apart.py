@@ -23,6 +23,16 @@ def exact(
     _save(graph, folder, lambda model: model.set_rt_info(str(recipe.alpha), "alpha"))
 
 
+def in_two_forms(
+    graph: Path, pixels: Path, count: int, recipe: Recipe, weights: str, folder: Path
+) -> None:
+    """Write the tower twice, as if its layers were convolutions in the second."""
+    exact(graph, pixels, count, recipe, weights, folder)
+    other = folder / "convolutions"
+    other.mkdir()
+    _save(graph, other, lambda model: model.set_rt_info("convolutions", "form"))
+
+
 def sabotaged(
     graph: Path, pixels: Path, count: int, recipe: Recipe, weights: str, folder: Path
 ) -> None:

@@ -22,7 +22,7 @@ from siglipcli import Agreement, Classifier, LabelSet, Proportion, SetAgreement,
 from siglipcli.cli import app
 from siglipcli.cli.remedies import with_remedy
 from siglipcli.cli.tune import _conclude
-from siglipcli.encoders import ModelSpec, engines, open_encoder, openvino_runtime
+from siglipcli.encoders import ModelSpec, engines, open_encoder, openvino_runtime, workshop
 from siglipcli.encoders import tuned as tuned_engines
 from siglipcli.errors import DeviceError, MissingExtraError, UsageError
 from siglipcli.evaluation import certify
@@ -145,6 +145,7 @@ def test_the_demo_model_is_tuned(tuned: dict[str, Any], cache: Path) -> None:
     assert shapes["best_label"]["low"] >= 0.97
     assert shapes["logit_move"] <= shapes["logit_move_99"]
     assert min(tuned["rate_before"], tuned["rate_after"]) > 0
+    assert tuned["form"] in {"products", "convolutions"}
     assert left_over(cache) == []
 
 
@@ -232,6 +233,26 @@ def test_an_engine_that_is_no_faster_is_called_that(
     for factor, is_said in ((0.9, True), (1.6, False)):
         _conclude(replace(result, rate_before=2.0, rate_after=2.0 * factor), terminal)
         assert ("not worth the changes" in capsys.readouterr().err) is is_said
+
+
+@pytest.mark.parametrize(
+    ("measured", "form"), [((1.0, 2.0), "convolutions"), ((2.0, 1.0), "products")]
+)
+def test_the_form_that_is_faster_here_is_taken(
+    measured: tuple[float, float],
+    form: str,
+    few: Path,
+    own_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same tower is computed in the way that this processor does faster, and the table says which."""
+    monkeypatch.setattr(workshop.timing, "rates", lambda *_: measured)
+    result = tuning(own_cache, few, "in_two_forms", replace(ONCE, floors=LOOSE))
+    assert result.form == form
+    graph = int8(own_cache).folder / "image.xml"  # type: ignore[attr-defined]
+    assert ('form value="convolutions"' in graph.read_text()) is (form == "convolutions")
+    shown = siglip("models", "info", "demo", "--cache-dir", str(own_cache)).stdout
+    assert ("layers as convolutions" in shown) is (form == "convolutions")
 
 
 def test_an_engine_that_holds_says_nothing(

@@ -11,8 +11,9 @@ from fake_encoder import FakeEncoder
 from PIL import Image
 
 from siglipcli.pipeline import LoadOptions
-from siglipcli.results import Source
+from siglipcli.results import Failure, Source
 from siglipcli.tuning import reading
+from siglipcli.tuning.reading import Encoded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +38,11 @@ def parts(sources: list[Source], encoder: Any = None) -> Parts:
     return reading.divided(sources, encoder or FakeEncoder(), LoadOptions(workers=1), int)
 
 
+def encoded(sources: list[Source], encoder: Any) -> list[Encoded | Failure]:
+    options = LoadOptions(workers=1)
+    return list(reading.encoded(sources, encoder, options, int, encoder.encode_images))
+
+
 def rows(pixels: NDArray[np.uint8]) -> set[bytes]:
     return {row.tobytes() for row in pixels}
 
@@ -51,7 +57,7 @@ def test_no_image_is_in_two_parts(tmp_path: Path) -> None:
     divided = parts(sources)
     kept = {image.digest for image in divided.kept}
     others = {
-        reading.Encoded(sources[0], pixels, pixels).digest
+        Encoded(sources[0], pixels, pixels).digest
         for pixels in (*divided.calibrating, *divided.choosing)
     }
     assert not kept & others
@@ -86,14 +92,23 @@ class SideBySide(FakeEncoder):
         return super().encode_images(pixels)
 
 
-def test_the_parts_do_not_depend_on_what_is_encoded_first(tmp_path: Path) -> None:
+def test_the_order_is_that_of_the_sources(tmp_path: Path) -> None:
     """One seed makes one engine, also where several images are encoded at a time."""
     sources = noise(tmp_path, 12)
-    alone, together = parts(sources), parts(sources, SideBySide())
-    assert np.array_equal(alone.calibrating, together.calibrating)
-    assert np.array_equal(alone.choosing, together.choosing)
-    assert np.array_equal(alone.choosing_exact, together.choosing_exact)
-    assert [image.source for image in alone.kept] == [image.source for image in together.kept]
+    alone, together = encoded(sources, FakeEncoder()), encoded(sources, SideBySide())
+    assert [item.source for item in together] == sources
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(one, Encoded)
+        assert isinstance(other, Encoded)
+        assert np.array_equal(one.pixels, other.pixels)
+        assert np.array_equal(one.vector, other.vector)
+
+
+def test_dividing_encodes_nothing(tmp_path: Path) -> None:
+    """Quantizing takes pixels alone, and those kept back are encoded when they are compared."""
+    encoder = FakeEncoder()
+    assert len(parts(noise(tmp_path, 12), encoder)) == 12
+    assert encoder.batches == []
 
 
 class SeldomFinite(FakeEncoder):
@@ -109,8 +124,20 @@ def test_pixels_stay_with_their_embeddings(tmp_path: Path) -> None:
     """Images that cannot be read, or have no finite embedding, shift no other."""
     sources = noise(tmp_path, 24)
     (tmp_path / "5.png").write_bytes(b"no image")
-    divided = parts(sources, SeldomFinite())
-    assert divided.failed > 1
-    assert len(divided) == 24 - divided.failed
-    again = FakeEncoder().encode_images(divided.choosing)
-    assert np.allclose(again, divided.choosing_exact)
+    items = encoded(sources, SeldomFinite())
+    fine = [item for item in items if isinstance(item, Encoded)]
+    kinds = {item.kind for item in items if isinstance(item, Failure)}
+    assert kinds == {"non_finite", "unidentified"}
+    for item in fine:
+        with Image.open(item.source.name) as image:
+            assert np.array_equal(item.pixels, np.asarray(image))
+        assert np.allclose(FakeEncoder().encode_images(item.pixels[None]), item.vector)
+
+
+def test_images_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    """And are in no part."""
+    sources = noise(tmp_path, 24)
+    (tmp_path / "5.png").write_bytes(b"no image")
+    divided = parts(sources)
+    assert divided.failed == 1
+    assert len(divided) == 23

@@ -16,6 +16,7 @@ import numpy as np
 
 from siglipcli import files
 from siglipcli.encoders.openvino_runtime import core, library
+from siglipcli.encoders.pointwise import as_convolutions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Layers", "Recipe", "quantize", "read_layers"]
+__all__ = ["Layers", "Recipe", "forms", "quantize", "read_layers"]
 
 _NOTE = "layers.json"
 _RANKED_ON = 4  # images
+_CONVOLUTIONS = "convolutions"
 _POOL = "attn_pool"  # timm's name for attention pooling
 
 
@@ -58,7 +60,8 @@ def quantize(
     """Quantize the tower `graph` on the first `count` images of `pixels` and write it into `folder` as image.xml.
 
     `pixels` is an .npy file, uint8[n, size, size, 3]. What is not quantized keeps its `weights`, fp32 or fp16.
-    Errors of the layers are noted for `read_layers`. Raises what NNCF and OpenVINO raise.
+    The same tower with layers as convolutions goes into a folder of `folder`, and notes of the layers beside it, for
+    `forms` and `read_layers`. Raises what NNCF and OpenVINO raise.
     """
     openvino = library()
     images = np.load(pixels, mmap_mode="r")[:count]
@@ -75,6 +78,16 @@ def quantize(
     }
     files.write_note(folder / _NOTE, note)
     openvino.save_model(quantized, folder / "image.xml", compress_to_fp16=weights == "fp16")
+    if as_convolutions(quantized):
+        (folder / _CONVOLUTIONS).mkdir(mode=0o700)
+        path = folder / _CONVOLUTIONS / "image.xml"
+        openvino.save_model(quantized, path, compress_to_fp16=weights == "fp16")
+
+
+def forms(folder: Path) -> dict[str, Path]:
+    """Return the folders of the same tower by how its layers are computed: `products`, and `convolutions` if written."""
+    written = {"products": folder, _CONVOLUTIONS: folder / _CONVOLUTIONS}
+    return {name: path for name, path in written.items() if (path / "image.xml").exists()}
 
 
 def read_layers(folder: Path) -> Layers:

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siglipcli.encoders import build_process, engines, openvino_runtime, precisions, tuned
+from siglipcli.encoders import (
+    build_process,
+    engines,
+    openvino_runtime,
+    precisions,
+    timing,
+    tuned,
+)
 from siglipcli.encoders.openvino_runtime import OpenVINOEncoder
-from siglipcli.encoders.quantize import Layers, Recipe, read_layers
+from siglipcli.encoders.quantize import Layers, Recipe, forms, read_layers
 from siglipcli.errors import DeviceError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -24,16 +31,23 @@ if TYPE_CHECKING:
 
 __all__ = ["QUANTIZE", "Candidate", "Layers", "Recipe", "Workshop", "need_library", "opened"]
 
+_TIMED = 8  # images, with which forms of a tower are timed
+_SECONDS = 2.0
+
 QUANTIZE = "siglipcli.encoders.quantize:quantize"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A quantized image tower: how it was made, an encoder that uses it, and its layers."""
+    """A quantized image tower: how it was made, an encoder that uses it, and its layers.
+
+    `form` says how they are computed: as `products` of matrices or as `convolutions`.
+    """
 
     recipe: Recipe
     encoder: Encoder
     layers: Layers
+    form: str
 
 
 def need_library() -> None:
@@ -68,6 +82,7 @@ class Workshop:
         self._folder = folder
         self._quantize = quantize
         self._count = 0
+        self._form = ""  # the fastest one, once there was a tower to time
 
     def candidate(self, recipe: Recipe, images: int) -> Candidate:
         """Quantize on the first `images` images, in a process of its own. Raises DeviceError where that fails."""
@@ -82,7 +97,18 @@ class Workshop:
             raise DeviceError(
                 f"quantization failed: {error}", code="tuning", reason=error
             ) from error
-        return Candidate(recipe, self._encoder.with_images_by(folder), read_layers(folder))
+        towers = {form: self._encoder.with_images_by(path) for form, path in forms(folder).items()}
+        if self._form not in towers:
+            self._form = self._fastest(towers)
+        return Candidate(recipe, towers[self._form], read_layers(folder), self._form)
+
+    def _fastest(self, towers: dict[str, OpenVINOEncoder]) -> str:
+        """Return the form that encodes most images a second here."""
+        if len(towers) == 1:
+            return next(iter(towers))
+        pixels = np.load(self._folder / "pixels.npy", mmap_mode="r")[:_TIMED]
+        rates = timing.rates(list(towers.values()), pixels, _SECONDS)
+        return max(zip(rates, towers, strict=True))[1]
 
     def install(self, candidate: Candidate, facts: dict[str, Any]) -> Path:
         """Make a candidate the model's int8 engine, with what was measured of it; return its folder. Raises OSError."""

@@ -19,7 +19,9 @@ def rows(facts: Mapping[str, Any]) -> Iterator[list[str]]:
     agreement = facts["agreement"]
     left = f", {len(facts['left'])} of {facts['layers']} layers at {facts['reference']}"
     yield ["images", f"{facts['drawn']:,} drawn, {agreement['images']:,} kept back for the check"]
-    yield ["quantization", f"SmoothQuant alpha {facts['alpha']:g}{left if facts['left'] else ''}"]
+    form = ", layers as convolutions" if facts.get("form") == "convolutions" else ""
+    scheme = f"SmoothQuant alpha {facts['alpha']:g}{form}"
+    yield ["quantization", f"{scheme}{left if facts['left'] else ''}"]
     cosines = f"{agreement['median_cosine']:.5f} median, {agreement['lowest_cosine']:.4f} lowest"
     yield ["cosine", f"{cosines}, to {facts['reference']}"]
     for result in agreement["sets"]:

@@ -1,12 +1,11 @@
-"""The images drawn, encoded once and divided: to quantize on, to choose a recipe by, and kept back for the check."""
+"""The images drawn, read and divided: to quantize on, to choose a recipe by, and kept back for the check."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from threading import Lock
-from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from siglipcli.pipeline import LoadOptions
     from siglipcli.results import Source
 
+    Encode: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
 __all__ = ["KEPT", "MOST_OTHERS", "Encoded", "Kept", "Parts", "divided", "encoded"]
 
 KEPT = 3
@@ -34,7 +35,7 @@ MOST_OTHERS = _MOST_CHOOSING + _MOST_CALIBRATING
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An image with its pixels, uint8[size, size, 3], and its embedding, float32[d], a unit row."""
+    """An image with its pixels, uint8[size, size, 3], and what was computed of them, float32[k]."""
 
     source: Source
     pixels: NDArray[np.uint8]
@@ -48,28 +49,24 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An image kept back: the digest of its pixels, and its exact embedding, float32[d]."""
+    """An image kept back, and the digest of its pixels."""
 
     source: Source
     digest: bytes
-    exact: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Images drawn, each in one part: pixels are uint8[n, size, size, 3], exact embeddings float32[n, d].
+    """Images drawn, each in one part: pixels are uint8[n, size, size, 3].
 
-    `failed` could not be read; `copies` have the pixels of another one, and are in no part. `seconds` is what
-    one image takes.
+    `failed` could not be read; `copies` have the pixels of another one, and are in no part.
     """
 
     calibrating: NDArray[np.uint8]
     choosing: NDArray[np.uint8]
-    choosing_exact: NDArray[np.float32]
     kept: tuple[Kept, ...]
     failed: int
     copies: int
-    seconds: float
 
     def __len__(self) -> int:
         return len(self.calibrating) + len(self.choosing) + len(self.kept)
@@ -81,38 +78,38 @@ def divided(
     load_options: LoadOptions,
     progress: Callable[[int], None],
 ) -> Parts:
-    """Encode images and divide them, the same way however many are encoded at a time.
+    """Read images for `encoder`, which encodes none of them, and divide them.
 
     Copies are left out, as one in two parts would be quantized on and checked with. `progress` is called with
     how many are done.
     """
-    start = perf_counter()
     seen: set[bytes] = set()
     rows: list[Kept] = []
     pixels: list[NDArray[np.uint8]] = []  # of the first rows
     failed = copies = 0
-    for item in encoded(sources, encoder, load_options, progress):
+    for item in encoded(sources, encoder, load_options, progress, _nothing):
         if isinstance(item, Failure):
             failed += 1
         elif (digest := item.digest) in seen:
             copies += 1
         else:
             seen.add(digest)
-            rows.append(Kept(item.source, digest, item.vector))
+            rows.append(Kept(item.source, digest))
             if len(rows) <= MOST_OTHERS:
                 pixels.append(item.pixels)
-    seconds = (perf_counter() - start) / max(len(sources), 1)
     others = min(len(rows) - -(-len(rows) // KEPT), MOST_OTHERS)
     choosing = min(round(_CHOOSING * others), _MOST_CHOOSING)
     return Parts(
         _stacked(pixels[choosing:others]),
         _stacked(pixels[:choosing]),
-        _stacked([row.exact for row in rows[:choosing]]),
         tuple(rows[others:]),
         failed,
         copies,
-        seconds,
     )
+
+
+def _nothing(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.empty((len(pixels), 0), np.float32)
 
 
 def encoded(
@@ -120,9 +117,13 @@ def encoded(
     encoder: Encoder,
     load_options: LoadOptions,
     progress: Callable[[int], None],
+    encode: Encode,
 ) -> Iterator[Encoded | Failure]:
-    """Yield images with pixels and embeddings, in the order of `sources`; see `divided` for `progress`."""
-    recorder = _Recorder(encoder)
+    """Yield images with what `encode` gives for their pixels, in the order of `sources`; see `divided` for `progress`.
+
+    They are read as `encoder` takes them. A row that is not finite is a Failure.
+    """
+    recorder = _Recorder(encoder, encode)
     done = 0
     for batch in pipeline.batches(sources, recorder, load_options):
         for item in batch.embedded():
@@ -135,20 +136,21 @@ def encoded(
 
 
 class _Recorder:
-    """An encoder that keeps the pixels it is called with, until they are taken.
+    """An encoder with another `encode`, which keeps the pixels it is called with until they are taken.
 
-    Its embeddings have one more column, the number of the row: batches are encoded side by side, in any order.
+    Its rows have one more column, the number of the row: batches are encoded side by side, in any order.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, encode: Encode) -> None:
         self._encoder = encoder
+        self._encode = encode
         self._lock = Lock()
         self._count = 0
         self._pixels: dict[int, NDArray[np.uint8]] = {}
 
     def encode_images(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Encode uint8[n, size, size, 3] → float32[n, d + 1]."""
-        vectors = self._encoder.encode_images(pixels)
+        """Encode uint8[n, size, size, 3] → float32[n, k + 1]."""
+        vectors = self._encode(pixels)
         with self._lock:
             numbers = range(self._count, self._count + len(pixels))
             self._count += len(pixels)

@@ -122,7 +122,8 @@ class Agreement:
 class Tuning:
     """An int8 engine: what it was made of, and what it changes on the images kept back.
 
-    `alpha` is SmoothQuant's; `left` names the layers kept at higher precision, of `layers` in all. `rate_before` and
+    `alpha` is SmoothQuant's; `left` names the layers kept at higher precision, of `layers` in all. `form` says how
+    layers are computed, as `products` of matrices or as `convolutions`: what is faster here. `rate_before` and
     `rate_after` are images a second, measured in turns on this machine. `missed` says which floors are not held:
     `is_installed` in spite of them only where that was accepted.
     """
@@ -136,6 +137,7 @@ class Tuning:
     calibrated_on: int
     tries: int
     alpha: float
+    form: str
     left: tuple[str, ...]
     layers: int
     agreement: Agreement

@@ -25,8 +25,11 @@ from siglipcli.tuning.search import Sample, search
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from siglipcli.api import Classifier
     from siglipcli.arguments import Labels
+    from siglipcli.encoders import Encoder
     from siglipcli.encoders.workshop import Candidate, Workshop
     from siglipcli.scoring import LabelEmbeddings
     from siglipcli.tuning.reading import Parts
@@ -77,6 +80,16 @@ def tune(
     return _Tuner(classifier, sets, options, progress or _silent, quantize).run(images)
 
 
+class _Both:
+    """Encodes by two encoders: uint8[n, size, size, 3] → float32[n, 2 * d], the exact rows first."""
+
+    def __init__(self, exact: Encoder, quantized: Encoder) -> None:
+        self._encoders = exact, quantized
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.hstack([encoder.encode_images(pixels) for encoder in self._encoders])
+
+
 def _silent(_words: str, _part: float) -> None:
     pass
 
@@ -105,10 +118,10 @@ class _Tuner:
         """Draw, tune, check, install."""
         self._say("drawing images")
         parts = self._parts(images)
-        sample = Sample(parts.choosing, parts.choosing_exact, self._sets, self._encoder.head)
+        sample, seconds = self._sample(parts)
         with workshop.opened(self._encoder, parts.calibrating, self._quantize) as bench:
-            count = min(self._calibrating(parts.seconds), len(parts.calibrating))
-            ending = len(parts.kept) * parts.seconds + 2 * _MEASURING
+            count = min(self._calibrating(seconds), len(parts.calibrating))
+            ending = 2 * len(parts.kept) * seconds + 2 * _MEASURING
             chosen = search(
                 lambda recipe: bench.candidate(recipe, count),
                 sample,
@@ -121,18 +134,31 @@ class _Tuner:
             return self._installed(bench, chosen.candidate, result)
 
     def _parts(self, images: Any) -> Parts:
-        """Draw images, encode and divide them. Raises UsageError where they are too few."""
+        """Draw images, read and divide them. Raises UsageError where they are too few."""
         drawn, there = draw(as_images(images), self._options.images, self._options.seed)
         _require(len(drawn), there)
         self._warn_of_few(len(drawn))
-        words = "encoding images"
-        parts = reading.divided(
-            drawn, self._encoder, self._classifier.load_options, self._counting(words, len(drawn))
-        )
+        counting = self._counting("reading images", len(drawn))
+        parts = reading.divided(drawn, self._encoder, self._classifier.load_options, counting)
         _require(len(parts), there, parts.failed, parts.copies)
         if len(parts) < len(drawn):
             self._warn_of_few(len(parts))
         return parts
+
+    def _sample(self, parts: Parts) -> tuple[Sample, float]:
+        """Encode the images to choose by, and return the seconds that one takes. Raises DeviceError for NaN."""
+        counting = self._counting("encoding images", len(parts.choosing))
+        rows, start = [], perf_counter()
+        for i, image in enumerate(parts.choosing, 1):
+            rows.append(self._encoder.encode_images(image[None]))
+            counting(i)
+        exact = np.concatenate(rows)
+        if not np.isfinite(exact).all():
+            raise DeviceError(
+                f"{self._encoder.description} gives embeddings that are not finite", code="tuning"
+            )
+        seconds = (perf_counter() - start) / len(rows)
+        return Sample(parts.choosing, exact, self._sets, self._encoder.head), seconds
 
     def _warn_of_few(self, count: int) -> None:
         """Say before the work that it cannot hold a floor."""
@@ -153,22 +179,24 @@ class _Tuner:
 
         Raises UsageError where too few are, DeviceError where the candidate's embeddings are not finite.
         """
-        kept = {image.source.name: image for image in parts.kept}
+        digests = {image.source.name: image.digest for image in parts.kept}
         sources = [image.source for image in parts.kept]
-        exact, quantized, non_finite = [], [], 0
-        counting = self._counting("comparing on images kept back", len(kept))
+        pairs, non_finite = [], 0
+        counting = self._counting("comparing on images kept back", len(sources))
         options = self._classifier.load_options
-        for item in reading.encoded(sources, candidate.encoder, options, counting):
+        both = _Both(self._encoder, candidate.encoder)
+        for item in reading.encoded(sources, self._encoder, options, counting, both):
             if isinstance(item, Failure):
                 non_finite += item.kind == "non_finite"
-            elif item.digest == kept[item.source.name].digest:
-                exact.append(kept[item.source.name].exact)
-                quantized.append(item.vector)
-        _require_kept(len(exact) + non_finite, len(kept))
-        if not exact:
+            elif item.digest == digests[item.source.name]:
+                pairs.append(item.vector)
+        _require_kept(len(pairs) + non_finite, len(sources))
+        if not pairs:
             raise DeviceError("quantization failed: no embedding is finite", code="tuning")
-        rows = np.stack(exact), np.stack(quantized)
-        return check.agreement(*rows, self._sets, self._encoder.head, non_finite=non_finite)
+        exact, quantized = np.split(np.stack(pairs), 2, axis=1)
+        return check.agreement(
+            exact, quantized, self._sets, self._encoder.head, non_finite=non_finite
+        )
 
     def _measured(self, candidate: Candidate, parts: Parts) -> Tuning:
         """Compare on the images kept back, and measure the speed."""
@@ -186,6 +214,7 @@ class _Tuner:
             calibrated_on=0,
             tries=0,
             alpha=candidate.recipe.alpha,
+            form=candidate.form,
             left=candidate.recipe.left,
             layers=len(candidate.layers.every),
             agreement=result,
