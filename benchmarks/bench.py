@@ -3,6 +3,7 @@
     make bench                                  # everything, about 20 minutes on 2 cores
     python benchmarks/bench.py --quick          # does it run? its figures mean nothing
     python benchmarks/bench.py --only help one  # these rows anew, the others as they were measured
+    python benchmarks/bench.py --half           # half the photos, for a machine that takes a second for each
     python benchmarks/bench.py --report         # write RESULTS.md again from results.json
 
 All run the same weights (random, of the real architecture) on the same photos, on the CPU, each as a
@@ -19,6 +20,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from time import monotonic
@@ -48,6 +50,7 @@ class Sizes:
     ceiling: int = 100
 
 
+HALF = Sizes(small=24, many=96, large=20, again=2_500)
 QUICK = Sizes(small=4, many=8, large=2, again=300, short_repeats=1, repeats=1, ceiling=6)
 
 
@@ -66,6 +69,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few photos, one repeat")
+    parser.add_argument("--half", action="store_true", help="half the photos")
     parser.add_argument("--report", action="store_true", help="only write RESULTS.md again")
     parser.add_argument(
         "--only",
@@ -91,18 +95,27 @@ def main() -> None:
     if options.report:
         results = json.loads((place / "results.json").read_text(encoding="utf-8"))
     else:
-        results = measured(options, QUICK if options.quick else Sizes())
+        sizes = QUICK if options.quick else HALF if options.half else Sizes()
+        results = measured(options, sizes)
         if options.only:
             older = json.loads((place / "results.json").read_text(encoding="utf-8"))
-            results = older | {"works": older["works"] | results["works"]} | _only_new(results)
+            results = older | _only_new(results, older)
         (place / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     text = report.markdown(results, HERE / "notes.md")
     (place / "RESULTS.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def _only_new(results: dict[str, Any]) -> dict[str, Any]:
-    return {"tuned": results["tuned"]} if "tuned" in results else {}
+def _only_new(results: dict[str, Any], older: dict[str, Any]) -> dict[str, Any]:
+    """Return what changes: works that were measured anew, each with the machine where it is another."""
+    machine = {} if _same_machine(results, older) else {"machine": results["machine"]}
+    works = {name: work | machine for name, work in results["works"].items()}
+    tuned = {"tuned": results["tuned"]} if "tuned" in results else {}
+    return {"works": older["works"] | works} | tuned
+
+
+def _same_machine(results: dict[str, Any], older: dict[str, Any]) -> bool:
+    return all(results["machine"][key] == older["machine"][key] for key in ("cpu", "cores", "date"))
 
 
 def measured(options: argparse.Namespace, sizes: Sizes) -> dict[str, Any]:
@@ -116,13 +129,16 @@ def measured(options: argparse.Namespace, sizes: Sizes) -> dict[str, Any]:
     try:
         prepare = prepare_engine(bench, material)
         wanted = options.only or ["help", "one", "folder", "int8", "large", "again"]
-        scores = agreement.check(
-            bench, rivals_and_siglip(material, material.photos[:WARM_UP_PHOTOS])
-        )
         tuned = tune_engine(bench, material) if "int8" in wanted else None
         if not tuned:
             wanted = [name for name in wanted if name != "int8"]
-        planned = [w for w in plan(material, sizes, stored=stored) if w.name in wanted]
+        few = material.photos[:WARM_UP_PHOTOS]
+        compared = rivals_and_siglip(material, few)
+        if tuned:
+            compared.append(Run("siglip_int8", _int8(material), few))
+        scores = agreement.check(bench, compared)
+        everything = plan(material, sizes, stored=stored, bf16=bool(machine["bf16"]))
+        planned = [work for work in everything if work.name in wanted]
         works = {work.name: bench.measure(work) for work in planned}
         if stored and "again" in wanted:
             works["again"] = bench.measure(again(bench, material, sizes))
@@ -212,8 +228,8 @@ def tune_engine(bench: Bench, material: Material) -> dict[str, Any] | None:
     return json.loads(sample.stdout) | took
 
 
-def plan(material: Material, sizes: Sizes, *, stored: bool) -> list[Work]:
-    """Return the works, but for the one that needs what others stored."""
+def plan(material: Material, sizes: Sizes, *, stored: bool, bf16: bool) -> list[Work]:
+    """Return the works, but for the one that needs what others stored; `bf16`: the processor multiplies in it."""
     one = material.photos[:1]
     single = rivals_and_siglip(material, one)
     if stored:
@@ -224,7 +240,7 @@ def plan(material: Material, sizes: Sizes, *, stored: bool) -> list[Work]:
     folder.append(Run("many", _siglip(material), material.photos))
     folder.append(Run("ceiling", tower, ()))
     large = rivals_and_siglip(material, material.large)
-    int8 = fastest(material, material.photos[: sizes.small])
+    int8 = fastest(material, material.photos[: sizes.small], bf16=bf16)
     starting = [Run("help", contenders.siglip_help(), ())]
     return [
         Work("help", "Help", starting, sizes.short_repeats),
@@ -246,24 +262,25 @@ def rivals_and_siglip(material: Material, photos: list[Path]) -> list[Run]:
     ]
 
 
-def fastest(material: Material, photos: list[Path]) -> list[Run]:
+def fastest(material: Material, photos: list[Path], *, bf16: bool) -> list[Run]:
     """Return runs at int8, at the precision that is chosen unasked, and of transformers at its best."""
-    int8 = _siglip(material, "siglip, int8", "--precision", "int8")
-    source = material.transformers
-    return [
-        Run("siglip_int8", int8, photos),
+    pipeline = partial(contenders.transformers_pipeline, material.transformers)
+    runs = [
+        Run("siglip_int8", _int8(material), photos),
         Run("siglip", _siglip(material), photos),
-        Run("siglip_int8_many", int8, material.photos),
+        Run("siglip_int8_many", _int8(material), material.photos),
         Run("many", _siglip(material), material.photos),
-        Run("pipeline", contenders.transformers_pipeline(source), photos),
-        Run("pipeline_bf16", contenders.transformers_pipeline(source, bf16=True), photos),
-        Run(
-            "pipeline_compiled",
-            contenders.transformers_pipeline(source, bf16=True, compiled=True),
-            photos,
-        ),
+        Run("pipeline", pipeline(), photos),
+        Run("pipeline_compiled", pipeline(bf16=bf16, compiled=True), photos),
         Run("open_clip", contenders.open_clip_script(material.open_clip), photos),
     ]
+    if bf16:  # emulated it is slower than fp32
+        runs.insert(5, Run("pipeline_bf16", pipeline(bf16=True), photos))
+    return runs
+
+
+def _int8(material: Material) -> Contender:
+    return _siglip(material, "siglip, int8", "--precision", "int8")
 
 
 def _siglip(material: Material, name: str = "siglip", *more: str) -> Contender:

@@ -129,10 +129,11 @@ def _int8(found: Figures) -> Iterable[Bar]:
         found.steady(("int8", key), ("int8", more))
         for key, more in (("siglip_int8", "siglip_int8_many"), ("siglip", "many"))
     ]
-    basis = "against siglip without it, steady rates of the same run"
+    on = " on another machine" if "machine" in found.works["int8"] else ""
+    basis = f"against siglip without it, steady rates of the same run{on}"
     yield Bar(work, 1.55, _divided(*rates), _times_exactly, basis=basis)
     whole = found.ratio("int8", "pipeline", "siglip_int8")
-    yield Bar(work, 4.5, whole, _times, basis="against the fp32 pipeline, whole processes")
+    yield Bar(work, 4.5, whole, _times, basis=f"against the fp32 pipeline, whole processes{on}")
     peak = max(few["peak_mb"], many["peak_mb"])
     yield Bar(f"memory, {work}", 450, peak, _mb, at_least=False, basis="new labels")
 
@@ -192,9 +193,11 @@ def _work(found: Figures, name: str) -> str:
         "siglip is",
     ]
     rows = [_cells(found, name, row, first) for row in work["rows"] if not row["reports"]]
-    text = (
-        f"## {work['title']}: whole processes, median of {work['repeats']}\n\n{_table(head, rows)}"
+    title = f"## {work['title']}: whole processes, median of {work['repeats']}"
+    other = (
+        f"Measured apart from the others: {_machine(work['machine'])}" if "machine" in work else ""
     )
+    text = "\n\n".join(part for part in (title, other, _table(head, rows)) if part)
     rate = found.own_rate() if name == "folder" else None
     return text + (f"\n\nThe image tower alone: {rate:.2f} photos a second." if rate else "")
 
@@ -211,7 +214,7 @@ def _tuned(tuned: dict[str, Any]) -> str:
     )
     return (
         f"The int8 engine was tuned on photos of the same folder in {tuned['wall_seconds']:.0f} s (the largest process"
-        f" {_mb(tuned['peak_mb'])}): SmoothQuant alpha {tuned['alpha']:g}, {len(tuned['left'])} of {tuned['layers']} layers"
+        f" {_mb(tuned['peak_mb'])}): SmoothQuant alpha {tuned['alpha']:g}, layers as {tuned['form']}, {len(tuned['left'])} of {tuned['layers']} layers"
         f" at {tuned['reference']}. On {agreement['images']} photos kept back: cosine to {tuned['reference']}"
         f" {agreement['median_cosine']:.5f} median and {agreement['lowest_cosine']:.4f} lowest, the same best label of"
         f" `{labels['set']}` for {same['same']} of {same['of']}.{missed}"
