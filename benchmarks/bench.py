@@ -107,14 +107,14 @@ def main() -> None:
 
 
 def _only_new(results: dict[str, Any], older: dict[str, Any]) -> dict[str, Any]:
-    """Return what changes: works that were measured anew, each with the machine where it is another."""
-    machine = {} if _same_machine(results, older) else {"machine": results["machine"]}
+    """Return what changes: works that were measured anew, with the machine and day where these are others."""
+    machine = {} if _same_conditions(results, older) else {"machine": results["machine"]}
     works = {name: work | machine for name, work in results["works"].items()}
     tuned = {"tuned": results["tuned"]} if "tuned" in results else {}
     return {"works": older["works"] | works} | tuned
 
 
-def _same_machine(results: dict[str, Any], older: dict[str, Any]) -> bool:
+def _same_conditions(results: dict[str, Any], older: dict[str, Any]) -> bool:
     return all(results["machine"][key] == older["machine"][key] for key in ("cpu", "cores", "date"))
 
 
@@ -265,18 +265,19 @@ def rivals_and_siglip(material: Material, photos: list[Path]) -> list[Run]:
 def fastest(material: Material, photos: list[Path], *, bf16: bool) -> list[Run]:
     """Return runs at int8, at the precision that is chosen unasked, and of transformers at its best."""
     pipeline = partial(contenders.transformers_pipeline, material.transformers)
-    runs = [
+    at_bf16 = (
+        [Run("pipeline_bf16", pipeline(bf16=True), photos)] if bf16 else []
+    )  # slow where emulated
+    return [
         Run("siglip_int8", _int8(material), photos),
         Run("siglip", _siglip(material), photos),
         Run("siglip_int8_many", _int8(material), material.photos),
         Run("many", _siglip(material), material.photos),
         Run("pipeline", pipeline(), photos),
+        *at_bf16,
         Run("pipeline_compiled", pipeline(bf16=bf16, compiled=True), photos),
         Run("open_clip", contenders.open_clip_script(material.open_clip), photos),
     ]
-    if bf16:  # emulated it is slower than fp32
-        runs.insert(5, Run("pipeline_bf16", pipeline(bf16=True), photos))
-    return runs
 
 
 def _int8(material: Material) -> Contender:

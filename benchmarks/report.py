@@ -129,13 +129,13 @@ def _int8(found: Figures) -> Iterable[Bar]:
         found.steady(("int8", key), ("int8", more))
         for key, more in (("siglip_int8", "siglip_int8_many"), ("siglip", "many"))
     ]
-    on = " on another machine" if "machine" in found.works["int8"] else ""
-    basis = f"against siglip without it, steady rates of the same run{on}"
+    apart = ", measured apart" if "machine" in found.works["int8"] else ""
+    basis = f"against siglip without it, steady rates of the same run{apart}"
     yield Bar(work, 1.55, _divided(*rates), _times_exactly, basis=basis)
     whole = found.ratio("int8", "pipeline", "siglip_int8")
-    yield Bar(work, 4.5, whole, _times, basis=f"against the fp32 pipeline, whole processes{on}")
+    yield Bar(work, 4.5, whole, _times, basis=f"against the fp32 pipeline, whole processes{apart}")
     peak = max(few["peak_mb"], many["peak_mb"])
-    yield Bar(f"memory, {work}", 450, peak, _mb, at_least=False, basis="new labels")
+    yield Bar(f"memory, {work}", 450, peak, _mb, at_least=False, basis=f"new labels{apart}")
 
 
 def _memory(found: Figures) -> Iterable[Bar]:
@@ -152,7 +152,7 @@ def markdown(results: dict[str, Any], notes: Path) -> str:
     found = Figures(results)
     parts = [
         "# Benchmarks",
-        "Written by `make bench`. All figures are of one run on one machine; compare ratios, not seconds.",
+        "Written by `make bench`. The figures of a table of photos are of one run on one machine; compare ratios, not seconds.",
         "**A quick run: these figures mean nothing.**" if results["quick"] else "",
         _machine(results["machine"]),
         "## What was to be reached",
