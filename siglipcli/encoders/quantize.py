@@ -1,7 +1,8 @@
 """From an engine's image tower to one in 8-bit integers, by NNCF's post-training quantization. Run in a process of its own.
 
 The scheme is NNCF's for transformers: activations by their range over images (mixed preset), weights by channel,
-SmoothQuant (Xiao et al. 2022, arXiv 2211.10438) moving the outliers of activations into the weights by `alpha`.
+SmoothQuant (Xiao et al. 2022, arXiv 2211.10438) moving the outliers of activations into the weights by `alpha`. The range
+is that of all images, not the mean of theirs, and the layers' takes half of the 8 bits: see `headroom`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siglipcli import files
+from siglipcli.encoders.headroom import give_headroom
 from siglipcli.encoders.openvino_runtime import core, library
 from siglipcli.encoders.pointwise import as_convolutions
 
@@ -63,12 +65,12 @@ def quantize(
     The same tower with layers as convolutions goes into a folder of `folder`, and notes of the layers beside it, for
     `forms` and `read_layers`. Raises what NNCF and OpenVINO raise.
     """
-    openvino = library()
     images = np.load(pixels, mmap_mode="r")[:count]
     model = core().read_model(graph)
     ordered = _layers(model)
     with _without_torch():
         quantized = _quantized(model, images, recipe)
+    give_headroom(quantized, ordered)
     errors = _errors(quantized, images[:_RANKED_ON])
     note = {
         "every": ordered,
@@ -77,11 +79,14 @@ def quantize(
         "smoothed": sum(map(_is_smoothing, quantized.get_ops())),
     }
     files.write_note(folder / _NOTE, note)
-    openvino.save_model(quantized, folder / "image.xml", compress_to_fp16=weights == "fp16")
+    _save(quantized, folder, weights)
     if as_convolutions(quantized):
         (folder / _CONVOLUTIONS).mkdir(mode=0o700)
-        path = folder / _CONVOLUTIONS / "image.xml"
-        openvino.save_model(quantized, path, compress_to_fp16=weights == "fp16")
+        _save(quantized, folder / _CONVOLUTIONS, weights)
+
+
+def _save(model: Any, folder: Path, weights: str) -> None:
+    library().save_model(model, folder / "image.xml", compress_to_fp16=weights == "fp16")
 
 
 def forms(folder: Path) -> dict[str, Path]:
@@ -112,6 +117,7 @@ def _without_torch() -> Iterator[None]:
 
 def _quantized(model: Any, images: NDArray[np.uint8], recipe: Recipe) -> Any:
     import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
     smooth = nncf.AdvancedSmoothQuantParameters(matmul=recipe.alpha)
@@ -122,7 +128,10 @@ def _quantized(model: Any, images: NDArray[np.uint8], recipe: Recipe) -> Any:
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
         ignored_scope=nncf.IgnoredScope(names=list(recipe.left), validate=False),
-        advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=smooth),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            smooth_quant_alphas=smooth,
+        ),
     )
 
 
