@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from siglipcli.embeddings import Embedded
     from siglipcli.encoders import Encoder
     from siglipcli.encoders.checkpoint import Progress
-    from siglipcli.labels import LabelSet
     from siglipcli.pipeline import LoadOptions
     from siglipcli.results import ImageTextScores, Match
     from siglipcli.search import Query, Ranking
@@ -183,7 +182,7 @@ class Classifier:
         error
         """
         batches = self.batches(images)
-        embedded = [self._embedded(label_set) for label_set in as_label_sets(labels)]
+        embedded = self.encode_label_sets(labels)
         return self.predictions(batches, embedded, options or ScoringOptions())
 
     def classify_one(
@@ -216,16 +215,22 @@ class Classifier:
         sets = as_label_sets(labels)
         if len(sets) > 1:
             raise ValueError(f"{len(sets)} label sets: encode them one by one")
-        return self._embedded(sets[0], progress)
+        return self.encode_label_sets(sets[0], progress)[0]
 
-    def _embedded(
-        self, labels: LabelSet | LabelEmbeddings, progress: Counting | None = None
-    ) -> LabelEmbeddings:
-        if isinstance(labels, LabelEmbeddings):
-            return labels
-        return scoring.embed_labels(
-            labels, lambda texts: self.session.encode_texts(texts, progress)[0]
-        )
+    def encode_label_sets(
+        self, labels: Labels, progress: Counting | None = None
+    ) -> list[LabelEmbeddings]:
+        """Encode one label set or several as `encode_labels` does; a prompt that sets share, once.
+
+        Raises TypeError or ValueError for what are no label sets, LabelError, ModelError.
+        """
+        sets = as_label_sets(labels)
+        new = [labels for labels in sets if not isinstance(labels, LabelEmbeddings)]
+        encode = scoring.once(new, lambda texts: self.session.encode_texts(texts, progress)[0])
+        return [
+            labels if isinstance(labels, LabelEmbeddings) else scoring.embed_labels(labels, encode)
+            for labels in sets
+        ]
 
     def predictions(
         self,

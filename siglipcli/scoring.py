@@ -20,12 +20,16 @@ from siglipcli.digits import shortest
 from siglipcli.results import Score
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
     from siglipcli.labels import LabelSet
     from siglipcli.results import Head
+
+    Encode: TypeAlias = Callable[[Sequence[str]], NDArray[np.float32]]
+    """Texts → float32[n, d], unit rows."""
 
 __all__ = [
     "DEFAULT_THRESHOLD",
@@ -35,6 +39,7 @@ __all__ = [
     "embed_labels",
     "logits",
     "logits_of",
+    "once",
     "rank",
     "sigmoid",
     "softmax",
@@ -117,10 +122,17 @@ def softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(e / e.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def embed_labels(
-    labels: LabelSet, encode: Callable[[Sequence[str]], NDArray[np.float32]]
-) -> LabelEmbeddings:
-    """Encode a label set's prompts with `encode` (texts → float32[n, d], unit rows)."""
+def once(sets: Iterable[LabelSet], encode: Encode) -> Encode:
+    """Encode each prompt of the sets, once for all that share it; return what looks them up."""
+    prompts = (prompt for labels in sets for label in labels.labels for prompt in label.prompts)
+    texts = list(dict.fromkeys(prompts))
+    rows = encode(texts) if texts else np.empty((0, 0), np.float32)
+    row = {text: i for i, text in enumerate(texts)}
+    return lambda wanted: rows[[row[text] for text in wanted]]
+
+
+def embed_labels(labels: LabelSet, encode: Encode) -> LabelEmbeddings:
+    """Encode a label set's prompts with `encode`."""
     counts = [len(label.prompts) for label in labels.labels]
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
     vectors = encode([prompt for label in labels.labels for prompt in label.prompts])

@@ -74,6 +74,26 @@ def test_both_runtimes_give_the_same_embeddings(precision: str, cosine: float, c
         assert (mine * reference).sum(axis=1).min() > cosine
 
 
+@pytest.mark.full
+def test_texts_through_a_tower_in_parts(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One part after another or all at once, and again after images: the rows are those of the whole tower."""
+    expected = encoder("openvino", "fp32", cache).encode_texts(PROMPTS)
+    monkeypatch.setattr("siglipcli.encoders.openvino_convert._PART_BYTES", 1)
+    monkeypatch.setattr("siglipcli.processes.can_start_python", lambda: False)
+    spec = ModelSpec("demo", "cpu", "openvino", "fp32", tmp_path, offline=True)
+    for memory in (0, 1 << 40):
+        ours = open_encoder(spec, tower_memory=memory)
+        np.testing.assert_allclose(ours.encode_texts(PROMPTS), expected, atol=1e-6)
+        ours.encode_images(drawings(ours.preprocess.size)[:1])
+        many = ours.encode_texts(PROMPTS * 40)
+        np.testing.assert_allclose(many, np.tile(expected, (40, 1)), atol=1e-6)
+    graphs = sorted(path.name for path in (tmp_path / "engines").glob("*/*.xml"))
+    assert graphs == ["image.xml", *(f"text-{i:02}.xml" for i in range(1, len(graphs)))]
+    assert len(graphs) > 4
+
+
 def test_one_image_or_many_give_the_same_rows(cache: Path) -> None:
     """How images are grouped changes nothing beyond rounding."""
     found = encoder("openvino", "fp32", cache)

@@ -66,7 +66,7 @@ class Worker:
         self.classifier = classifier or Classifier(job.spec, job.load_options, keep_towers=False)
         encoder = self.classifier.encoder
         _check_model(job, encoder)
-        self._labels = [self.classifier.encode_labels(labels) for labels in job.sets]
+        self._labels = self.classifier.encode_label_sets(job.sets)
         self.width = self._labels[0].vectors.shape[1]
         self._facts = provenance(encoder, job.sets)
         self.output = Folder(job.output, job.storage)

@@ -66,7 +66,7 @@ def embedded(
     check_calibration(sets, classifier.encoder, terminal.note, strict=strict)
     warn_of_prompts(sets, classifier.encoder, terminal)
     with terminal.waiting("encoding labels") as progress:
-        return [classifier.encode_labels(label_set, progress) for label_set in sets]
+        return classifier.encode_label_sets(sets, progress)
 
 
 def warn_of_prompts(sets: Iterable[LabelSet], encoder: Encoder, terminal: Terminal) -> None:

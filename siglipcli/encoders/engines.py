@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Kept", "Manifest", "clear", "engines", "facts", "is_trusted", "lock", "open_engine"]
 __all__ += ["prune", "replace", "seal", "workspace"]
 
-_FORMAT = 1  # raise it when engines of older versions must not be used
+_FORMAT = 2  # raise it when engines of older versions must not be used
 _MANIFEST = "engine.json"
 _DRAFT = ".draft-"
 PATIENCE = 2.0

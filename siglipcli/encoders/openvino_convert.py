@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import normalize
 
 from siglipcli.encoders.openvino_runtime import library
+from siglipcli.encoders.parts import in_parts
 from siglipcli.encoders.tokens import Tokenizer
 from siglipcli.encoders.torch_runtime import build_tower
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["convert", "convert_towers"]
 
+_PART_BYTES = 100 << 20  # weights of the text tower in fp32, compiled at a time
 _BLOCK = 1 << 16  # bytes, fewer than which a disk that is being written to is full
 
 
@@ -51,22 +53,25 @@ class _TextGraph(torch.nn.Module):
 
 
 def convert_towers(checkpoint: Checkpoint, weights: str, folder: Path) -> None:
-    """Write both towers into `folder` as text.xml and image.xml, with their weights beside them.
+    """Write both towers into `folder`: text-01.xml and so on, and image.xml, with their weights beside them.
 
     The text tower goes first: a bad tokenizer is found before the larger tower is converted. Raises
     CheckpointError, OSError for a full disk, RuntimeError for what OpenVINO or torch cannot do.
     """
     try:
         for tower in ("text", "image"):
-            convert(checkpoint, tower, folder / f"{tower}.xml", weights=weights)
+            convert(checkpoint, tower, folder, weights=weights)
     except RuntimeError as error:  # OpenVINO says "basic_ios::clear: iostream error"
         if shutil.disk_usage(folder).free < _BLOCK:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.parent)) from error
         raise
 
 
-def convert(checkpoint: Checkpoint, tower: str, path: Path, *, weights: str) -> None:
-    """Write the `image` or `text` tower as a graph for any batch size, its `weights` fp32 or fp16."""
+def convert(checkpoint: Checkpoint, tower: str, folder: Path, *, weights: str) -> None:
+    """Write the `image` or `text` tower into `folder`, for any batch size, its `weights` fp32 or fp16.
+
+    The text tower is written in parts: a run's prompts pass through it at once, the image tower stays for a folder.
+    """
     openvino = library()
     graph, example = _traced(checkpoint, tower)
     # The fused attention of the fast path has no counterpart in OpenVINO.
@@ -77,7 +82,10 @@ def convert(checkpoint: Checkpoint, tower: str, path: Path, *, weights: str) -> 
             warnings.simplefilter("ignore")  # of the tracer, about shapes that are constant here
             shape = [-1, *example.shape[1:]]
             model = openvino.convert_model(graph, example_input=example, input=shape)
-        openvino.save_model(model, path, compress_to_fp16=weights == "fp16")
+        parts = in_parts(model, _PART_BYTES) if tower == "text" else [model]
+        for i, part in enumerate(parts, 1):
+            name = tower if part is model else f"{tower}-{i:02}"
+            openvino.save_model(part, folder / f"{name}.xml", compress_to_fp16=weights == "fp16")
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
 

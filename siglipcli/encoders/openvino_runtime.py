@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenVINOEncoder", "is_installed", "library", "manifest", "streams", "version"]
 
+_TOWERS = ("image", "text")
 _TEXT_CHUNK = 64  # prompts encoded at a time
 _STREAM_PROCESSORS = 4
 _CONVERT = "siglipcli.encoders.openvino_convert:convert_towers"
@@ -109,7 +110,8 @@ def streams(processors: int) -> int:
 class OpenVINOEncoder:
     """An `Encoder` on OpenVINO, of which a tower is compiled when first used.
 
-    Both towers stay where `tower_memory` (bytes) is enough for them; else the one replaces the other.
+    Both towers stay where `tower_memory` (bytes) is enough for them; else only that of images does, and texts pass
+    through one part of theirs after another.
     Making one builds the engine if need be (seconds to minutes, once a checkpoint and precision).
     Raises DeviceError for a precision that OpenVINO does not run on a CPU.
     """
@@ -188,32 +190,39 @@ class OpenVINOEncoder:
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts → float32[len(texts), d], unit rows."""
         ids = self.tokenizer(texts)
-        parts = [ids[i : i + _TEXT_CHUNK] for i in range(0, len(ids), _TEXT_CHUNK)]
+        chunks = [ids[i : i + _TEXT_CHUNK] for i in range(0, len(ids), _TEXT_CHUNK)]
         with self._lock:
+            if not self._keeps_both:  # an image waits until the end: it would bring its tower
+                return np.concatenate(self._in_parts(chunks))
             tower = self._tower("text", 1)
-            if (
-                not self._keeps_both
-            ):  # until the end: an image meanwhile would bring the other tower
-                return np.concatenate([tower.run(part) for part in parts])
-        return np.concatenate([tower.run(part) for part in parts])
+        return np.concatenate([tower.run(chunk) for chunk in chunks])
+
+    def _in_parts(self, chunks: list[NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """Encode chunks of token ids by one part of the tower after another, of which none stays."""
+        self._towers.clear()
+        for graph in self._engines["text"].graphs["text"]:
+            part = _Tower(1, [self._compiled("text", graph, 1)])
+            chunks = [part.run(chunk) for chunk in chunks]
+            del part  # so that its memory is free for the next
+        return chunks
 
     def _tower(self, name: str, count: int) -> _Tower:
         """Return a tower compiled for `count` streams; what it replaces is let go first."""
         tower = self._towers.get(name)
         if tower is None or tower.count != count:
             self._towers.pop(name, None)
-            if not self._keeps_both:
-                self._towers.clear()
             tower = None  # the last reference, so that its memory is free for the next
-            tower = self._towers[name] = _Tower(count, self._compiled(name, count))
+            graphs = self._engines[name].graphs[name]
+            compiled = [self._compiled(name, graph, count) for graph in graphs]
+            tower = self._towers[name] = _Tower(count, compiled)
         return tower
 
-    def _compiled(self, name: str, count: int) -> Any:
-        """Compile a tower; an engine that was cleared since it was opened is built again."""
+    def _compiled(self, name: str, graph: str, count: int) -> Any:
+        """Compile a graph of a tower; an engine that was cleared since it was opened is built again."""
         engine = self._engines[name]
         while True:
             try:
-                compiled = _compile(engine.folder, self.name, name, self.reference, count)
+                compiled = _compile(engine.folder, self.name, graph, self.reference, count)
             except DeviceError:
                 if engine.is_as_opened():
                     raise
@@ -224,7 +233,10 @@ class OpenVINOEncoder:
 
 
 class _Engine:
-    """A folder with graphs that `find` returns, building them if need be."""
+    """A folder with graphs that `find` returns, building them if need be.
+
+    `graphs` are their names by tower, in the order in which they run.
+    """
 
     def __init__(self, find: Callable[[], Path]) -> None:
         self._find = find
@@ -232,11 +244,15 @@ class _Engine:
 
     def open(self) -> None:
         """Find the engine, or build it; once more where another process clears it at this moment."""
-        seal = None
-        while seal is None:
+        seal, names = None, []
+        while seal is None or not names:
             self.folder = self._find()
             seal = engines.seal(self.folder)
+            names = sorted(path.stem for path in self.folder.glob("*.xml"))
         self._seal = seal
+        self.graphs = {
+            tower: [name for name in names if name.startswith(tower)] for tower in _TOWERS
+        }
 
     def is_as_opened(self) -> bool:
         """Whether it is there, and the same one."""
@@ -244,10 +260,11 @@ class _Engine:
 
 
 class _Draft(_Engine):
-    """A folder with graphs that nobody else knows."""
+    """A folder with an image tower that nobody else knows."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.graphs = {"image": ["image"]}
 
     def is_as_opened(self) -> bool:
         """Whether it is the same one."""
@@ -255,19 +272,20 @@ class _Draft(_Engine):
 
 
 class _Tower:
-    """A compiled tower, and a request of its own for every thread that runs it."""
+    """A tower's compiled graphs, or some of them, and requests of its own for every thread that runs it."""
 
-    def __init__(self, count: int, compiled: Any) -> None:
+    def __init__(self, count: int, compiled: list[Any]) -> None:
         self.count = count  # streams
         self._compiled = compiled
         self._requests = threading.local()
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Return float32[n, d] for a batch of pixels or token ids."""
-        if not hasattr(self._requests, "request"):
-            self._requests.request = self._compiled.create_infer_request()
-        rows = self._requests.request.infer({0: batch})[self._compiled.output(0)]
-        return np.array(rows, dtype=np.float32)
+        """Return what the last graph gives, float32[n, d] at the tower's end, for what the first one takes."""
+        if not hasattr(self._requests, "each"):
+            self._requests.each = [graph.create_infer_request() for graph in self._compiled]
+        for graph, request in zip(self._compiled, self._requests.each, strict=True):
+            batch = request.infer({0: batch})[graph.output(0)]
+        return np.array(batch, dtype=np.float32)
 
 
 def _require_utf8(cache_dir: Path) -> None:
@@ -329,12 +347,12 @@ def _build(checkpoint: Checkpoint, weights: str, draft: Path) -> None:
     logger.info("prepared in %.0f s", perf_counter() - started)
 
 
-def _compile(folder: Path, model: str, tower: str, precision: str, count: int) -> Any:
+def _compile(folder: Path, model: str, name: str, precision: str, count: int) -> Any:
     """Compile a graph, from OpenVINO's own cache of it where that is as it was left.
 
     Raises DeviceError where OpenVINO cannot be loaded or cannot compile.
     """
-    blobs = folder / "compiled" / f"{tower}-{count}"
+    blobs = folder / "compiled" / f"{name}-{count}"
     options = {
         "INFERENCE_PRECISION_HINT": precisions.PRECISIONS[precision].openvino_hint,
         "NUM_STREAMS": str(count),
@@ -344,7 +362,7 @@ def _compile(folder: Path, model: str, tower: str, precision: str, count: int) -
         "CACHE_DIR": str(blobs),
         "CACHE_MODE": "OPTIMIZE_SIZE",  # the weights stay in the graph's own file
     }
-    graph = str(folder / f"{tower}.xml")
+    graph = str(folder / f"{name}.xml")
     try:
         with _ready(folder, model, blobs) as usable:
             return core().compile_model(graph, "CPU", options | cached if usable else options)
@@ -357,7 +375,9 @@ def _compile(folder: Path, model: str, tower: str, precision: str, count: int) -
 def _memory_of_towers(opened: dict[str, _Engine]) -> int:
     """Return about how many bytes both towers take when loaded: their weights, and those repacked."""
     return 2 * sum(
-        (engine.folder / f"{name}.bin").stat().st_size for name, engine in opened.items()
+        (engine.folder / f"{graph}.bin").stat().st_size
+        for tower, engine in opened.items()
+        for graph in engine.graphs[tower]
     )
 
 

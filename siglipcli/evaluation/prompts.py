@@ -17,7 +17,6 @@ import numpy as np
 from siglipcli import scoring
 from siglipcli.evaluation import comparison, metrics
 from siglipcli.evaluation.comparison import Difference, Means, average_precisions, difference
-from siglipcli.evaluation.run import once
 from siglipcli.labels import Label, LabelSet
 
 if TYPE_CHECKING:
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
     from siglipcli.evaluation.scored import Scored
     from siglipcli.results import Head
+    from siglipcli.scoring import Encode
 
-    Encode = Callable[[Sequence[str]], NDArray[np.float32]]
     Logits = Callable[[Sequence[tuple[str, ...]]], NDArray[np.float32]]
 
 __all__ = [
@@ -108,7 +107,7 @@ def trial(
     asked once for each text; `counts` is of `comparison.draw`, for n images.
     """
     labels = scored.labels
-    known = once([labels], encode)
+    known = scoring.once([labels], encode)
 
     def logits(variants: Sequence[tuple[str, ...]]) -> NDArray[np.float32]:
         one_label_each = tuple(Label(str(i), prompts) for i, prompts in enumerate(variants))

@@ -35,13 +35,12 @@ if TYPE_CHECKING:
     from siglipcli.evaluation.scored import Collection, Scored
     from siglipcli.labels import LabelSet
     from siglipcli.results import Head
-    from siglipcli.scoring import LabelEmbeddings
+    from siglipcli.scoring import Encode, LabelEmbeddings
 
     Row = tuple[str | os.PathLike[str], str | Sequence[str]]
-    Encode = Callable[[Sequence[str]], NDArray[np.float32]]
     Watch = Callable[[Iterable[Batch]], Iterable[Batch]]
 
-__all__ = ["Known", "Provenance", "Run", "digest", "of_rows", "once", "read", "run"]
+__all__ = ["Known", "Provenance", "Run", "digest", "of_rows", "read", "run"]
 
 
 class Encoder(Protocol):
@@ -201,7 +200,7 @@ def run(
     encoder: Encoder = classifier.encoder
     batches: Iterable[Batch] = classifier.batches(known.data.inputs())
     collection = scores.collect(known.data, watch(batches) if watch else batches)
-    encode = once(known.sets, classifier.encode_texts)
+    encode = scoring.once(known.sets, classifier.encode_texts)
     embeddings = tuple(scoring.embed_labels(label_set, encode) for label_set in known.sets)
     scored = tuple(
         scores.score(
@@ -218,15 +217,6 @@ def run(
     return Run(
         collection, scored, embeddings, encode, encoder.head, _provenance(encoder, known.sets)
     )
-
-
-def once(sets: Iterable[LabelSet], encode: Encode) -> Encode:
-    """Encode each prompt of the sets, once for all that share it; return what looks them up."""
-    prompts = (prompt for labels in sets for label in labels.labels for prompt in label.prompts)
-    texts = list(dict.fromkeys(prompts))
-    rows = encode(texts)
-    row = {text: i for i, text in enumerate(texts)}
-    return lambda wanted: rows[[row[text] for text in wanted]]
 
 
 def digest(labels: LabelSet) -> str:

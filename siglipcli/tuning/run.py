@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from siglipcli import machine
-from siglipcli.arguments import as_images, as_label_sets
+from siglipcli.arguments import as_images
 from siglipcli.encoders import timing, workshop
 from siglipcli.errors import DeviceError, UsageError
 from siglipcli.results import Failure
@@ -76,7 +76,7 @@ def tune(
     """
     workshop.need_library()
     options = options or TuningOptions()
-    sets = [classifier.encode_labels(label_set) for label_set in as_label_sets(labels)]
+    sets = classifier.encode_label_sets(labels)
     return _Tuner(classifier, sets, options, progress or _silent, quantize).run(images)
 
 
