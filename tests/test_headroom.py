@@ -46,7 +46,7 @@ def results(model: Any, rows: Any) -> Any:
 def quantized(low: Any, high: Any, rows: Any) -> Any:
     """What a layer's quantizer makes of rows, by a layer that changes nothing."""
     model = one_layer(low, high, np.eye(rows.shape[-1]))
-    give_headroom(model, ["layer"])
+    give_headroom(model)
     return results(model, rows)
 
 
@@ -59,7 +59,7 @@ def test_the_largest_products_are_summed_exactly(
     values = np.full((WIDTH, WIDTH), 127)
     values[::2] = -127
     model = one_layer(low, high, values)
-    give_headroom(model, ["layer"])
+    give_headroom(model)
     if is_convolution:
         assert as_convolutions(model) == 1
     for end in {low, high}:
@@ -86,23 +86,46 @@ def test_values_keep_their_place(low: float, high: float, kind: Any) -> None:
     assert np.abs(quantized(low, high, beyond) - beyond).max() <= step
 
 
-def test_a_quantizer_that_several_read_changes_once() -> None:
-    """The same range for all; those that feed no layer stay as they are."""
+@pytest.mark.parametrize("has_other_reader", [False, True])
+def test_a_quantizer_that_several_read(*, has_other_reader: bool) -> None:
+    """It changes once, and each of its readers gets what it got: layers, and what is none."""
     rows = ops.parameter([-1, TOKENS, WIDTH], np.float32)
     shared = quantizer(rows, -1.0, 1.0)
-    other = quantizer(rows, -1.0, 1.0)
-    layers = [product(shared, np.eye(WIDTH)) for _ in range(2)]
-    for layer, name in zip(layers, "ab", strict=True):
-        layer.set_friendly_name(name)
-    model = openvino.Model([*layers, ops.matmul(other, other, False, True)], [rows])
-    give_headroom(model, ["a", "b"])
-    ranges = [
-        (node.input_value(1).get_node().data.item(), node.input_value(2).get_node().data.item())
-        for node in model.get_ordered_ops()
-        if node.get_type_name() == "FakeQuantize"
-    ]
-    step = 1 / 63
-    assert sorted(ranges) == [
-        (pytest.approx(-64 * step), pytest.approx(191 * step)),
-        (-1.0, 1.0),
-    ]
+    readers = [product(shared, np.eye(WIDTH)) for _ in range(2)]
+    if has_other_reader:
+        readers.append(ops.relu(shared))
+    model = openvino.Model(readers, [rows])
+    give_headroom(model)
+    values = np.linspace(-1, 1, TOKENS * WIDTH, dtype=np.float32).reshape(1, TOKENS, WIDTH)
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    found = openvino.Core().compile_model(model, "CPU", exact)(values)
+    for i, expected in enumerate([values, values, np.maximum(values, 0)][: len(readers)]):
+        assert np.abs(found[i] - expected).max() <= 1 / 120
+    assert [ends(node) for node in quantizers(model)] == [pytest.approx((-64 / 63, 191 / 63))]
+
+
+def test_what_feeds_no_layer_stays() -> None:
+    """Attention has no weights."""
+    rows = ops.parameter([-1, TOKENS, WIDTH], np.float32)
+    node = quantizer(rows, -1.0, 1.0)
+    model = openvino.Model([ops.matmul(node, node, False, True)], [rows])
+    give_headroom(model)
+    assert [ends(node) for node in quantizers(model)] == [(-1.0, 1.0)]
+
+
+@pytest.mark.parametrize("low", [0.0, -0.17, -1.0])
+def test_no_zero_point_is_left(low: float) -> None:
+    """What a layer reads begins at zero: OpenVINO would work the others out anew at each start."""
+    model = one_layer(low, 1.0, np.eye(WIDTH))
+    give_headroom(model)
+    (node,) = quantizers(model)
+    assert node.input_value(3).get_node().data.item() == 0
+
+
+def quantizers(model: Any) -> list[Any]:
+    return [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
+
+
+def ends(quantizer: Any) -> tuple[float, float]:
+    low, high = (quantizer.input_value(i).get_node().data.item() for i in (1, 2))
+    return low, high

@@ -277,10 +277,13 @@ class _Tower:
     def __init__(self, count: int, compiled: list[Any]) -> None:
         self.count = count  # streams
         self._compiled = compiled
+        self._takes_one = compiled[0].input(0).get_partial_shape()[0].is_static
         self._requests = threading.local()
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Return what the last graph gives, float32[n, d] at the tower's end, for what the first one takes."""
+        if self._takes_one and len(batch) > 1:
+            return np.concatenate([self.run(batch[i : i + 1]) for i in range(len(batch))])
         if not hasattr(self._requests, "each"):
             self._requests.each = [graph.create_infer_request() for graph in self._compiled]
         for graph, request in zip(self._compiled, self._requests.each, strict=True):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from siglipcli.encoders.int8_layers import constant_of, weights_of
 from siglipcli.encoders.openvino_runtime import library
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ def as_convolutions(model: Any) -> int:
     """
     rewriter = _Rewriter()
     for node in model.get_ordered_ops():
-        if node.get_type_name() == "MatMul":
-            rewriter.rewrite(node)
+        rewriter.rewrite(node)
     model.validate_nodes_and_infer_types()
     return rewriter.count
 
@@ -54,7 +54,8 @@ class _Rewriter:
 
     def rewrite(self, layer: Any) -> None:
         """Rewrite a product, if it is such a layer."""
-        weights, tokens = _weights(layer), _tokens(layer)
+        weights = weights_of(layer)
+        tokens = _tokens(layer) if weights else None
         if weights is None or tokens is None:
             return
         values, scales = weights
@@ -114,42 +115,9 @@ def _tokens(layer: Any) -> int | None:
     return shape[1].get_length()  # type: ignore[no-any-return]
 
 
-def _weights(layer: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
-    """Return 8-bit weights, int8[out, in], and their scales, float32[out, 1], if a product has such."""
-    attributes = layer.get_attributes()
-    scaled = layer.input_value(1).get_node()
-    if (
-        attributes["transpose_a"]
-        or not attributes["transpose_b"]
-        or scaled.get_type_name() != "Multiply"
-    ):
-        return None
-    values, scales = scaled.input_value(0).get_node(), _constant(scaled.input_value(1))
-    if values.get_type_name() != "Convert" or scales is None:
-        return None
-    values = values.input_value(0).get_node()
-    if values.get_type_name() != "Constant" or values.get_element_type().to_dtype() != np.int8:
-        return None
-    values = values.data
-    if values.ndim != 2 or scales.shape != (len(values), 1):  # noqa: PLR2004
-        return None
-    return values, scales
-
-
-def _constant(output: Any) -> NDArray[np.float32] | None:
-    """Return the values of a constant of floats, which may be stored as float16; None for what is none."""
-    node = output.get_node()
-    if node.get_type_name() == "Convert":
-        node = node.input_value(0).get_node()
-    if node.get_type_name() != "Constant":
-        return None
-    values = node.data
-    return values.astype(np.float32) if values.dtype.kind == "f" else None
-
-
 def _constants(node: Any) -> dict[int, NDArray[np.float32]]:
     """Return the constants that a node takes, by the number of the input."""
-    values = ((i, _constant(node.input_value(i))) for i in range(node.get_input_size()))
+    values = ((i, constant_of(node.input_value(i))) for i in range(node.get_input_size()))
     return {i: value for i, value in values if value is not None}
 
 
