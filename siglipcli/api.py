@@ -93,7 +93,7 @@ class Classifier:
     cuda:N or mps; `runtime` auto, torch or openvino; `precision` the arithmetic: auto, fp32, bf16, fp16 or int8.
     Missing files are downloaded unless `offline`; `cache_dir` holds engines and digests (None: the user's
     cache folder); `progress` is called with what is fetched. `load_options` say how images are read. With a
-    `store`, nothing is encoded twice. `keep_towers`: whether the parts for images and for texts both stay
+    `store`, nothing is encoded twice. `keep_towers`: whether the towers of images and of texts both stay
     loaded, or (None) where they take at most a quarter of the memory. Raises ModelError or DeviceError.
 
     A classifier may be used from several threads at once, and keeps its worker processes from call to call.
@@ -214,7 +214,7 @@ class Classifier:
         """
         sets = as_label_sets(labels)
         if len(sets) > 1:
-            raise ValueError(f"{len(sets)} label sets: encode them one by one")
+            raise ValueError(f"{len(sets)} label sets: encode_label_sets takes several")
         return self.encode_label_sets(sets[0], progress)[0]
 
     def encode_label_sets(
@@ -225,11 +225,11 @@ class Classifier:
         Raises TypeError or ValueError for what are no label sets, LabelError, ModelError.
         """
         sets = as_label_sets(labels)
-        new = [labels for labels in sets if not isinstance(labels, LabelEmbeddings)]
+        new = [item for item in sets if not isinstance(item, LabelEmbeddings)]
         encode = scoring.once(new, lambda texts: self.session.encode_texts(texts, progress)[0])
         return [
-            labels if isinstance(labels, LabelEmbeddings) else scoring.embed_labels(labels, encode)
-            for labels in sets
+            item if isinstance(item, LabelEmbeddings) else scoring.embed_labels(item, encode)
+            for item in sets
         ]
 
     def predictions(

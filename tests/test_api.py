@@ -127,6 +127,35 @@ def test_an_encoded_set_scores_as_the_set_itself(clf: Classifier, images: Path) 
     assert first == second
 
 
+def test_label_sets_are_encoded_together(
+    clf: Classifier, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts that sets share are encoded once; what is encoded already is taken as it is, in its place."""
+    other = LabelSet.of(["red", "calm"], name="others")
+    apart = [clf.encode_labels(labels) for labels in (COLOURS, other)]
+    calls: list[list[str]] = []
+    plain = clf.encoder.encode_texts
+    monkeypatch.setattr(
+        clf.encoder, "encode_texts", lambda texts: (calls.append(list(texts)), plain(texts))[1]
+    )
+    moods = clf.encode_labels(MOODS)
+    calls.clear()
+    first, second, third = clf.encode_label_sets([COLOURS, moods, other])
+    assert second is moods
+    for one, alone in zip((first, third), apart, strict=True):
+        assert one.labels == alone.labels
+        np.testing.assert_array_equal(one.vectors, alone.vectors)
+    (texts,) = calls
+    assert len(texts) == len(set(texts)) == len(set(prompts(COLOURS) + prompts(other)))
+    assert len(texts) < len(prompts(COLOURS) + prompts(other))
+    assert clf.encode_label_sets([moods]) == [moods]
+    assert len(calls) == 1
+
+
+def prompts(labels: LabelSet) -> list[str]:
+    return [prompt for label in labels.labels for prompt in label.prompts]
+
+
 def test_labels_are_encoded_once_a_run(
     clf: Classifier, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -296,7 +296,7 @@ def test_what_is_no_label_raises_at_the_call(clf: Classifier, red: Path) -> None
             clf.search(red, texts)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nothing to look for"):
         clf.search(red, Query(without="a"))
-    with pytest.raises(ValueError, match="one by one"):
+    with pytest.raises(ValueError, match="encode_label_sets"):
         clf.encode_labels([{"name": "a", "labels": ["a"]}, {"name": "b", "labels": ["a"]}])
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from settings import with_engine
 
 from siglipcli import demo, encoders
 from siglipcli.cli.remedies import with_remedy
-from siglipcli.encoders import ModelSpec, engines, open_encoder
+from siglipcli.encoders import ModelSpec, engines, open_encoder, openvino_runtime
 from siglipcli.encoders.checkpoint import locate
 from siglipcli.errors import CheckpointError, DeviceError
 
@@ -78,12 +78,12 @@ def test_both_runtimes_give_the_same_embeddings(precision: str, cosine: float, c
 def test_texts_through_a_tower_in_parts(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One part after another or all at once, and again after images: the rows are those of the whole tower."""
+    """One part after another, or all at once: the rows are those of the whole tower, before and after images."""
     expected = encoder("openvino", "fp32", cache).encode_texts(PROMPTS)
     monkeypatch.setattr("siglipcli.encoders.openvino_convert._PART_BYTES", 1)
     monkeypatch.setattr("siglipcli.processes.can_start_python", lambda: False)
     spec = ModelSpec("demo", "cpu", "openvino", "fp32", tmp_path, offline=True)
-    for memory in (0, 1 << 40):
+    for memory in (0, 1, 1 << 40):
         ours = open_encoder(spec, tower_memory=memory)
         np.testing.assert_allclose(ours.encode_texts(PROMPTS), expected, atol=1e-6)
         ours.encode_images(drawings(ours.preprocess.size)[:1])
@@ -92,6 +92,51 @@ def test_texts_through_a_tower_in_parts(
     graphs = sorted(path.name for path in (tmp_path / "engines").glob("*/*.xml"))
     assert graphs == ["image.xml", *(f"text-{i:02}.xml" for i in range(1, len(graphs)))]
     assert len(graphs) > 4
+
+
+@pytest.mark.full
+def test_parts_of_two_builds_are_not_mixed(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that is cleared between two parts is built again, and texts pass through the new one from its start."""
+    expected = encoder("openvino", "fp32", cache).encode_texts(PROMPTS)
+    monkeypatch.setattr("siglipcli.encoders.openvino_convert._PART_BYTES", 1)
+    monkeypatch.setattr("siglipcli.processes.can_start_python", lambda: False)
+    ours = encoder("openvino", "fp32", tmp_path)
+    compile_graph, compiled = openvino_runtime._compile, []
+
+    def compiling(folder: Path, model: str, name: str, *options: Any) -> Any:
+        compiled.append(name)
+        if len(compiled) == 3:
+            engines.clear(tmp_path / "engines")
+        return compile_graph(folder, model, name, *options)
+
+    monkeypatch.setattr(openvino_runtime, "_compile", compiling)
+    np.testing.assert_allclose(ours.encode_texts(PROMPTS), expected, atol=1e-6)
+    assert compiled.count("text-01") == 2
+
+
+def test_a_file_that_is_no_part_of_the_engine_is_not_run(own: Path) -> None:
+    """Only what was sealed with an engine is its tower."""
+    expected = encoder("openvino", "fp32", own).encode_texts(PROMPTS)
+    (folder,) = (own / "engines").glob("*-fp32")
+    for name in ("text-2.xml", "text-01 (copy).xml", "image-2.xml"):
+        (folder / name).write_text("<net/>")
+    ours = encoder("openvino", "fp32", own)
+    np.testing.assert_array_equal(ours.encode_texts(PROMPTS), expected)
+    assert ours.encode_images(drawings(ours.preprocess.size)).shape[0] > 1
+
+
+def test_a_graph_of_one_image_takes_many() -> None:
+    """Engines with a fixed batch of one give the rows of all images of a call."""
+    import openvino
+    from openvino import opset13 as ops
+
+    pixels = ops.parameter([1, 2], np.float32)
+    model = openvino.Model([ops.multiply(pixels, np.float32(2))], [pixels])
+    tower = openvino_runtime._Tower(1, [openvino.Core().compile_model(model, "CPU")])
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    np.testing.assert_array_equal(tower.run(rows), 2 * rows)
 
 
 def test_one_image_or_many_give_the_same_rows(cache: Path) -> None:

@@ -33,7 +33,7 @@ def tower(*, shared: bool = False) -> Any:
     return openvino.Model([ops.reduce_mean(node, [1])], [rows])
 
 
-def held(model: Any) -> int:
+def weight_bytes(model: Any) -> int:
     return sum(n.get_byte_size() for n in model.get_ops() if n.get_type_name() == "Constant")
 
 
@@ -54,7 +54,7 @@ def test_parts_give_what_the_whole_gives(most: int, count: int) -> None:
     expected = results([tower()], rows)
     parts = in_parts(tower(), most)
     assert len(parts) == count
-    assert max(map(held, parts)) <= max(most, LAYER)
+    assert max(map(weight_bytes, parts)) <= max(most, LAYER)
     np.testing.assert_allclose(results(parts, rows), expected, rtol=1e-5)
 
 

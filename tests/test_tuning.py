@@ -159,7 +159,7 @@ def test_int8_agrees_on_new_drawings(tuned: dict[str, Any], cache: Path, tmp_pat
             [each.best.label for each in clf.classify(fresh, demo.LABELS)]
             for clf in (exact, quantized)
         ]
-    assert 0.9995 < np.median((rows[0] * rows[1]).sum(axis=1)) < 1 - 1e-7
+    assert 0.999 < np.median((rows[0] * rows[1]).sum(axis=1)) < 1 - 1e-7
     assert np.mean(np.array(best[0]) == np.array(best[1])) >= 0.97
     sizes = [(clf.encoder.folder / "image.bin").stat().st_size for clf in (exact, quantized)]
     assert sizes[1] < 0.9 * sizes[0]  # its largest layer is the last, which stays as it is

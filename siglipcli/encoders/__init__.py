@@ -71,7 +71,8 @@ def open_encoder(
     """Find a model's files, fetching what is missing unless `spec.offline`; towers are read when first used.
 
     Both towers stay loaded where they need at most `tower_memory` bytes of the computer's memory; else
-    one is loaded at a time, and replaces the other. On a GPU both stay in any case.
+    one is loaded at a time, and replaces the other. OpenVINO loads that of texts part by part where it is 0. On a
+    GPU both stay in any case.
     Raises ModelError (unknown, offline, damaged) or DeviceError.
     """
     from siglipcli.encoders.checkpoint import locate

@@ -1,13 +1,13 @@
-"""Quantized activations in the lower half of 8 bits without a sign, so that no sum of products saturates.
+"""Quantized activations in the lower half of 8 bits, without a sign: their products with weights do not saturate.
 
 Processors without instructions for 8-bit products (VNNI, AMX) add two products in 16 bits: 255 · 127 + 255 · 127 does
-not fit there, 127 · 127 + 127 · 127 does. Such sums would be cut off without a word, which costs more than a bit does;
-figures are in benchmarks/notes.md. The upper half stays for values that calibration did not see: they are not cut off
-at twice the range either.
+not fit there, 127 · 127 + 127 · 127 does. Sums that do not fit are cut off, which costs more than a bit does; figures
+are in benchmarks/notes.md. The upper half is for values that calibration did not see: up to twice the range they keep
+their size, though there sums may saturate.
 
 Values below zero are shifted up, and what that adds to a product is taken off its result: weights stay, so it is a
-constant. OpenVINO would do the same with a zero point, and works that out anew whenever it loads the tower: 0.35 s for
-ViT-B-16-SigLIP-384.
+constant. OpenVINO would do the same with a zero point, and works that out anew whenever it loads the tower, half a
+second for ViT-B-16-SigLIP-384.
 """
 
 from __future__ import annotations
@@ -25,31 +25,37 @@ _TOP, _LIMIT = 127, 255  # the highest value of calibration, and of 8 bits
 _LEAST = 1e-30  # width of a range
 
 
-def give_headroom(model: Any) -> None:
-    """Rescale what quantizes the inputs of products in place: their range takes 128 of 256 levels, from the lowest on.
+def give_headroom(model: Any) -> int:
+    """Rescale the quantizers of what products with weights read, in place; return how many.
 
-    Zero stays a level of its own, so that what is 0 stays 0. The first convolution of a tower is left alone: its
-    pixels are 8 bits as they are, and NNCF keeps its weights to 7.
+    Their range takes 128 of 256 levels, from the lowest on. Zero stays a level of its own, so that what is 0 stays 0.
+    Convolutions are left alone: a ViT has one, whose pixels are 8 bits as they are, and NNCF keeps its weights to 7.
     """
+    count = 0
     for node in model.get_ordered_ops():
         if node.get_type_name() != "FakeQuantize":
             continue
         readers = [reader.get_node() for reader in node.output(0).get_target_inputs()]
         layers = [reader for reader in readers if weights_of(reader)]
-        if layers:
-            _rescale(node, layers, has_sign=len(layers) < len(readers))
+        low, high = _value(node, 1), _value(node, 2)
+        if layers and low is not None and high is not None:
+            _rescale(node, _range(low, high), layers, keeps_sign=len(layers) < len(readers))
+            count += 1
     model.validate_nodes_and_infer_types()
+    return count
 
 
-def _rescale(quantizer: Any, layers: list[Any], *, has_sign: bool) -> None:
-    """Give a quantizer headroom; without a sign its `layers` make up for the shift."""
-    low, high = _range(*(_value(quantizer, place) for place in (1, 2)))
-    shift = 0.0 if has_sign else -low
+def _rescale(
+    quantizer: Any, bounds: tuple[float, float], layers: list[Any], *, keeps_sign: bool
+) -> None:
+    """Give a quantizer other bounds; without a sign its `layers` make up for the shift."""
+    low, high = bounds
+    shift = 0.0 if keeps_sign else -low
     for place, value in enumerate((low, high, low + shift, high + shift), 1):
         _set(quantizer, place, value)
     if shift:
         for layer in layers:
-            _take_off(layer, shift)
+            _compensate(layer, shift)
 
 
 def _range(low: float, high: float) -> tuple[float, float]:
@@ -61,21 +67,23 @@ def _range(low: float, high: float) -> tuple[float, float]:
     return -zero * step, (_LIMIT - zero) * step
 
 
-def _take_off(layer: Any, shift: float) -> None:
+def _compensate(layer: Any, shift: float) -> None:
     """Take off a layer's result what inputs that are larger by `shift` add to it."""
     ops = _operations()
     values, scales = weights_of(layer)  # type: ignore[misc]  # it is such a layer
-    more = shift * values.sum(axis=1, dtype=np.int64) * scales[:, 0]  # (out,)
+    excess = shift * values.sum(axis=1, dtype=np.int64) * scales[:, 0]  # (out,)
     readers = layer.output(0).get_target_inputs()
     rank = len(layer.get_output_partial_shape(0))
-    constant = ops.constant(-more.astype(np.float32).reshape(*[1] * (rank - 1), -1))
-    less = ops.add(layer, constant)
+    correction = ops.constant(-excess.astype(np.float32).reshape(*[1] * (rank - 1), -1))
+    corrected = ops.add(layer, correction)
     for reader in readers:
-        reader.replace_source_output(less.output(0))
+        reader.replace_source_output(corrected.output(0))
 
 
-def _value(quantizer: Any, place: int) -> float:
-    return float(constant_of(quantizer.input_value(place)).item())  # type: ignore[union-attr]
+def _value(quantizer: Any, place: int) -> float | None:
+    """Return a bound; None where it is not one number for all channels."""
+    values = constant_of(quantizer.input_value(place))
+    return float(values.item()) if values is not None and values.size == 1 else None
 
 
 def _set(quantizer: Any, place: int, value: float) -> None:

@@ -13,7 +13,7 @@ __all__ = ["constant_of", "weights_of"]
 
 
 def weights_of(layer: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
-    """Return 8-bit weights, int8[out, in], and their scales, float32[out, 1], if a node is a product with such."""
+    """Return 8-bit weights, int8[out, in], and their scales, float32[out, 1], where a node is a product with them."""
     if layer.get_type_name() != "MatMul":
         return None
     attributes = layer.get_attributes()
@@ -37,7 +37,7 @@ def weights_of(layer: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | Non
 
 
 def constant_of(output: Any) -> NDArray[np.float32] | None:
-    """Return the values of a constant of floats, which may be stored as float16; None for what is none."""
+    """Return the values of a constant of floats, which may be stored as float16; None for another node."""
     node = output.get_node()
     if node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()

@@ -70,7 +70,7 @@ def convert_towers(checkpoint: Checkpoint, weights: str, folder: Path) -> None:
 def convert(checkpoint: Checkpoint, tower: str, folder: Path, *, weights: str) -> None:
     """Write the `image` or `text` tower into `folder`, for any batch size, its `weights` fp32 or fp16.
 
-    The text tower is written in parts: a run's prompts pass through it at once, the image tower stays for a folder.
+    The text tower is written in parts, so that only one of them needs to be in memory.
     """
     openvino = library()
     graph, example = _traced(checkpoint, tower)

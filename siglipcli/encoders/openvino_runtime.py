@@ -16,7 +16,7 @@ from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from siglipcli.errors import DeviceError
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from siglipcli.encoders.tuned import TunedEngine
 
 __all__ = ["OpenVINOEncoder", "is_installed", "library", "manifest", "streams", "version"]
+
+T = TypeVar("T")
 
 _TOWERS = ("image", "text")
 _TEXT_CHUNK = 64  # prompts encoded at a time
@@ -110,8 +112,8 @@ def streams(processors: int) -> int:
 class OpenVINOEncoder:
     """An `Encoder` on OpenVINO, of which a tower is compiled when first used.
 
-    Both towers stay where `tower_memory` (bytes) is enough for them; else only that of images does, and texts pass
-    through one part of theirs after another.
+    Both towers stay where `tower_memory` (bytes) is enough for them; else the one replaces the other. Where it is 0,
+    texts pass through one part of theirs after another, and none of it stays.
     Making one builds the engine if need be (seconds to minutes, once a checkpoint and precision).
     Raises DeviceError for a precision that OpenVINO does not run on a CPU.
     """
@@ -153,6 +155,7 @@ class OpenVINOEncoder:
         self.batch_limit = sys.maxsize
         self._lock = threading.Lock()
         self._keeps_both = _memory_of_towers(self._engines) <= tower_memory
+        self._keeps_texts = tower_memory > 0
         self._towers: dict[str, _Tower] = {}
         self._images = 0
         for words in self.tuned.warnings(machine.processor()) if self.tuned else ():
@@ -192,28 +195,38 @@ class OpenVINOEncoder:
         ids = self.tokenizer(texts)
         chunks = [ids[i : i + _TEXT_CHUNK] for i in range(0, len(ids), _TEXT_CHUNK)]
         with self._lock:
-            if not self._keeps_both:  # an image waits until the end: it would bring its tower
+            if not self._keeps_texts:
                 return np.concatenate(self._in_parts(chunks))
             tower = self._tower("text", 1)
+            if not self._keeps_both:  # an image waits until the end: it would bring its tower
+                return np.concatenate([tower.run(chunk) for chunk in chunks])
         return np.concatenate([tower.run(chunk) for chunk in chunks])
 
     def _in_parts(self, chunks: list[NDArray[Any]]) -> list[NDArray[np.float32]]:
         """Encode chunks of token ids by one part of the tower after another, of which none stays."""
         self._towers.clear()
-        for graph in self._engines["text"].graphs["text"]:
-            part = _Tower(1, [self._compiled("text", graph, 1)])
-            chunks = [part.run(chunk) for chunk in chunks]
-            del part  # so that its memory is free for the next
-        return chunks
+
+        def rows(graphs: list[str]) -> list[NDArray[np.float32]]:
+            rows = chunks
+            for graph in graphs:
+                part = _Tower(1, [self._compiled("text", graph, 1)])
+                rows = [part.run(chunk) for chunk in rows]
+                del part  # so that its memory is free for the next
+            return rows
+
+        return self._engines["text"].whole("text", rows)
 
     def _tower(self, name: str, count: int) -> _Tower:
         """Return a tower compiled for `count` streams; what it replaces is let go first."""
         tower = self._towers.get(name)
         if tower is None or tower.count != count:
             self._towers.pop(name, None)
+            if not self._keeps_both:
+                self._towers.clear()
             tower = None  # the last reference, so that its memory is free for the next
-            graphs = self._engines[name].graphs[name]
-            compiled = [self._compiled(name, graph, count) for graph in graphs]
+            compiled = self._engines[name].whole(
+                name, lambda graphs: [self._compiled(name, graph, count) for graph in graphs]
+            )
             tower = self._towers[name] = _Tower(count, compiled)
         return tower
 
@@ -226,8 +239,8 @@ class OpenVINOEncoder:
             except DeviceError:
                 if engine.is_as_opened():
                     raise
-            else:  # a tuned one may have been replaced by another
-                if not self.tuned or engine.is_as_opened():
+            else:  # one that was replaced may have other graphs
+                if engine.is_as_opened():
                     return compiled
             engine.open()
 
@@ -244,19 +257,25 @@ class _Engine:
 
     def open(self) -> None:
         """Find the engine, or build it; once more where another process clears it at this moment."""
-        seal, names = None, []
-        while seal is None or not names:
+        while True:
             self.folder = self._find()
-            seal = engines.seal(self.folder)
-            names = sorted(path.stem for path in self.folder.glob("*.xml"))
-        self._seal = seal
-        self.graphs = {
-            tower: [name for name in names if name.startswith(tower)] for tower in _TOWERS
-        }
+            self._seal = engines.seal(self.folder)
+            files = engines.facts(self.folder)["files"]
+            if self._seal and self.is_as_opened():
+                break
+        self.graphs = {tower: _graphs(files, tower) for tower in _TOWERS}
 
     def is_as_opened(self) -> bool:
         """Whether it is there, and the same one."""
         return engines.seal(self.folder) == self._seal
+
+    def whole(self, tower: str, work: Callable[[list[str]], T]) -> T:
+        """Return what `work` makes of a tower's graphs, all of one build: it starts over where another is opened."""
+        while True:
+            seal = self._seal
+            result = work(self.graphs[tower])
+            if self._seal == seal:
+                return result
 
 
 class _Draft(_Engine):
@@ -265,6 +284,7 @@ class _Draft(_Engine):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.graphs = {"image": ["image"]}
+        self._seal = None
 
     def is_as_opened(self) -> bool:
         """Whether it is the same one."""
@@ -278,17 +298,24 @@ class _Tower:
         self.count = count  # streams
         self._compiled = compiled
         self._takes_one = compiled[0].input(0).get_partial_shape()[0].is_static
-        self._requests = threading.local()
+        self._own = threading.local()
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Return what the last graph gives, float32[n, d] at the tower's end, for what the first one takes."""
+        """Run the graphs in order on a batch of any size; return what the last one gives, float32[n, …]."""
         if self._takes_one and len(batch) > 1:
             return np.concatenate([self.run(batch[i : i + 1]) for i in range(len(batch))])
-        if not hasattr(self._requests, "each"):
-            self._requests.each = [graph.create_infer_request() for graph in self._compiled]
-        for graph, request in zip(self._compiled, self._requests.each, strict=True):
+        if not hasattr(self._own, "requests"):
+            self._own.requests = [graph.create_infer_request() for graph in self._compiled]
+        for graph, request in zip(self._compiled, self._own.requests, strict=True):
             batch = request.infer({0: batch})[graph.output(0)]
         return np.array(batch, dtype=np.float32)
+
+
+def _graphs(files: Iterable[str], tower: str) -> list[str]:
+    """Return the names of a tower's graphs, in order."""
+    names = [name.removesuffix(".xml") for name in files if name.endswith(".xml")]
+    mine = [name for name in names if name.partition("-")[0] == tower]
+    return sorted(mine, key=lambda name: (len(name), name))
 
 
 def _require_utf8(cache_dir: Path) -> None:

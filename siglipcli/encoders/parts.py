@@ -18,19 +18,19 @@ __all__ = ["in_parts"]
 def in_parts(model: Any, most: int) -> list[Any]:
     """Divide an OpenVINO model where one tensor is all that goes on; each part has at most `most` bytes of weights.
 
-    A part has more where the model cannot be divided further. The model has one input, which the first part
-    takes, and it is used up. Each part takes what the one before gives.
+    A part has more where the model cannot be divided further. The first part takes the model's one input, and each
+    other one what the part before it gives. The model itself is changed, and cannot be used any more.
     """
     library()
     from openvino import Model, opset13
 
     parts, inputs = [], model.get_parameters()
     for output in _chosen(model, most):
-        given = opset13.parameter(output.get_partial_shape(), output.get_element_type())
+        parameter = opset13.parameter(output.get_partial_shape(), output.get_element_type())
         for reader in output.get_target_inputs():
-            reader.replace_source_output(given.output(0))
+            reader.replace_source_output(parameter.output(0))
         parts.append(Model([output], inputs))
-        inputs = [given]
+        inputs = [parameter]
     return [*parts, Model(model.get_results(), inputs)]
 
 
@@ -54,44 +54,44 @@ def _cuts(model: Any) -> Iterator[tuple[Any, int]]:
     nodes = [node for node in model.get_ordered_ops() if node.get_type_name() != "Result"]
     weights = _Weights()
     computed = [node for node in nodes if not weights.is_of(node)]
-    place = {node.get_friendly_name(): i for i, node in enumerate(computed)}
+    place = {node.get_name(): i for i, node in enumerate(computed)}
     furthest = total = 0  # the last node that reads what those before gave
     for i, node in enumerate(computed):
         total += weights.bytes_of(node)
         if furthest <= i and node.get_output_size() == 1:
             yield node.output(0), total
         readers = (reader for output in node.outputs() for reader in output.get_target_inputs())
-        reading = [place.get(reader.get_node().get_friendly_name(), 0) for reader in readers]
+        reading = [place.get(reader.get_node().get_name(), 0) for reader in readers]
         furthest = max([furthest, *reading])
 
 
 class _Weights:
-    """Tells what is computed from constants alone, and counts constants, each where it is used first."""
+    """Which nodes are computed from constants alone, and the bytes of constants, each counted where it is read first."""
 
     def __init__(self) -> None:
         self._constant: dict[str, int] = {}  # bytes not counted yet, by the name of the node
 
     def is_of(self, node: Any) -> bool:
-        """Whether a node is a weight, or is made of weights; asked in the order of the graph."""
-        name = node.get_friendly_name()
+        """Whether a node is a weight, or is made of weights; to be called in the order of the graph."""
+        name = node.get_name()
         if node.get_type_name() == "Constant":
             self._constant[name] = node.get_byte_size()
             return True
         sources = _sources(node)
         if not sources or not all(source in self._constant for source in sources):
             return False
-        self._constant[name] = sum(self._taken(source) for source in sources)
+        self._constant[name] = sum(self._take(source) for source in sources)
         return True
 
     def bytes_of(self, node: Any) -> int:
         """Return the bytes that a computed node is the first to read."""
-        return sum(self._taken(source) for source in _sources(node) if source in self._constant)
+        return sum(self._take(source) for source in _sources(node) if source in self._constant)
 
-    def _taken(self, name: str) -> int:
+    def _take(self, name: str) -> int:
         size, self._constant[name] = self._constant[name], 0
         return size
 
 
 def _sources(node: Any) -> list[str]:
     inputs = (node.input_value(i) for i in range(node.get_input_size()))
-    return [source.get_node().get_friendly_name() for source in inputs]
+    return [source.get_node().get_name() for source in inputs]

@@ -67,7 +67,7 @@ class _Rewriter:
 
     def _map_of(self, rows: Any, tokens: int) -> Any:
         """Return the output that has rows as a feature map."""
-        name = rows.get_node().get_friendly_name()
+        name = rows.get_node().get_name()
         if name in self._maps:
             return self._maps[name]
         channels = rows.get_partial_shape()[2].get_length()
@@ -98,7 +98,7 @@ class _Rewriter:
         rows = self._ops.reshape(rows, np.array([-1, tokens, channels]), special_zero=False)
         for reader in readers:
             reader.replace_source_output(rows.output(0))
-        self._maps[rows.get_friendly_name()] = last.output(0)
+        self._maps[rows.get_name()] = last.output(0)
 
 
 def _following(readers: Iterable[Any], channels: int) -> Any:

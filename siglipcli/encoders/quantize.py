@@ -62,15 +62,15 @@ def quantize(
     """Quantize the tower `graph` on the first `count` images of `pixels` and write it into `folder` as image.xml.
 
     `pixels` is an .npy file, uint8[n, size, size, 3]; the graph that is written takes one image. What is not quantized
-    keeps its `weights`, fp32 or fp16. The same tower with layers as convolutions goes into a folder of `folder`, and notes of the layers beside it, for
-    `forms` and `read_layers`. Raises what NNCF and OpenVINO raise.
+    keeps its `weights`, fp32 or fp16. The same tower with layers as convolutions goes into a folder of `folder`, and
+    notes of the layers beside it, for `forms` and `read_layers`. Raises what NNCF and OpenVINO raise.
     """
     images = np.load(pixels, mmap_mode="r")[:count]
     model = core().read_model(graph)
     ordered = _layers(model)
     with _without_torch():
         quantized = _quantized(model, images, recipe)
-    errors = _errors(quantized, images[:_RANKED_ON])
+    errors = _errors(quantized, images[:_RANKED_ON])  # before the shift that headroom brings
     give_headroom(quantized)
     _fix_batch(quantized)
     note = {
