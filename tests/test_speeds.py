@@ -71,15 +71,21 @@ def test_the_list_has_a_column_for_int8(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Speeds, "read", lambda: speeds)
     result = CliRunner().invoke(app, ["models", "list"])
     head, *lines = (re.split(r"  +", line.strip()) for line in result.stdout.splitlines())
-    column = head.index("at int8")
-    assert head[column - 1 : column + 2] == ["images/s", "at int8", "GB"]
+    column = head.index("int8")
+    assert head[column - 1 : column + 2] == ["img/s", "int8", "GB"]
     cells = {line[0]: line[column - 1 : column + 2] for line in lines}
     assert cells["ViT-B-16-SigLIP-384"] == ["3.6", "5.9", "0.5"]
     assert cells["ViT-B-16-SigLIP"][1] == "–"
     assert "on A processor" in result.stderr
     for figures in speeds.towers.values():
         figures.pop("int8", None)
-    assert "at int8" not in CliRunner().invoke(app, ["models", "list"]).stdout
+    assert "int8" not in CliRunner().invoke(app, ["models", "list"]).stdout
+
+
+def test_the_list_fits_80_columns() -> None:
+    """With all figures that were measured, the longest name in one piece."""
+    lines = CliRunner().invoke(app, ["models", "list"]).stdout.splitlines()
+    assert max(map(len, lines)) <= 80
 
 
 def test_encoders_are_timed_in_turns(encoder: FakeEncoder) -> None:

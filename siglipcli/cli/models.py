@@ -47,9 +47,13 @@ def list_models(
         print_json(models)
         return
     print_models(models, measured=bool(measured.towers), here=here)
-    note = f" images/s and GB (peak memory): on {measured.machine}." if measured.towers else ""
+    note = (
+        f" img/s (images a second, also at int8) and GB (peak memory): on {measured.machine}."
+        if measured.towers
+        else ""
+    )
     typer.echo(
-        f"px: pixels a side; params: millions; ImageNet: zero-shot top-1, percent.{note} The default is {catalog.DEFAULT}; `siglip models pull NAME` gets "
+        f"px: pixels a side; params: millions; top-1: of ImageNet, zero-shot, percent.{note} The default is {catalog.DEFAULT}; `siglip models pull NAME` gets "
         "a model. A folder, hf-hub:ORG/NAME and demo are models too.",
         err=True,
     )

@@ -206,7 +206,7 @@ class OpenVINOEncoder:
         """Encode chunks of token ids by one part of the tower after another, of which none stays."""
         self._towers.clear()
 
-        def rows(graphs: list[str]) -> list[NDArray[np.float32]]:
+        def encode(graphs: list[str]) -> list[NDArray[np.float32]]:
             rows = chunks
             for graph in graphs:
                 part = _Tower(1, [self._compiled("text", graph, 1)])
@@ -214,7 +214,7 @@ class OpenVINOEncoder:
                 del part  # so that its memory is free for the next
             return rows
 
-        return self._engines["text"].whole("text", rows)
+        return self._engines["text"].whole("text", encode)
 
     def _tower(self, name: str, count: int) -> _Tower:
         """Return a tower compiled for `count` streams; what it replaces is let go first."""
@@ -260,10 +260,10 @@ class _Engine:
         while True:
             self.folder = self._find()
             self._seal = engines.seal(self.folder)
-            files = engines.facts(self.folder)["files"]
+            sealed = engines.facts(self.folder)["files"]
             if self._seal and self.is_as_opened():
                 break
-        self.graphs = {tower: _graphs(files, tower) for tower in _TOWERS}
+        self.graphs = {tower: _graphs(sealed, tower) for tower in _TOWERS}
 
     def is_as_opened(self) -> bool:
         """Whether it is there, and the same one."""

@@ -24,15 +24,10 @@ def print_models(models: Sequence[Facts], *, measured: bool, here: bool) -> None
     `measured`: with the speeds that were published; `here`: those that are here alone, with what was timed on this
     machine.
     """
-    titles = [
-        "name",
-        "px",
-        "params",
-        "ImageNet",
-    ]  # short: without int8 the whole list fits 80 columns
+    titles = ["name", "px", "params", "top-1"]  # short: the whole list fits 80 columns
     has_int8 = any(model["int8_images_per_second"] for model in models)
-    titles += ["images/s", *(["at int8"] if has_int8 else []), "GB"] if measured else []
-    titles += ["images/s here", "lang"] if here else ["lang", "here"]
+    titles += ["img/s", *(["int8"] if has_int8 else []), "GB"] if measured else []
+    titles += ["img/s here", "lang"] if here else ["lang", "here"]
     rows = [_row(model, titles) for model in models]
     print_table(titles, rows, right=set(titles[1:]) - {"lang", "here"})
 
@@ -42,11 +37,11 @@ def _row(facts: Facts, titles: Sequence[str]) -> list[str]:
         "name": facts["name"],
         "px": str(facts["image_size"]),
         "params": f"{facts['parameters_millions']:,.0f}",
-        "ImageNet": _number(facts["imagenet_top1"], ".1f"),
-        "images/s": _number(facts["images_per_second"], ".3g"),
-        "at int8": _number(facts["int8_images_per_second"], ".3g"),
+        "top-1": _number(facts["imagenet_top1"], ".1f"),
+        "img/s": _number(facts["images_per_second"], ".3g"),
+        "int8": _number(facts["int8_images_per_second"], ".3g"),
         "GB": _number(facts["peak_mb"] and facts["peak_mb"] / 1000, ".1f"),
-        "images/s here": _number(facts.get("images_per_second_here"), ".3g"),
+        "img/s here": _number(facts.get("images_per_second_here"), ".3g"),
         "lang": "many" if facts["multilingual"] else "en",
         "here": "yes" if facts["here"] else "",
     }
