@@ -47,12 +47,12 @@ def _version(library: str) -> str:
 
 def devices() -> Iterator[tuple[str, str]]:
     """Yield processors, devices and runtimes."""
-    from siglipcli.encoders import openvino_runtime, torch_runtime
+    from siglipcli.encoders import openvino_library, torch_runtime
     from siglipcli.machine import available_cpus
 
     yield "processors", f"{available_cpus()} for this process, of {os.cpu_count()}"
     yield "devices", ", ".join(torch_runtime.devices())
-    compiled = f"{openvino_runtime.version()} (cpu), " if openvino_runtime.is_installed() else ""
+    compiled = f"{openvino_library.version()} (cpu), " if openvino_library.is_installed() else ""
     yield "runtimes", f"{compiled}torch {_version('torch')} (any device)"
 
 
@@ -69,12 +69,12 @@ def files(cache_dir: Path | None) -> Iterator[tuple[str, str]]:
 
 def tuned(cache_dir: Path | None) -> Iterator[tuple[str, str]]:
     """Yield the int8 engines, and what was measured of them."""
-    from siglipcli.encoders import openvino_runtime
+    from siglipcli.encoders import openvino_library
     from siglipcli.encoders import tuned as engines
     from siglipcli.machine import cache_folder
     from siglipcli.outputs import tuning_report
 
-    installed = openvino_runtime.version() if openvino_runtime.is_installed() else ""
+    installed = openvino_library.version() if openvino_library.is_installed() else ""
     for engine in engines.every(cache_folder(cache_dir) / "engines"):
         measured = {"runtime": engine.runtime, "is_usable": engine.runtime == installed}
         yield "int8", f"{engine.model}: {tuning_report.line(engine.facts | measured)}"

@@ -74,11 +74,11 @@ def _delete(files: list[Path]) -> int:
 
 def prune_engines(folder: Path) -> int | None:
     """Drop engines that this installation cannot use; return the bytes freed, None without OpenVINO."""
-    from siglipcli.encoders import engines, openvino_runtime
+    from siglipcli.encoders import engines, openvino_library
 
-    if not openvino_runtime.is_installed():
+    if not openvino_library.is_installed():
         return None
-    return engines.prune(folder / "engines", openvino_runtime.version())
+    return engines.prune(folder / "engines", openvino_library.version())
 
 
 def prune_embeddings(folder: Path, limit: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from siglipcli import files
-from siglipcli.encoders.openvino_runtime import library
+from siglipcli.encoders.openvino_library import library
 from siglipcli.encoders.quantize import Recipe, quantize
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 import render_api
 
 import siglipcli
-from siglipcli.encoders import openvino_runtime
+from siglipcli.encoders import openvino_library
 
 PAGE = render_api.PAGE.read_text(encoding="utf-8")
 ROOT = Path(siglipcli.__file__).parent.parent
@@ -98,7 +98,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Every example of the page gives what it shows, from top to bottom."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(openvino_runtime, "is_installed", lambda: False)  # it would build an engine
+    monkeypatch.setattr(openvino_library, "is_installed", lambda: False)  # it would build an engine
     text = render_api.examples(PAGE)
     test = doctest.DocTestParser().get_doctest(text, {}, "python-api", str(render_api.PAGE), 0)
     assert len(test.examples) > 30

@@ -41,7 +41,7 @@ def _settings(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path) -> N
     settle(monkeypatch, tmp_path, cache, columns=100)
     monkeypatch.delenv("SIGLIP_MODEL")
     # `demo` takes what suits the machine; here no engine is built for it
-    monkeypatch.setattr("siglipcli.encoders.openvino_runtime.is_installed", lambda: False)
+    monkeypatch.setattr("siglipcli.encoders.openvino_library.is_installed", lambda: False)
 
 
 def run(*arguments: str | Path, stdin: bytes | None = None, model: str | None = "demo") -> Result:

@@ -26,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _photos(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path) -> None:
     """A folder `photos` with two drawings, a sidecar and a file that is cut short."""
     settle(monkeypatch, tmp_path, cache, columns=100)
-    monkeypatch.setattr("siglipcli.encoders.openvino_runtime.is_installed", lambda: False)
+    monkeypatch.setattr("siglipcli.encoders.openvino_library.is_installed", lambda: False)
     Path("photos").mkdir()
     for name in ("blue-heart.jpg", "green-star.png"):
         shutil.copy(demo.IMAGES / name, "photos")

@@ -31,7 +31,7 @@ def photos(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path) -> Path
     """A folder with two photos that have a tag, one that has none, and a text that is no image."""
     settle(monkeypatch, tmp_path, cache, columns=100)
     monkeypatch.setenv("SIGLIP_MODEL", "demo")
-    monkeypatch.setattr("siglipcli.encoders.openvino_runtime.is_installed", lambda: False)
+    monkeypatch.setattr("siglipcli.encoders.openvino_library.is_installed", lambda: False)
     folder = tmp_path / "photos"
     folder.mkdir()
     for name in ("blue-heart.jpg", "green-star.png", "yellow-bolt.png"):

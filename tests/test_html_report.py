@@ -534,7 +534,7 @@ def here(monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path) -> Path:
     for name, value in {"CACHE_DIR": str(cache), "RUNTIME": "torch", "DEVICE": "cpu", "OFFLINE": "1",
                         "PRECISION": "fp32"}.items():  # fmt: skip
         monkeypatch.setenv(f"SIGLIP_{name}", value)
-    monkeypatch.setattr("siglipcli.encoders.openvino_runtime.is_installed", lambda: False)
+    monkeypatch.setattr("siglipcli.encoders.openvino_library.is_installed", lambda: False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -215,7 +215,7 @@ def test_a_run_finds_raw_in_folders_and_the_store_knows_it(
 ) -> None:
     """Scored by its preview; a second run encodes nothing; embeddings of it are the preview's."""
     settle(monkeypatch, tmp_path, tmp_path / "cache")
-    monkeypatch.setattr("siglipcli.encoders.openvino_runtime.is_installed", lambda: False)
+    monkeypatch.setattr("siglipcli.encoders.openvino_library.is_installed", lambda: False)
     heart = Image.open(demo.IMAGES / "blue-heart.jpg").convert("RGB")
     Path("photos").mkdir()
     Path("photos/a.DNG").write_bytes(dng(scene(), (jpeg(heart), heart.size)))

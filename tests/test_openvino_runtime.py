@@ -74,41 +74,43 @@ def test_both_runtimes_give_the_same_embeddings(precision: str, cosine: float, c
         assert (mine * reference).sum(axis=1).min() > cosine
 
 
-@pytest.mark.full
-def test_texts_through_a_tower_in_parts(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One part after another, or all at once: the rows are those of the whole tower, before and after images."""
-    expected = encoder("openvino", "fp32", cache).encode_texts(PROMPTS)
+@pytest.fixture
+def in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, whose engines get a text tower in as many parts as can be, and are built in this process."""
     monkeypatch.setattr("siglipcli.encoders.openvino_convert._PART_BYTES", 1)
     monkeypatch.setattr("siglipcli.processes.can_start_python", lambda: False)
-    spec = ModelSpec("demo", "cpu", "openvino", "fp32", tmp_path, offline=True)
+    return tmp_path
+
+
+@pytest.mark.full
+def test_texts_through_a_tower_in_parts(cache: Path, in_parts: Path) -> None:
+    """One part after another, or all at once: the rows are those of the whole tower, before and after images."""
+    expected = encoder("openvino", "fp32", cache).encode_texts(PROMPTS)
+    spec = ModelSpec("demo", "cpu", "openvino", "fp32", in_parts, offline=True)
     for memory in (0, 1, 1 << 40):
         ours = open_encoder(spec, tower_memory=memory)
         np.testing.assert_allclose(ours.encode_texts(PROMPTS), expected, atol=1e-6)
         ours.encode_images(drawings(ours.preprocess.size)[:1])
         many = ours.encode_texts(PROMPTS * 40)
         np.testing.assert_allclose(many, np.tile(expected, (40, 1)), atol=1e-6)
-    graphs = sorted(path.name for path in (tmp_path / "engines").glob("*/*.xml"))
+    graphs = sorted(path.name for path in (in_parts / "engines").glob("*/*.xml"))
     assert graphs == ["image.xml", *(f"text-{i:02}.xml" for i in range(1, len(graphs)))]
     assert len(graphs) > 4
 
 
 @pytest.mark.full
 def test_parts_of_two_builds_are_not_mixed(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, in_parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An engine that is cleared between two parts is built again, and texts pass through the new one from its start."""
     expected = encoder("openvino", "fp32", cache).encode_texts(PROMPTS)
-    monkeypatch.setattr("siglipcli.encoders.openvino_convert._PART_BYTES", 1)
-    monkeypatch.setattr("siglipcli.processes.can_start_python", lambda: False)
-    ours = encoder("openvino", "fp32", tmp_path)
+    ours = encoder("openvino", "fp32", in_parts)
     compile_graph, compiled = openvino_runtime._compile, []
 
     def compiling(folder: Path, model: str, name: str, *options: Any) -> Any:
         compiled.append(name)
         if len(compiled) == 3:
-            engines.clear(tmp_path / "engines")
+            engines.clear(in_parts / "engines")
         return compile_graph(folder, model, name, *options)
 
     monkeypatch.setattr(openvino_runtime, "_compile", compiling)

@@ -117,7 +117,7 @@ def _reason(error: Exception) -> str:
 
 def _wants_openvino(spec: ModelSpec) -> bool:
     """Choose the runtime without importing either. Raises DeviceError for what is not available."""
-    from siglipcli.encoders import openvino_runtime
+    from siglipcli.encoders import openvino_library
 
     if spec.runtime == "openvino":
         if spec.device not in {"auto", "cpu"}:
@@ -126,12 +126,12 @@ def _wants_openvino(spec: ModelSpec) -> bool:
                 code="openvino_device",
                 device=spec.device,
             )
-        if not openvino_runtime.is_installed():
+        if not openvino_library.is_installed():
             raise DeviceError("OpenVINO is not installed", code="openvino")
         return True
     if spec.runtime == "torch" or not precisions.is_on_openvino(spec.precision):
         return False
-    if not openvino_runtime.is_installed():
+    if not openvino_library.is_installed():
         if precisions.is_only_on_openvino(spec.precision):
             raise DeviceError(
                 f"OpenVINO is not installed, and nothing else runs {spec.precision}.",

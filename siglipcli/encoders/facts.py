@@ -95,12 +95,12 @@ def tuned_facts(cache_dir: Path, fingerprint: str) -> dict[str, Any] | None:
 
     `runtime` is the library and version that made it, `is_usable` whether that is the one installed.
     """
-    from siglipcli.encoders import openvino_runtime, tuned
+    from siglipcli.encoders import openvino_library, tuned
 
     engine = next(tuned.every(cache_dir / "engines", fingerprint), None)
     if engine is None:
         return None
-    installed = openvino_runtime.version() if openvino_runtime.is_installed() else ""
+    installed = openvino_library.version() if openvino_library.is_installed() else ""
     return engine.facts | {"runtime": engine.runtime, "is_usable": engine.runtime == installed}
 
 

@@ -12,12 +12,15 @@ second for ViT-B-16-SigLIP-384.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from siglipcli.encoders.int8_layers import constant_of, weights_of
-from siglipcli.encoders.openvino_runtime import library
+from siglipcli.encoders.openvino_library import operations
+
+if TYPE_CHECKING:
+    from siglipcli.encoders.int8_layers import Weights
 
 __all__ = ["give_headroom"]
 
@@ -36,7 +39,7 @@ def give_headroom(model: Any) -> int:
         if node.get_type_name() != "FakeQuantize":
             continue
         readers = [reader.get_node() for reader in node.output(0).get_target_inputs()]
-        layers = [reader for reader in readers if weights_of(reader)]
+        layers = [(reader, weights) for reader in readers if (weights := weights_of(reader))]
         low, high = _value(node, 1), _value(node, 2)
         if layers and low is not None and high is not None:
             _rescale(node, _range(low, high), layers, keeps_sign=len(layers) < len(readers))
@@ -46,16 +49,20 @@ def give_headroom(model: Any) -> int:
 
 
 def _rescale(
-    quantizer: Any, bounds: tuple[float, float], layers: list[Any], *, keeps_sign: bool
+    quantizer: Any,
+    bounds: tuple[float, float],
+    layers: list[tuple[Any, Weights]],
+    *,
+    keeps_sign: bool,
 ) -> None:
-    """Give a quantizer other bounds; without a sign its `layers` make up for the shift."""
+    """Give a quantizer other bounds; without a sign its `layers`, with their weights, make up for the shift."""
     low, high = bounds
     shift = 0.0 if keeps_sign else -low
     for place, value in enumerate((low, high, low + shift, high + shift), 1):
         _set(quantizer, place, value)
     if shift:
-        for layer in layers:
-            _compensate(layer, shift)
+        for layer, weights in layers:
+            _compensate(layer, weights, shift)
 
 
 def _range(low: float, high: float) -> tuple[float, float]:
@@ -67,10 +74,10 @@ def _range(low: float, high: float) -> tuple[float, float]:
     return -zero * step, (_LIMIT - zero) * step
 
 
-def _compensate(layer: Any, shift: float) -> None:
+def _compensate(layer: Any, weights: Weights, shift: float) -> None:
     """Take off a layer's result what inputs that are larger by `shift` add to it."""
-    ops = _operations()
-    values, scales = weights_of(layer)  # type: ignore[misc]  # it is such a layer
+    ops = operations()
+    values, scales = weights
     excess = shift * values.sum(axis=1, dtype=np.int64) * scales[:, 0]  # (out,)
     readers = layer.output(0).get_target_inputs()
     rank = len(layer.get_output_partial_shape(0))
@@ -88,12 +95,5 @@ def _value(quantizer: Any, place: int) -> float | None:
 
 def _set(quantizer: Any, place: int, value: float) -> None:
     shape = list(quantizer.input_value(place).get_shape())
-    constant = _operations().constant(np.full(shape, value, np.float32))
+    constant = operations().constant(np.full(shape, value, np.float32))
     quantizer.input(place).replace_source_output(constant.output(0))
-
-
-def _operations() -> Any:
-    library()
-    from openvino import opset13
-
-    return opset13

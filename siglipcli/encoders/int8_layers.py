@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from numpy.typing import NDArray
+
+    Weights: TypeAlias = tuple[NDArray[np.int8], NDArray[np.float32]]
+    """int8[out, in], and scales, float32[out, 1]."""
 
 __all__ = ["constant_of", "weights_of"]
 
 
-def weights_of(layer: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+def weights_of(layer: Any) -> Weights | None:
     """Return 8-bit weights, int8[out, in], and their scales, float32[out, 1], where a node is a product with them."""
     if layer.get_type_name() != "MatMul":
         return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import normalize
 
-from siglipcli.encoders.openvino_runtime import library
+from siglipcli.encoders.openvino_library import library
 from siglipcli.encoders.parts import in_parts
 from siglipcli.encoders.tokens import Tokenizer
 from siglipcli.encoders.torch_runtime import build_tower

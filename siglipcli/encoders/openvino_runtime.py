@@ -12,9 +12,7 @@ import logging
 import sys
 import threading
 from contextlib import ExitStack, contextmanager, suppress
-from functools import cache, partial
-from importlib.util import find_spec
-from pathlib import Path
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,12 +20,14 @@ import numpy as np
 
 from siglipcli import files, machine
 from siglipcli.encoders import engines, precisions
+from siglipcli.encoders.openvino_library import core, version
 from siglipcli.encoders.tokens import Tokenizer
 from siglipcli.errors import DeviceError
 from siglipcli.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from siglipcli.encoders.precisions import Precision
     from siglipcli.encoders.tuned import TunedEngine
 
-__all__ = ["OpenVINOEncoder", "is_installed", "library", "manifest", "streams", "version"]
+__all__ = ["OpenVINOEncoder", "manifest", "streams"]
 
 T = TypeVar("T")
 
@@ -45,59 +45,6 @@ _STREAM_PROCESSORS = 4
 _CONVERT = "siglipcli.encoders.openvino_convert:convert_towers"
 
 logger = logging.getLogger("siglipcli")
-
-
-def is_installed() -> bool:
-    """Whether OpenVINO is installed; it is not imported."""
-    return find_spec("openvino") is not None
-
-
-def library() -> Any:
-    """Return the openvino module, imported without its telemetry.
-
-    That asks for consent at the terminal and reports use over the network. A None in `sys.modules` is
-    a failed import to Python, for which OpenVINO has a stub.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    # Bindings are made ready at their first use: two threads at once can make that a deadlock.
-    openvino.Tensor(np.zeros(1, np.uint8)).data  # noqa: B018
-    return openvino
-
-
-_core_lock = threading.Lock()
-
-
-def core() -> Any:
-    """Return OpenVINO's core, one that is kept until the process ends.
-
-    Its CPU plugin gives the thread that loads it an alternate signal stack (OpenVINO 2026), and takes
-    that away from the wrong thread where another one lets the last model go: the next signal would
-    crash the process.
-    """
-    with _core_lock:  # `cache` alone would let two threads make two
-        return _core()
-
-
-@cache
-def _core() -> Any:
-    return library().Core()
-
-
-def version() -> str:
-    """Return what engines are built by: the library and its version.
-
-    Read off the name of its metadata folder: to import importlib.metadata takes 25 ms of every run.
-    """
-    spec = find_spec("openvino")
-    assert spec is not None
-    assert spec.origin is not None
-    for folder in Path(spec.origin).parents[1].glob("openvino-[0-9]*.dist-info"):
-        return folder.name.removesuffix(".dist-info").replace("-", " ")
-    from importlib import metadata
-
-    return f"openvino {metadata.version('openvino')}"
 
 
 def streams(processors: int) -> int:

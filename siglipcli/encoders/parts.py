@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from siglipcli.encoders.openvino_runtime import library
+from siglipcli.encoders.openvino_library import library, operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,17 +21,15 @@ def in_parts(model: Any, most: int) -> list[Any]:
     A part has more where the model cannot be divided further. The first part takes the model's one input, and each
     other one what the part before it gives. The model itself is changed, and cannot be used any more.
     """
-    library()
-    from openvino import Model, opset13
-
+    make, ops = library().Model, operations()
     parts, inputs = [], model.get_parameters()
     for output in _chosen(model, most):
-        parameter = opset13.parameter(output.get_partial_shape(), output.get_element_type())
+        parameter = ops.parameter(output.get_partial_shape(), output.get_element_type())
         for reader in output.get_target_inputs():
             reader.replace_source_output(parameter.output(0))
-        parts.append(Model([output], inputs))
+        parts.append(make([output], inputs))
         inputs = [parameter]
-    return [*parts, Model(model.get_results(), inputs)]
+    return [*parts, make(model.get_results(), inputs)]
 
 
 def _chosen(model: Any, most: int) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siglipcli.encoders.int8_layers import constant_of, weights_of
-from siglipcli.encoders.openvino_runtime import library
+from siglipcli.encoders.openvino_library import operations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,10 +45,7 @@ class _Rewriter:
     """
 
     def __init__(self) -> None:
-        library()
-        from openvino import opset13
-
-        self._ops = opset13
+        self._ops = operations()
         self._maps: dict[str, Any] = {}  # by the name of the node that makes rows of one
         self.count = 0
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from siglipcli import files
 from siglipcli.encoders.headroom import give_headroom
-from siglipcli.encoders.openvino_runtime import core, library
+from siglipcli.encoders.openvino_library import core, library
 from siglipcli.encoders.pointwise import as_convolutions
 
 if TYPE_CHECKING:
